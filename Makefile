@@ -1,0 +1,92 @@
+# thimble: build, demo, test, lint. `make help` lists the targets a user needs.
+#
+#   make demo   set everything up, build, and let a real MCP client talk to a server in a microVM
+#   make test   set everything up, build, and run every test; ends with "N passed, N failed"
+#
+# Each room (vmm, devices, pool, mcp-agent, tools/image …) becomes one static library. A room's
+# objects never name a library above them: design rule "dependencies point downwards".
+
+BUILD ?= build
+CXX ?= g++
+CXXFLAGS ?= -O2 -g
+AR ?= ar
+
+STANDARD := -std=c++23 -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+override CPPFLAGS += -I. -Ivmm/include -MMD -MP -D_GNU_SOURCE
+COMPILE = $(CXX) $(CPPFLAGS) $(STANDARD) $(HARDENING) $(CXXFLAGS)
+
+sources = $(sort $(wildcard $(addsuffix /*.cpp,$(1)) $(addsuffix /*/*.cpp,$(1))))
+objects = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
+
+devices_SRC := $(call sources,devices)
+vmm_SRC := $(call sources,vmm)
+pool_SRC := $(call sources,pool)
+agent_SRC := $(call sources,mcp-agent)
+image_SRC := $(call sources,tools/image)
+doctor_SRC := $(call sources,tools/doctor)
+cli_SRC := $(call sources,tools/cli)
+
+ROOMS := devices vmm pool agent image doctor
+$(foreach room,$(ROOMS),$(eval $(BUILD)/lib/libthimble_$(room).a: $(call objects,$($(room)_SRC))))
+
+# What a room needs from below, in link order.
+lib = $(foreach room,$(1),$(BUILD)/lib/libthimble_$(room).a)
+devices_LIBS := devices
+vmm_LIBS := vmm devices
+pool_LIBS := pool vmm devices
+agent_LIBS := agent pool vmm devices
+image_LIBS := image devices
+doctor_LIBS := doctor vmm devices
+all_LIBS := doctor image agent pool vmm devices
+SYSTEM_LIBS := -luring -lcap-ng -lseccomp -lcrypto -pthread
+
+.PHONY: all demo test lint format clean help setup
+all: $(BUILD)/bin/thimble $(BUILD)/bin/thimble-init $(BUILD)/thimble-init.cpio lab-tools
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+$(BUILD)/lib/%.a:
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(BUILD)/obj/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -c $< -o $@
+
+$(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)
+
+# ---- unit tests: one binary per room -------------------------------------------------------------
+TEST_ROOMS := devices vmm pool agent image doctor
+define unit_test
+$(1)_TEST_SRC := $$(call sources,tests/unit/$(if $(filter agent,$(1)),mcp-agent,$(1)))
+$(BUILD)/tests/$(1)_unit: $$(call objects,$$($(1)_TEST_SRC)) $(call lib,$($(1)_LIBS))
+	@mkdir -p $$(@D)
+	$$(CXX) -pie $$(CXXFLAGS) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS)
+endef
+$(foreach room,$(TEST_ROOMS),$(eval $(call unit_test,$(room))))
+UNIT_TESTS := $(foreach room,$(TEST_ROOMS),$(if $($(room)_TEST_SRC),$(BUILD)/tests/$(room)_unit))
+
+-include guest-init/init.mk tools/lab-box/lab.mk tests/tests.mk
+
+.PHONY: unit-tests lab-tools
+unit-tests: $(UNIT_TESTS)
+lab-tools:
+
+demo test:
+	@tools/setup/$@
+
+lint:
+	@tools/setup/lint
+
+format:
+	@clang-format-19 -i $$(git ls-files '*.cpp' '*.h')
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell [ -d $(BUILD)/obj ] && find $(BUILD)/obj -name '*.d')

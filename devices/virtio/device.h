@@ -1,0 +1,68 @@
+// What every virtio device is to its transport, and what the transport is to the device.
+//
+// Locks and threads: one mutex per device. The transport takes it around every call below, be it
+// from a vCPU thread (register access) or from the event loop (a queue was notified). A device
+// whose own descriptors become ready on the event loop takes it too: `std::scoped_lock
+// guard(lock())`. So inside a device there is no concurrency, and no call may block.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "devices/state.h"
+#include "devices/virtio/queue.h"
+
+namespace thimble {
+
+// Device ids (virtio 1.2, 5).
+enum class VirtioId : uint32_t { kBlock = 2, kEntropy = 4, kVsock = 19 };
+
+// Feature bits that the transport negotiates for all devices (virtio 1.2, 6).
+constexpr uint64_t kFeatureIndirectDescriptors = 1ULL << 28;
+constexpr uint64_t kFeatureEventIdx = 1ULL << 29;
+constexpr uint64_t kFeatureVersion1 = 1ULL << 32;
+
+// The transport as a device sees it. Called with the device's lock held.
+class VirtioTransport {
+ public:
+  virtual ~VirtioTransport() = default;
+  virtual Queue& queue(size_t index) = 0;
+  // Used entries were put: interrupts the driver if it wants that. If the queue broke, tells the
+  // driver that the device needs a reset instead.
+  virtual void queue_done(size_t index) = 0;
+  // The device's configuration space changed.
+  virtual void config_changed() = 0;
+};
+
+class VirtioDevice {
+ public:
+  virtual ~VirtioDevice() = default;
+
+  [[nodiscard]] virtual VirtioId id() const = 0;
+  // The device's own feature bits; the transport adds the common ones above.
+  [[nodiscard]] virtual uint64_t features() const = 0;
+  // One entry per queue: its largest size.
+  [[nodiscard]] virtual std::span<const uint16_t> queue_sizes() const = 0;
+
+  // The device's configuration space (reads past its end leave zeros; writes there do nothing).
+  virtual void read_config(uint32_t offset, std::span<uint8_t> data) = 0;
+  virtual void write_config(uint32_t offset, std::span<const uint8_t> data);
+
+  // The driver set DRIVER_OK: queues are usable from now until reset(). `features` is what was
+  // negotiated.
+  virtual void activate(VirtioTransport& transport, uint64_t features) = 0;
+  // The driver notified queue `index`.
+  virtual void notify(size_t index) = 0;
+  // The driver reset the device: forget the transport, drop requests, complete nothing more.
+  // Requests in flight on the host (io_uring) must no longer touch guest memory's used rings.
+  virtual void reset() = 0;
+
+  std::mutex& lock() { return lock_; }
+
+ private:
+  std::mutex lock_;
+};
+
+}  // namespace thimble
