@@ -1,0 +1,104 @@
+// thimble as a library: one virtual machine with a Linux guest, as an ordinary object.
+//
+// Many machines may live in one process; there are no globals, no signal handlers and no threads
+// besides those of a running machine: one per vCPU, and the caller of run(), which serves the
+// devices. Link with -lthimble (see `pkg-config thimble`). tests/embed/embed.cpp is a complete user.
+//
+// A guest can end its machine and nothing else: whatever it does comes back as an End from run().
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "devices/fd.h"
+#include "devices/result.h"
+
+namespace thimble {
+
+// A disk of the guest: /dev/vda, /dev/vdb, … in the order given.
+struct Disk {
+  Fd file;                 // regular file or block device, opened for what read_only says
+  bool read_only = true;
+  std::string name;        // for messages, and the guest's serial number of the disk (20 bytes)
+};
+
+// virtio-vsock: streams between the host and ports of the guest.
+struct Vsock {
+  uint32_t guest_cid = 3;  // what the guest sees as its own address; the host is always 2
+  // An AF_UNIX path in the convention of Firecracker and Cloud Hypervisor: a client connects and
+  // sends "CONNECT <port>\n"; streams that the guest opens go to "<path>_<port>". Empty: none.
+  std::string path;
+};
+
+struct MachineOptions {
+  uint64_t memory_bytes = 128ULL << 20;  // 16 MiB or more, a multiple of 4 KiB
+  unsigned vcpus = 1;                    // 1 to 8
+  std::string kernel;                    // path of an uncompressed ELF vmlinux
+  std::string initrd;                    // path, or empty
+  // The guest kernel's command line. The machine appends what describes its devices
+  // (virtio_mmio.device=…), nothing else.
+  std::string command_line;
+  std::vector<Disk> disks;
+  std::optional<Vsock> vsock;
+  bool entropy = true;                   // a virtio-rng device
+
+  // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
+  // the guest's devices wait.
+  std::function<void(std::span<const uint8_t>)> on_serial;
+  // One line of the machine's own for a log (which disk backend was chosen and why), any thread.
+  std::function<void(const std::string&)> on_notice;
+  // The guest connected to a vsock port of the host: returns the stream to join it with (a connected
+  // byte stream socket), or nothing to refuse. On run()'s thread. Ports not listed here go to `path`.
+  std::function<Fd(uint32_t port)> on_guest_connect;
+  std::vector<uint32_t> guest_connect_ports;
+};
+
+// Why a machine ended.
+struct End {
+  enum class Kind {
+    kPowerOff,       // the guest switched itself off
+    kReset,          // the guest asked for a reset (reboot; also a kernel panic with panic=-1)
+    kTripleFault,    // the guest's CPU gave up
+    kStopped,        // stop() was called
+    kInternalError,  // KVM could not go on: `message` has the registers
+    kHostError,      // the host failed: a thread, a descriptor, memory
+  };
+  Kind kind = Kind::kStopped;
+  std::string message;  // one line for a person; registers follow on further lines where they help
+};
+
+class Machine {
+ public:
+  // Opens /dev/kvm, maps memory, loads the kernel, makes devices and vCPUs. Nothing runs yet.
+  static Result<std::unique_ptr<Machine>> create(MachineOptions options);
+
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+  ~Machine();  // run() must have returned, or never been called
+
+  // Runs until the machine ends; to be called once. Blocks signals that are blocked in the caller
+  // in its vCPU threads too.
+  End run();
+
+  // Ends run() soon. From any thread; not from a signal handler.
+  void stop();
+
+  // Bytes for the guest's serial port, as typed at its terminal. From any thread.
+  void type(std::string_view bytes);
+
+  // Joins `stream` (one end of a socket pair, or any connected byte stream socket) with `port` of
+  // the guest. When the guest refuses, or ends, the stream is closed. From any thread.
+  void connect(uint32_t port, Fd stream);
+
+ private:
+  struct Parts;
+  explicit Machine(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace thimble
