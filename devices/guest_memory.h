@@ -3,6 +3,7 @@
 // the guest. The guest may change any byte at any time: read a value once, then judge the copy.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -44,6 +45,8 @@ class GuestMemory {
     if (from == nullptr) return std::nullopt;
     T value;
     std::memcpy(&value, from, sizeof(T));
+    // Judge the copy, not the guest's memory: the compiler must not read it a second time.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
     return value;
   }
 

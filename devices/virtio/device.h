@@ -3,7 +3,8 @@
 // Locks and threads: one mutex per device. The transport takes it around every call below, be it
 // from a vCPU thread (register access) or from the event loop (a queue was notified). A device
 // whose own descriptors become ready on the event loop takes it too: `std::scoped_lock
-// guard(lock())`. So inside a device there is no concurrency, and no call may block.
+// guard(lock())`. So inside a device there is no concurrency. No call may block, but for reset()
+// and drain(), which wait for host I/O that is under way in guest memory.
 #pragma once
 
 #include <cstdint>
@@ -55,9 +56,13 @@ class VirtioDevice {
   virtual void activate(VirtioTransport& transport, uint64_t features) = 0;
   // The driver notified queue `index`.
   virtual void notify(size_t index) = 0;
-  // The driver reset the device: forget the transport, drop requests, complete nothing more.
-  // Requests in flight on the host (io_uring) must no longer touch guest memory's used rings.
+  // The driver reset the device: forget the transport, drop requests, complete nothing more. On
+  // return the host no longer reads or writes guest memory for this device, because the driver now
+  // uses those pages for other things.
   virtual void reset() = 0;
+  // The machine is paused and its memory is about to be saved: finish what the host has under way
+  // in guest memory and put the used entries. With the lock held.
+  virtual void drain();
 
   std::mutex& lock() { return lock_; }
 

@@ -23,7 +23,10 @@
 //     … read chain->readable, write chain->writable …
 //     queue.put_used(chain->head, bytes_written);
 //   }
-//   if (queue.should_interrupt()) …             // transport.interrupt() does this and the pulse
+//   transport.queue_done(index);                // asks should_interrupt() and pulses the line
+//
+// The guest can make chains available as fast as they are taken, so that loop may never end by
+// itself: a device takes a bounded number per round and lets the event loop run in between.
 #pragma once
 
 #include <cstdint>
@@ -37,10 +40,10 @@
 namespace thimble {
 
 struct QueueState {
-  uint16_t size = 0;        // entries; power of two, at most the device's maximum
-  uint8_t ready = 0;        // 1 once the driver enabled the queue
-  uint8_t event_idx = 0;    // VIRTIO_RING_F_EVENT_IDX was negotiated
-  uint8_t broken = 0;       // the driver broke the rules; nothing moves until a reset
+  uint16_t size = 0;      // entries; power of two, at most the device's maximum
+  uint8_t ready = 0;      // 1 once the driver enabled the queue
+  uint8_t event_idx = 0;  // VIRTIO_RING_F_EVENT_IDX was negotiated
+  uint8_t broken = 0;     // the driver broke the rules; nothing moves until a reset
   Gpa descriptors = 0;
   Gpa available = 0;
   Gpa used = 0;
@@ -86,13 +89,19 @@ class Queue {
   // are aligned (2.7: 16, 2, 4). False, and the queue broken, otherwise.
   bool enable();
   void reset();
+  // Takes over saved state. False, and nothing changed, when no queue of this device could be so.
+  bool restore(const QueueState& state);
+  // For a device whose own rules a chain broke (no room for a status byte, say).
+  void mark_broken() { state_.broken = 1; }
 
   // True when the driver has made chains available that were not taken yet.
   [[nodiscard]] bool has_chains();
   std::optional<Chain> next_chain();
-  // Gives back the chain last taken as if it had never been (for a device that cannot serve it now).
+  // Makes the chain last taken come again (for a device that cannot serve it now).
   void undo_next();
 
+  // `written`: bytes written into the chain's writable part, from its start. On a queue that broke
+  // or was reset meanwhile this does nothing.
   void put_used(uint16_t head, uint32_t written);
 
   // Judges, by EVENT_IDX or the driver's NO_INTERRUPT flag, whether the used entries put since the
@@ -104,11 +113,12 @@ class Queue {
 
  private:
   struct Descriptor;
+  [[nodiscard]] bool valid(const QueueState& state) const;
   std::optional<Descriptor> load_descriptor(Gpa table, uint32_t count, uint16_t index);
   bool append(const Descriptor& descriptor, Chain& chain);
   bool walk(Gpa table, uint32_t count, uint16_t first, bool indirect_allowed, Chain& chain);
+  bool walk_indirect(const Descriptor& descriptor, Chain& chain);
   std::optional<uint16_t> available_index();
-  void mark_broken() { state_.broken = 1; }
 
   const GuestMemory& memory_;
   uint16_t max_size_;
