@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/fd.h"
@@ -28,7 +29,7 @@ struct Disk {
 };
 
 // virtio-vsock: streams between the host and ports of the guest.
-struct Vsock {
+struct VsockOptions {
   uint32_t guest_cid = 3;  // what the guest sees as its own address; the host is always 2
   // An AF_UNIX path in the convention of Firecracker and Cloud Hypervisor: a client connects and
   // sends "CONNECT <port>\n"; streams that the guest opens go to "<path>_<port>". Empty: none.
@@ -44,7 +45,7 @@ struct MachineOptions {
   // (virtio_mmio.device=…), nothing else.
   std::string command_line;
   std::vector<Disk> disks;
-  std::optional<Vsock> vsock;
+  std::optional<VsockOptions> vsock;
   bool entropy = true;                   // a virtio-rng device
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does

@@ -1,0 +1,20 @@
+// The state in which the first CPU enters a kernel's 64-bit entry point: long mode, flat segments,
+// memory up to 4 GiB mapped one to one, interrupts off, RSI on the zero page
+// (Documentation/x86/boot.rst, "64-bit boot protocol").
+#pragma once
+
+#include "devices/guest_memory.h"
+#include "devices/result.h"
+
+namespace thimble {
+
+// Writes the page tables and segment descriptors that the registers refer to.
+Result<void> write_start_tables(const GuestMemory& memory);
+
+// Sets the registers of the vCPU `fd` for an entry at `entry`.
+Result<void> set_start_registers(int fd, Gpa entry);
+
+// MSRs that firmware would have set, the same on every CPU.
+Result<void> set_start_msrs(int fd);
+
+}  // namespace thimble

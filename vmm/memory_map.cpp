@@ -1,0 +1,66 @@
+// Mapping of guest memory; see memory_map.h.
+#include "vmm/memory_map.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "devices/text.h"
+
+namespace thimble {
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kHugePage = 2ULL << 20;
+constexpr uint64_t kMinimum = 16ULL << 20;
+
+uint64_t host_memory() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+}  // namespace
+
+Result<HostMemory> HostMemory::map(uint64_t bytes) {
+  if (bytes < kMinimum || bytes % kPage != 0) {
+    return fail(text("memory of %lu bytes: must be a multiple of 4 KiB and at least 16 MiB", bytes));
+  }
+  if (bytes > host_memory()) {
+    return fail(text("memory of %lu MiB: this host has %lu MiB: ask for less", bytes >> 20,
+                     host_memory() >> 20));
+  }
+  // Reserve more than needed, then give back what lies outside the aligned range.
+  const uint64_t reserved = bytes + kHugePage;
+  void* mapped = mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return fail_errno(text("map %lu MiB of guest memory", bytes >> 20));
+  auto* base = static_cast<uint8_t*>(mapped);
+  const uint64_t skip = (kHugePage - reinterpret_cast<uintptr_t>(base) % kHugePage) % kHugePage;
+  if (skip != 0) munmap(base, skip);
+  if (skip != kHugePage) munmap(base + skip + bytes, kHugePage - skip);
+  // The host's core dumps must not hold what the guest's programs know.
+  madvise(base + skip, bytes, MADV_DONTDUMP);
+  return HostMemory(base + skip, bytes);
+}
+
+HostMemory::HostMemory(uint8_t* start, uint64_t bytes) : start_(start), bytes_(bytes) {
+  const uint64_t low = std::min<uint64_t>(bytes, map::kHoleStart);
+  ranges_.push_back({.base = 0, .size = low, .host = start});
+  if (bytes > low) {
+    ranges_.push_back({.base = map::kHoleEnd, .size = bytes - low, .host = start + low});
+  }
+}
+
+HostMemory::HostMemory(HostMemory&& other) noexcept
+    : start_(std::exchange(other.start_, nullptr)),
+      bytes_(other.bytes_),
+      ranges_(std::move(other.ranges_)) {}
+
+HostMemory::~HostMemory() {
+  if (start_ != nullptr) munmap(start_, bytes_);
+}
+
+}  // namespace thimble

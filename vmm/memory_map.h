@@ -1,0 +1,69 @@
+// Where everything lies in the guest's physical address space, and the host memory behind it.
+//
+//   0x0000_0000  real-mode area (unused)           0x0000_7000  zero page (boot_params)
+//   0x0000_6000  global descriptor table           0x0002_0000  kernel command line, 64 KiB
+//   0x0000_9000  page tables for the first 4 GiB, six pages
+//   0x0009_fc00  MP table, in the last kilobyte of base memory where kernels look for it
+//   0x000a_0000  .. 0x000f_ffff  not memory for the guest (video and firmware area)
+//   0x0010_0000  memory; the kernel's own addresses are in its ELF headers
+//   0xd000_0000  hole: virtio-mmio devices, one page each
+//   0xfec0_0000  IOAPIC         0xfee0_0000  local APICs
+//   0xfffb_c000  four pages that KVM on Intel wants for itself (identity map and TSS)
+//   0x1_0000_0000  memory that did not fit below the hole
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "devices/guest_memory.h"
+#include "devices/result.h"
+
+namespace thimble::map {
+
+constexpr Gpa kGdt = 0x6000;
+constexpr Gpa kZeroPage = 0x7000;
+constexpr Gpa kBootStack = 0x8ff0;
+constexpr Gpa kPageTables = 0x9000;
+constexpr Gpa kCommandLine = 0x20000;
+constexpr uint64_t kCommandLineMax = 0x10000;
+constexpr Gpa kMpTable = 0x9fc00;
+constexpr Gpa kBaseMemoryEnd = 0xa0000;
+constexpr Gpa kHighMemory = 0x100000;
+constexpr Gpa kHoleStart = 0xd0000000;
+constexpr Gpa kHoleEnd = 0x100000000;
+constexpr Gpa kVirtioMmio = 0xd0000000;
+constexpr Gpa kKvmIdentityMap = 0xfffbc000;
+constexpr Gpa kKvmTss = 0xfffbd000;
+
+// IOAPIC pins. The first five belong to PC hardware by custom.
+constexpr unsigned kSerialPin = 4;
+constexpr unsigned kFirstVirtioPin = 5;
+constexpr unsigned kMaxVirtioDevices = 24 - kFirstVirtioPin;
+
+}  // namespace thimble::map
+
+namespace thimble {
+
+// The memory of one machine, mapped into this process: private and anonymous, aligned to 2 MiB so
+// that huge pages fit. Unmapped when it goes.
+class HostMemory {
+ public:
+  // `bytes` is a multiple of 4 KiB, at least 16 MiB. Refuses more than the host could ever give.
+  static Result<HostMemory> map(uint64_t bytes);
+
+  HostMemory(HostMemory&& other) noexcept;
+  HostMemory& operator=(HostMemory&& other) = delete;
+  HostMemory(const HostMemory&) = delete;
+  ~HostMemory();
+
+  // One range, or two when the memory reaches above the hole.
+  [[nodiscard]] const std::vector<MemoryRange>& ranges() const { return ranges_; }
+
+ private:
+  HostMemory(uint8_t* start, uint64_t bytes);
+  uint8_t* start_;
+  uint64_t bytes_;
+  std::vector<MemoryRange> ranges_;
+};
+
+}  // namespace thimble

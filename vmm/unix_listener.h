@@ -1,0 +1,34 @@
+// The AF_UNIX socket that host programs reach a guest's ports by (`--vsock PATH`).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "devices/fd.h"
+#include "devices/result.h"
+
+namespace thimble {
+
+// A listening socket bound to `path`, only for its owner; the file goes when this object goes.
+// A file left behind by a killed process is replaced; a socket that somebody serves is refused.
+class UnixListener {
+ public:
+  static Result<UnixListener> bind(const std::string& path);
+  UnixListener(UnixListener&&) = default;
+  UnixListener& operator=(UnixListener&&) = delete;
+  UnixListener(const UnixListener&) = delete;
+  ~UnixListener();
+
+  // The listening descriptor; to be taken once.
+  Fd take() { return std::move(fd_); }
+
+ private:
+  UnixListener(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  Fd fd_;
+  std::string path_;  // empty once moved from
+};
+
+// A nonblocking connection to the socket at `path`.
+Result<Fd> connect_unix(const std::string& path);
+
+}  // namespace thimble

@@ -1,0 +1,70 @@
+// One virtual CPU: its KVM descriptor, its run area and the loop that runs it.
+//
+// A thread calls run() until it returns; exits to user space go to the two buses. kick() makes run()
+// return soon: it sets immediate_exit, which KVM looks at before it enters the guest, and signals the
+// thread, which makes KVM leave the guest. The signal is kKickSignal, blocked in the thread and let
+// in by KVM only while the guest runs (KVM_SET_SIGNAL_MASK), so no handler is ever installed.
+#pragma once
+
+#include <linux/kvm.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <csignal>
+#include <functional>
+#include <memory>
+
+#include "devices/bus.h"
+#include "devices/fd.h"
+#include "devices/ioapic.h"
+#include "devices/result.h"
+#include "thimble/machine.h"
+
+namespace thimble {
+
+class Vcpu {
+ public:
+  static constexpr int kKickSignal = SIGUSR2;
+
+  // Where exits go. All outlive the vCPU.
+  struct Exits {
+    const Bus& ports;
+    const Bus& mmio;
+    IoApic& ioapic;
+  };
+
+  static Result<std::unique_ptr<Vcpu>> create(int vm, unsigned index, size_t run_size,
+                                              Exits exits);
+  ~Vcpu();
+  Vcpu(const Vcpu&) = delete;
+  Vcpu& operator=(const Vcpu&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+  // Runs the guest on this thread until kick(), or until the guest can go on no more; in that case
+  // the End says why.
+  std::optional<End> run();
+  // From any thread, any number of times. Once kicked, run() returns at once for ever.
+  void kick();
+
+ private:
+  Vcpu(Fd fd, unsigned index, kvm_run* area, size_t area_size, Exits exits);
+  [[nodiscard]] Result<void> let_kick_in();
+  std::optional<End> handle_exit();
+  void handle_port();
+  void handle_mmio();
+  std::optional<End> handle_system_event() const;
+  [[nodiscard]] End internal_error(const std::string& what) const;
+  [[nodiscard]] std::string registers() const;
+
+  Fd fd_;
+  unsigned index_;
+  kvm_run* area_;
+  size_t area_size_;
+  Exits exits_;
+  std::atomic<bool> kicked_ = false;
+  std::atomic<pthread_t> thread_ = 0;
+  std::mutex thread_lock_;  // the thread cannot end between kick()'s look and its signal
+};
+
+}  // namespace thimble

@@ -1,0 +1,71 @@
+// See virtio_slots.h.
+#include "vmm/virtio_slots.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "devices/text.h"
+#include "vmm/kvm.h"
+#include "vmm/memory_map.h"
+
+namespace thimble {
+
+namespace {
+
+Gpa base_of(size_t slot) { return map::kVirtioMmio + slot * MmioTransport::kSize; }
+unsigned pin_of(size_t slot) { return map::kFirstVirtioPin + static_cast<unsigned>(slot); }
+
+}  // namespace
+
+VirtioSlots::~VirtioSlots() {
+  for (const Fd& event : notifications_) host_.loop.unwatch(event.get());
+}
+
+Result<void> VirtioSlots::add(VirtioDevice& device) {
+  const size_t slot = transports_.size();
+  if (slot >= map::kMaxVirtioDevices) {
+    return fail(text("too many devices: a machine has room for %u", map::kMaxVirtioDevices));
+  }
+  auto line = host_.irqs.line(pin_of(slot));
+  if (!line) return std::unexpected(line.error());
+  auto transport = std::make_unique<MmioTransport>(host_.memory, device, **line);
+  if (auto done = host_.mmio.attach(base_of(slot), MmioTransport::kSize, *transport); !done) {
+    return done;
+  }
+  for (size_t queue = 0; queue < transport->queue_count(); ++queue) {
+    if (auto done = add_notification(*transport, base_of(slot), queue); !done) return done;
+  }
+  transports_.push_back(std::move(transport));
+  return {};
+}
+
+Result<void> VirtioSlots::add_notification(MmioTransport& transport, Gpa base, size_t queue) {
+  Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return fail_errno("create an eventfd for a virtqueue");
+  kvm_ioeventfd request{};
+  request.datamatch = queue;
+  request.addr = base + MmioTransport::kQueueNotify;
+  request.len = sizeof(uint32_t);
+  request.fd = event.get();
+  request.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
+  auto done = kvm_ioctl(host_.vm, KVM_IOEVENTFD, "KVM_IOEVENTFD", &request);
+  if (!done) return std::unexpected(done.error());
+  host_.loop.watch(event.get(), EPOLLIN, [fd = event.get(), &transport, queue](uint32_t) {
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(fd, &count, sizeof(count));
+    transport.queue_notified(queue);
+  });
+  notifications_.push_back(std::move(event));
+  return {};
+}
+
+std::string VirtioSlots::command_line() const {
+  std::string line;
+  for (size_t slot = 0; slot < transports_.size(); ++slot) {
+    line += text(" virtio_mmio.device=4K@%#lx:%u", base_of(slot), pin_of(slot));
+  }
+  return line;
+}
+
+}  // namespace thimble
