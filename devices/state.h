@@ -42,11 +42,19 @@ class StateVisitor {
  public:
   virtual ~StateVisitor() = default;
 
-  // An integer, bool or enum: its bytes.
+  // An integer or enum: its bytes.
   template <class T>
-    requires(std::is_integral_v<T> || std::is_enum_v<T>)
+    requires((std::is_integral_v<T> && !std::is_same_v<T, bool>) || std::is_enum_v<T>)
   void field(std::string_view name, T& value) {
     bytes(name, std::span(reinterpret_cast<uint8_t*>(&value), sizeof(T)));
+  }
+
+  // A bool is not any byte: other values than 0 and 1 are refused.
+  void field(std::string_view name, bool& value) {
+    uint8_t byte = value ? 1 : 0;
+    bytes(name, std::span(&byte, 1));
+    if (byte > 1) return refuse(name);
+    value = byte != 0;
   }
 
   // A nested struct that describes itself.

@@ -25,6 +25,10 @@ constexpr uint64_t kFeatureIndirectDescriptors = 1ULL << 28;
 constexpr uint64_t kFeatureEventIdx = 1ULL << 29;
 constexpr uint64_t kFeatureVersion1 = 1ULL << 32;
 
+// What read_config() does for a device whose configuration space is these bytes: copies what lies
+// in [offset, offset + data.size()) of them.
+void copy_config(std::span<const uint8_t> config, uint32_t offset, std::span<uint8_t> data);
+
 // The transport as a device sees it. Called with the device's lock held.
 class VirtioTransport {
  public:

@@ -9,6 +9,10 @@
 //
 // Registers are reached from vCPU threads; a write to 0x050 normally never gets here, since the
 // machine registers an ioeventfd for each queue and the loop calls queue_notified().
+//
+// The status register (2.1) walks ACKNOWLEDGE, DRIVER, FEATURES_OK, DRIVER_OK; bits are only ever
+// added, and writing 0 resets. Features are open until FEATURES_OK, queues are set up between
+// FEATURES_OK and DRIVER_OK. A driver that moves a queue later, or breaks one, finds NEEDS_RESET.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +39,8 @@ struct MmioState {
 
 class MmioTransport final : public BusDevice, public VirtioTransport {
  public:
-  static constexpr uint64_t kSize = 0x1000;         // bytes of the register page
-  static constexpr uint64_t kQueueNotify = 0x050;   // where the ioeventfds go
+  static constexpr uint64_t kSize = 0x1000;        // bytes of the register page
+  static constexpr uint64_t kQueueNotify = 0x050;  // where the ioeventfds go
 
   // None is owned; all must outlive the transport.
   MmioTransport(const GuestMemory& memory, VirtioDevice& device, IrqLine& irq);
@@ -47,6 +51,10 @@ class MmioTransport final : public BusDevice, public VirtioTransport {
 
   // From the event loop: queue `index` was notified. Takes the device's lock.
   void queue_notified(size_t index);
+  // Looks at every queue again and repeats an interrupt that was not acknowledged: for a machine
+  // that goes on after restore(), where notifications and edges may have been lost. From the event
+  // loop. Takes the device's lock.
+  void kick();
 
   [[nodiscard]] size_t queue_count() const { return queues_.size(); }
 
@@ -55,20 +63,30 @@ class MmioTransport final : public BusDevice, public VirtioTransport {
   void queue_done(size_t index) override;
   void config_changed() override;
 
-  // The state of registers and queues, for a machine that is paused.
+  // The state of registers and queues, for a machine that is paused. Drains the device first.
   MmioState save();
-  // Refuses state that this device cannot have (queue count, sizes, areas outside memory).
-  // Activates the device again when the status says so.
+  // Refuses state that this device cannot have (queue count, sizes, areas outside memory) and is
+  // then as after a reset. Activates the device again when the status says so, so the device's own
+  // state must have been restored before.
   Result<void> restore(const MmioState& state);
 
  private:
+  void activate();
   void reset();
-  void write_status(uint32_t value);
-  void write_register(uint64_t offset, uint32_t value);
-  void write_queue_address(uint64_t offset, uint32_t value);
-  [[nodiscard]] uint32_t read_register(uint64_t offset);
-  [[nodiscard]] uint64_t offered_features() const;
+  void notify(size_t index);
   void needs_reset();
+  void raise(uint32_t interrupt);
+  void write_status(uint32_t value);
+  void write_driver_features(uint32_t value);
+  void write_register(uint64_t offset, uint32_t value);
+  void write_queue_register(uint64_t offset, uint32_t value);
+  void write_queue_ready(Queue& queue, uint32_t value);
+  [[nodiscard]] uint32_t read_register(uint64_t offset);
+  Queue* selected_queue();
+  [[nodiscard]] uint64_t offered_features() const;
+  [[nodiscard]] bool features_acceptable(uint64_t accepted) const;
+  [[nodiscard]] bool has_status(uint32_t bit) const { return (state_.status & bit) != 0; }
+  Result<void> load(const MmioState& state);
 
   VirtioDevice& device_;
   IrqLine& irq_;
