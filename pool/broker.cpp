@@ -1,0 +1,157 @@
+// See broker.h.
+#include "pool/broker.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "devices/text.h"
+
+namespace thimble {
+
+namespace {
+
+struct Header {
+  uint32_t type;
+  uint32_t value;
+};
+
+constexpr size_t kMaxDatagram = sizeof(Header) + kBrokerMaxText;
+
+// Room for two descriptors: a second one is a protocol error that must not leak it.
+constexpr size_t kMaxDescriptors = 2;
+
+bool type_is_for(BrokerType type, BrokerSide side) {
+  switch (type) {
+    case BrokerType::kConnect:
+      return side == BrokerSide::kVmm;
+    case BrokerType::kReady:
+    case BrokerType::kConsole:
+    case BrokerType::kTail:
+    case BrokerType::kNotice:
+    case BrokerType::kEnded:
+    case BrokerType::kRefused:
+      return side == BrokerSide::kParent;
+  }
+  return false;
+}
+
+bool type_has_text(BrokerType type) {
+  return type != BrokerType::kConnect && type != BrokerType::kReady;
+}
+
+bool type_has_value(BrokerType type) {
+  return type == BrokerType::kConnect || type == BrokerType::kEnded;
+}
+
+// Takes every descriptor out of a received message; only the first is kept.
+Fd take_descriptors(msghdr& message, size_t& count) {
+  Fd first;
+  count = 0;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < n; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+      Fd owned(fd);
+      if (count++ == 0) first = std::move(owned);
+    }
+  }
+  return first;
+}
+
+}  // namespace
+
+Result<std::pair<Fd, Fd>> make_broker() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return fail_errno("make a socket pair for the VMM process");
+  }
+  return std::pair{Fd(ends[0]), Fd(ends[1])};
+}
+
+Result<void> send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
+                         int stream, bool wait) {
+  Header header{static_cast<uint32_t>(type), value};
+  text = text.substr(0, kBrokerMaxText);
+  std::array<iovec, 2> parts{iovec{&header, sizeof header},
+                             iovec{const_cast<char*>(text.data()), text.size()}};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = text.empty() ? 1 : 2;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  if (stream >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(c), &stream, sizeof(int));
+  }
+  const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
+  while (::sendmsg(socket, &message, flags) < 0) {
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN && !wait) return {};
+    return fail_errno("send to the other end of the broker");
+  }
+  return {};
+}
+
+Result<BrokerMessage> parse_broker(std::span<const uint8_t> datagram, BrokerSide side) {
+  Header header{};
+  if (datagram.size() < sizeof header || datagram.size() > kMaxDatagram) {
+    return fail(text("broker message of %zu bytes", datagram.size()));
+  }
+  std::memcpy(&header, datagram.data(), sizeof header);
+  const auto type = static_cast<BrokerType>(header.type);
+  const auto body = datagram.subspan(sizeof header);
+  if (!type_is_for(type, side)) return fail(text("broker message of type %u", header.type));
+  if (!type_has_text(type) && !body.empty()) {
+    return fail(text("broker message of type %u with text", header.type));
+  }
+  if (!type_has_value(type) && header.value != 0) {
+    return fail(text("broker message of type %u with a value", header.type));
+  }
+  BrokerMessage message;
+  message.type = type;
+  message.value = header.value;
+  message.text.assign(body.begin(), body.end());
+  return message;
+}
+
+BrokerReceived receive_broker(int socket, BrokerSide side, bool wait) {
+  std::array<uint8_t, kMaxDatagram> datagram{};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kMaxDescriptors * sizeof(int))> control{};
+  iovec part{datagram.data(), datagram.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  // The parent offers no room for descriptors, so the kernel drops what the VMM may send.
+  if (side == BrokerSide::kVmm) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+  }
+  const int flags = MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT);
+  ssize_t got = 0;
+  while ((got = ::recvmsg(socket, &message, flags)) < 0 && errno == EINTR) {
+  }
+  if (got < 0 && errno == EAGAIN) return BrokerEmpty{};
+  if (got <= 0) return BrokerClosed{};
+  size_t descriptors = 0;
+  Fd stream = take_descriptors(message, descriptors);
+  if ((message.msg_flags & MSG_TRUNC) != 0) return Error{"broker message too long"};
+  auto parsed = parse_broker(std::span(datagram).first(static_cast<size_t>(got)), side);
+  if (!parsed) return parsed.error();
+  const size_t expected = parsed->type == BrokerType::kConnect ? 1 : 0;
+  if (descriptors != expected)
+    return Error{text("broker message with %zu descriptors", descriptors)};
+  parsed->stream = std::move(stream);
+  return std::move(*parsed);
+}
+
+}  // namespace thimble

@@ -1,0 +1,72 @@
+// The broker: the one socket between `thimble` and the VMM process of one VM. A SOCK_SEQPACKET pair
+// that the fork inherits, so that it has no name and dies with its ends. One datagram is one
+// message:
+//
+//   u32 type | u32 value | text (0 to kBrokerMaxText bytes)
+//
+//   parent -> VMM   connect   value = vsock port; one descriptor: the stream to join with it
+//   VMM -> parent   ready     the guest announced that its listeners stand
+//                   console   text = one line of the serial console (only when asked for)
+//                   tail      text = one of the last lines of the console, before `ended`
+//                   notice    text = one line for the log
+//                   ended     value = End::Kind, text = why
+//                   refused   the machine could not be made: text = why
+//
+// A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,
+// checks every message, and shows its text only in printable form. The end of the parent's socket
+// ends the machine.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+#include "devices/fd.h"
+#include "devices/result.h"
+
+namespace thimble {
+
+enum class BrokerType : uint32_t {
+  kConnect = 1,
+  kReady = 65,
+  kConsole = 66,
+  kTail = 67,
+  kNotice = 68,
+  kEnded = 69,
+  kRefused = 70,
+};
+
+constexpr size_t kBrokerMaxText = 4096;
+
+struct BrokerMessage {
+  BrokerType type = BrokerType::kNotice;
+  uint32_t value = 0;
+  std::string text;
+  Fd stream;  // with kConnect only
+};
+
+enum class BrokerSide { kParent, kVmm };
+
+// Both ends: first the parent's, second the VMM's. Close-on-exec.
+Result<std::pair<Fd, Fd>> make_broker();
+
+// Sends one message; text beyond kBrokerMaxText is cut. `stream` is the descriptor to pass, or -1.
+// Waits while the socket is full, unless `wait` is false: then the message is dropped.
+Result<void> send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
+                         int stream = -1, bool wait = true);
+
+struct BrokerEmpty {};   // nothing there now (only with wait = false)
+struct BrokerClosed {};  // the other end is gone
+using BrokerReceived = std::variant<BrokerMessage, BrokerEmpty, BrokerClosed, Error>;
+
+// Receives one message as `side`. An Error is a message that this side must not get; the socket is
+// to be closed then.
+BrokerReceived receive_broker(int socket, BrokerSide side, bool wait);
+
+// Checks one datagram that `side` received. For receive_broker() and for tests.
+Result<BrokerMessage> parse_broker(std::span<const uint8_t> datagram, BrokerSide side);
+
+}  // namespace thimble

@@ -1,0 +1,109 @@
+// The host's side of the control protocol (docs/control-protocol.md) as a state machine without
+// I/O: bytes from the guest go in, events come out; requests go in, bytes for the guest come out.
+//
+// The guest is not trusted. Whatever it sends that the protocol does not allow at that point
+// (sizes, counts, tags, types, order) breaks the channel: one kBroken event, and nothing after it.
+// Memory is bounded by one frame each way, however the bytes arrive. One thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/result.h"
+#include "guest-init/protocol.h"
+
+namespace thimble {
+
+// kConfigure: who the guest is, and what it mounts.
+struct GuestIdentity {
+  std::string hostname;
+  uint64_t wall_clock_ns = 0;
+  std::vector<uint8_t> entropy;
+  std::vector<protocol::Mount> mounts;
+};
+
+// kStart: the server.
+struct ServerSpec {
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;  // "K=V"
+  std::string workdir;                   // empty: "/"
+  std::string user;                      // empty: root
+  std::vector<protocol::Rlimit> rlimits;
+  uint32_t stdin_grace_ms = 0;  // 0: never
+  uint32_t term_grace_ms = 0;   // 0: never
+};
+
+struct GuestEvent {
+  enum class Kind {
+    kHello,
+    kConfigured,
+    kStarted,  // pid
+    kFailed,   // step, error, text
+    kExited,   // exit_code or exit_signal; oom_kills
+    kPong,     // nonce
+    kNotice,   // text
+    kBroken,   // text: what the guest did wrong
+  };
+  Kind kind = Kind::kNotice;
+  std::string text;  // printable
+  uint32_t pid = 0;
+  uint32_t step = 0;
+  uint32_t error = 0;
+  std::optional<uint32_t> exit_code;
+  std::optional<uint32_t> exit_signal;
+  uint32_t oom_kills = 0;
+  uint64_t nonce = 0;
+};
+
+class GuestControl {
+ public:
+  // Takes bytes that came from the guest, in pieces of any size.
+  void received(std::span<const uint8_t> bytes);
+
+  // The next event, in the order of arrival.
+  std::optional<GuestEvent> next_event();
+
+  // Requests. Their bytes join output(). An error says what is too large or comes at the wrong
+  // time; nothing was queued then.
+  Result<void> configure(const GuestIdentity& identity);  // after kHello
+  Result<void> start(const ServerSpec& server);           // after kConfigured
+  Result<void> signal(uint32_t number);                   // after kStarted
+  Result<void> ping(uint64_t nonce);                      // after kHello
+  Result<void> end();                                     // after kStarted
+  Result<void> power_off();                               // after kHello
+
+  // Bytes for the guest that wait to be sent; sent(n) takes the first n away.
+  [[nodiscard]] std::span<const uint8_t> output() const;
+  void sent(size_t count);
+
+  enum class State {
+    kConnecting,   // waits for hello
+    kGreeted,      // configure() is next
+    kConfiguring,  // waits for its answer
+    kConfigured,   // start() is next
+    kStarting,     // waits for its answer
+    kRunning,
+    kExited,
+    kFailed,  // the guest could not do what was asked
+    kBroken,
+  };
+  [[nodiscard]] State state() const { return state_; }
+
+ private:
+  void take_frame(uint16_t type, std::span<const uint8_t> payload);
+  void broken(const std::string& why);
+  Result<void> queue(uint16_t type, std::vector<uint8_t> payload);
+
+  State state_ = State::kConnecting;
+  std::vector<uint8_t> input_;
+  std::vector<uint8_t> output_;
+  size_t output_sent_ = 0;
+  std::deque<GuestEvent> events_;
+};
+
+}  // namespace thimble

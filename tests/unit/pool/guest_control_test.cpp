@@ -1,0 +1,281 @@
+// The host's side of the control protocol against honest and hostile guests.
+#include "pool/guest_control.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "pool/control_codec.h"
+
+namespace thimble {
+namespace {
+
+using namespace protocol;
+using Kind = GuestEvent::Kind;
+using State = GuestControl::State;
+using Bytes = std::vector<uint8_t>;
+
+Bytes frame(uint16_t type, Bytes payload = {}) {
+  const FrameHeader header{static_cast<uint32_t>(payload.size()), type, 0};
+  Bytes out(sizeof header + payload.size());
+  std::memcpy(out.data(), &header, sizeof header);
+  if (!payload.empty()) std::memcpy(out.data() + sizeof header, payload.data(), payload.size());
+  return out;
+}
+
+Bytes number_field(uint16_t tag, uint32_t value) {
+  FieldWriter fields;
+  fields.add_number<uint32_t>(tag, value);
+  return fields.take();
+}
+
+Bytes text_field(uint16_t tag, std::string_view value) {
+  FieldWriter fields;
+  fields.add_text(tag, value);
+  return fields.take();
+}
+
+Bytes hello() { return frame(kHello, number_field(kTagVersion, kVersion)); }
+
+std::vector<GuestEvent> drain(GuestControl& control) {
+  std::vector<GuestEvent> events;
+  while (auto event = control.next_event()) events.push_back(std::move(*event));
+  return events;
+}
+
+std::vector<GuestEvent> feed(GuestControl& control, const Bytes& bytes) {
+  control.received(bytes);
+  return drain(control);
+}
+
+ServerSpec cat() {
+  ServerSpec server;
+  server.arguments = {"cat"};
+  return server;
+}
+
+void run_until_started(GuestControl& control) {
+  feed(control, hello());
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  ASSERT_TRUE(control.start(cat()));
+  feed(control, frame(kStarted, number_field(kTagPid, 42)));
+  ASSERT_EQ(control.state(), State::kRunning);
+}
+
+void expect_broken(const Bytes& bytes, const char* what) {
+  GuestControl control;
+  feed(control, hello());
+  const auto events = feed(control, bytes);
+  ASSERT_FALSE(events.empty()) << what;
+  EXPECT_EQ(events.back().kind, Kind::kBroken) << what;
+  EXPECT_FALSE(events.back().text.empty()) << what;
+  EXPECT_TRUE(feed(control, hello()).empty()) << what << ": nothing after broken";
+}
+
+TEST(GuestControl, TheUsualOrderGivesOneEventPerMessage) {
+  GuestControl control;
+  run_until_started(control);
+  auto events = feed(control, frame(kExited, number_field(kTagExitCode, 7)));
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].kind, Kind::kExited);
+  EXPECT_EQ(events[0].exit_code, 7U);
+  EXPECT_FALSE(events[0].exit_signal);
+}
+
+TEST(GuestControl, BytesMayArriveOneByOne) {
+  GuestControl control;
+  std::vector<GuestEvent> events;
+  Bytes bytes = hello();
+  const Bytes notice = frame(kNotice, text_field(kTagText, "up"));
+  bytes.insert(bytes.end(), notice.begin(), notice.end());
+  for (const uint8_t byte : bytes) control.received({&byte, 1});
+  events = drain(control);
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0].kind, Kind::kHello);
+  EXPECT_EQ(events[1].text, "up");
+}
+
+TEST(GuestControl, SeveralFramesMayArriveAtOnce) {
+  GuestControl control;
+  Bytes bytes = hello();
+  for (int i = 0; i < 100; ++i) {
+    const Bytes notice = frame(kNotice, text_field(kTagText, "n"));
+    bytes.insert(bytes.end(), notice.begin(), notice.end());
+  }
+  EXPECT_EQ(feed(control, bytes).size(), 101U);
+}
+
+TEST(GuestControl, MalformedFramesBreakTheChannel) {
+  Bytes too_long = frame(kNotice);
+  const uint32_t length = kMaxPayload + 1;
+  std::memcpy(too_long.data(), &length, sizeof length);
+  expect_broken(too_long, "frame above the limit");
+
+  Bytes reserved = frame(kNotice);
+  reserved[6] = 1;
+  expect_broken(reserved, "reserved bits in the frame header");
+
+  expect_broken(frame(99), "unknown type");
+  expect_broken(frame(kStart), "a message of the host's");
+  expect_broken(frame(kNotice, {1, 2, 3}), "field header cut short");
+
+  Bytes overrun = text_field(kTagText, "abc");
+  overrun[4] = 200;
+  expect_broken(frame(kNotice, overrun), "field that overruns its frame");
+  Bytes huge = text_field(kTagText, "abc");
+  std::memset(huge.data() + 4, 0xff, 4);
+  expect_broken(frame(kNotice, huge), "field of 4 GiB");
+
+  Bytes field_bits = text_field(kTagText, "abc");
+  field_bits[2] = 1;
+  expect_broken(frame(kNotice, field_bits), "reserved bits in a field header");
+
+  expect_broken(frame(kNotice, number_field(kTagPid, 1)), "a field of another message");
+  expect_broken(frame(kNotice, number_field(9999, 1)), "an unknown tag");
+  expect_broken(frame(kPong, number_field(kTagNonce, 1)), "a number of the wrong size");
+  expect_broken(frame(kPong), "an answer without its nonce");
+
+  Bytes twice = text_field(kTagText, "a");
+  const Bytes again = text_field(kTagText, "b");
+  twice.insert(twice.end(), again.begin(), again.end());
+  expect_broken(frame(kNotice, twice), "a field twice");
+}
+
+TEST(GuestControl, MessagesOutOfTurnBreakTheChannel) {
+  expect_broken(hello(), "a second hello");
+  expect_broken(frame(kConfigured), "an answer to nothing asked");
+  expect_broken(frame(kStarted, number_field(kTagPid, 1)), "started before start");
+  expect_broken(frame(kExited, number_field(kTagExitCode, 0)), "exited before start");
+  GuestControl control;
+  const auto events = feed(control, frame(kNotice, text_field(kTagText, "x")));
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].kind, Kind::kBroken) << "nothing comes before hello";
+}
+
+TEST(GuestControl, AnExitNeedsExactlyOneOfCodeAndSignal) {
+  const auto exit_with = [](const Bytes& payload) {
+    GuestControl control;
+    run_until_started(control);
+    return feed(control, frame(kExited, payload)).back().kind;
+  };
+  Bytes both = number_field(kTagExitCode, 0);
+  const Bytes signal = number_field(kTagExitSignal, 9);
+  EXPECT_EQ(exit_with(both), Kind::kExited);
+  EXPECT_EQ(exit_with(signal), Kind::kExited);
+  both.insert(both.end(), signal.begin(), signal.end());
+  EXPECT_EQ(exit_with(both), Kind::kBroken);
+  EXPECT_EQ(exit_with({}), Kind::kBroken);
+  EXPECT_EQ(exit_with(number_field(kTagExitCode, 256)), Kind::kBroken);
+  EXPECT_EQ(exit_with(number_field(kTagExitSignal, 0)), Kind::kBroken);
+  EXPECT_EQ(exit_with(number_field(kTagExitSignal, 65)), Kind::kBroken);
+}
+
+TEST(GuestControl, AnotherVersionIsRefusedWithBothNumbers) {
+  GuestControl control;
+  const auto events = feed(control, frame(kHello, number_field(kTagVersion, 77)));
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].kind, Kind::kBroken);
+  EXPECT_NE(events[0].text.find("77"), std::string::npos);
+}
+
+TEST(GuestControl, EscapeSequencesFromTheGuestDoNotReachTheTerminal) {
+  GuestControl control;
+  feed(control, hello());
+  const auto events = feed(control, frame(kNotice, text_field(kTagText, "\033]0;owned\007\n")));
+  ASSERT_EQ(events.size(), 1U);
+  for (const char c : events[0].text) EXPECT_GE(c, ' ');
+}
+
+TEST(GuestControl, RandomBytesNeverDoMoreThanBreakTheChannel) {
+  std::mt19937 random(1);
+  for (int round = 0; round < 2000; ++round) {
+    GuestControl control;
+    Bytes bytes = hello();
+    for (int i = 0; i < 64; ++i) bytes.push_back(static_cast<uint8_t>(random()));
+    // Plausible headers get deeper into the decoder than noise alone.
+    if (round % 2 == 0) {
+      Bytes payload;
+      for (unsigned i = 0; i < random() % 40; ++i)
+        payload.push_back(static_cast<uint8_t>(random() % 80));
+      bytes = hello();
+      const Bytes more = frame(static_cast<uint16_t>(65 + random() % 8), payload);
+      bytes.insert(bytes.end(), more.begin(), more.end());
+    }
+    size_t broken = 0;
+    for (const auto& event : feed(control, bytes)) broken += event.kind == Kind::kBroken;
+    EXPECT_LE(broken, 1U);
+  }
+}
+
+TEST(GuestControl, RequestsAtTheWrongTimeQueueNothing) {
+  GuestControl control;
+  EXPECT_FALSE(control.configure({}));
+  EXPECT_FALSE(control.start(cat()));
+  EXPECT_FALSE(control.signal(15));
+  EXPECT_FALSE(control.ping(1));
+  EXPECT_FALSE(control.end());
+  EXPECT_FALSE(control.power_off());
+  EXPECT_TRUE(control.output().empty());
+}
+
+TEST(GuestControl, ACommandThatIsTooLargeIsRefusedBeforeItIsSent) {
+  GuestControl control;
+  feed(control, hello());
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  control.sent(control.output().size());
+  ServerSpec server = cat();
+  server.arguments.emplace_back(kMaxPayload, 'x');
+  EXPECT_FALSE(control.start(server));
+  server.arguments.assign(kMaxArguments + 1, "x");
+  EXPECT_FALSE(control.start(server));
+  server.arguments = {""};
+  EXPECT_FALSE(control.start(server));
+  server.arguments = {std::string("a\0b", 3)};
+  EXPECT_FALSE(control.start(server));
+  server = cat();
+  server.workdir = "relative";
+  EXPECT_FALSE(control.start(server));
+  EXPECT_TRUE(control.output().empty());
+  EXPECT_TRUE(control.start(cat())) << "a refused request leaves the channel usable";
+}
+
+TEST(GuestControl, TheStartMessageCarriesEveryFieldInOrder) {
+  GuestControl control;
+  feed(control, hello());
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  control.sent(control.output().size());
+  ServerSpec server;
+  server.arguments = {"sh", "-c", ""};
+  server.environment = {"A=1", "B="};
+  server.workdir = "/app";
+  server.user = "1000:1000";
+  server.stdin_grace_ms = 10000;
+  server.term_grace_ms = 5000;
+  ASSERT_TRUE(control.start(server));
+
+  FieldWriter expected;
+  for (const auto& argument : server.arguments) expected.add_text(kTagArgument, argument);
+  for (const auto& variable : server.environment) expected.add_text(kTagEnvironment, variable);
+  expected.add_text(kTagWorkdir, "/app");
+  expected.add_text(kTagUser, "1000:1000");
+  expected.add_number<uint32_t>(kTagStdinGrace, 10000);
+  expected.add_number<uint32_t>(kTagTermGrace, 5000);
+  const Bytes wanted = frame(kStart, expected.take());
+  EXPECT_EQ(Bytes(control.output().begin(), control.output().end()), wanted);
+}
+
+TEST(GuestControl, AGuestThatDoesNotReadCannotMakeTheQueueGrow) {
+  GuestControl control;
+  run_until_started(control);
+  bool refused = false;
+  for (int i = 0; i < 200000 && !refused; ++i) refused = !control.signal(15);
+  EXPECT_TRUE(refused);
+  EXPECT_LE(control.output().size(), 5U * kMaxPayload);
+}
+
+}  // namespace
+}  // namespace thimble
