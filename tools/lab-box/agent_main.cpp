@@ -23,6 +23,8 @@
 namespace thimble::lab {
 namespace {
 
+constexpr int kRefreshMs = 1000;
+
 Result<Fd> listen_for_clients() {
   Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int yes = 1;
@@ -57,6 +59,7 @@ void reap(const Fd& children) {
 void accept_one(const Fd& listener, const std::string& token) {
   Fd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!connection) return;
+  refresh_root();
   if (::fork() != 0) return;
   serve(std::move(connection), token);
   ::_exit(0);
@@ -72,7 +75,10 @@ Result<void> run() {
   std::fprintf(stderr, "lab-agent: ready\n");
   while (true) {
     pollfd waits[] = {{listener->get(), POLLIN, 0}, {children.get(), POLLIN, 0}};
-    if (::poll(waits, 2, -1) < 0) continue;
+    // Long-running commands are to see changes too; virtual time is not to be spent on that.
+    const int ready = ::poll(waits, 2, config->virtual_time ? -1 : kRefreshMs);
+    if (ready == 0) refresh_root();
+    if (ready <= 0) continue;
     if (waits[0].revents != 0) accept_one(*listener, config->token);
     if (waits[1].revents != 0) reap(children);
   }

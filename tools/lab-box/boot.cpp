@@ -75,6 +75,7 @@ Result<void> load_modules() {
 Result<void> mount_root() {
   if (auto done = mount_all({
           {"virtiofs", "host", "/host", 0, ""},
+          {"virtiofs", "live", "/live", 0, ""},
           {"tmpfs", "layer", "/layer", 0, "mode=0755"},
       });
       !done) {
@@ -97,7 +98,7 @@ Result<void> mount_root() {
 }
 
 Result<void> share(const std::string& path) {
-  const std::string source = "/host" + path;
+  const std::string source = "/live" + path;
   const std::string target = "/root" + path;
   std::error_code ignored;
   fs::create_directories(target, ignored);
@@ -156,12 +157,19 @@ Result<void> set_limits() {
 
 }  // namespace
 
+void refresh_root() {
+  // A remount drops every unused name of the overlay. Without that a file that was replaced outside
+  // is "Stale file handle" for ever: overlayfs does not forgive a lower layer that changes.
+  ::mount(nullptr, "/", nullptr, MS_REMOUNT, nullptr);
+}
+
 Result<BoxConfig> read_config(const std::string& path) {
   std::ifstream file(path);
   BoxConfig config;
   std::string line;
   while (std::getline(file, line)) {
     if (line.starts_with("token ")) config.token = line.substr(6);
+    if (line == "virtual-time") config.virtual_time = true;
     if (line.starts_with("bind ")) config.binds.push_back(line.substr(5));
   }
   if (config.token.empty()) return fail("read " + path + ": no token in it");

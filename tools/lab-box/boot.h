@@ -13,11 +13,15 @@ namespace thimble::lab {
 struct BoxConfig {
   std::string token;
   std::vector<std::string> binds;  // directories shared read-write with the machine, same path
+  bool virtual_time = false;
 };
 
 Result<BoxConfig> read_config(const std::string& path);
 
 // Leaves the process in the box's final root.
 Result<void> boot(const BoxConfig& config);
+
+// Makes changes that were made outside to the machine's files visible in the box.
+void refresh_root();
 
 }  // namespace thimble::lab

@@ -71,7 +71,7 @@ start_box() {
     check_programs
     say "starting the box ($KIND time, $MEMORY MiB)"
     ensure_kernel
-    rm -f "$BOX"/{serial.log,keeper.log,forwards,monitor,port,files}
+    rm -f "$BOX"/{serial.log,keeper.log,forwards,monitor,port,host.sock,live.sock}
     make_initrd
     launch
     await_ready
@@ -110,6 +110,7 @@ make_initrd() {
     umask 077
     head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$BOX/token"
     printf 'token %s\nbind %s\nbind %s\n' "$(<"$BOX/token")" "$ROOT" "$CACHE" >"$tree/lab.conf"
+    [[ $KIND == real ]] || echo virtual-time >>"$tree/lab.conf"
     (cd "$tree" && find . | cpio --quiet -o -H newc -R 0:0) >"$BOX/initrd"
   )
   rm -rf "$tree"
@@ -129,8 +130,9 @@ qemu_command() {
     # Without ERMS: TCG counts rep movsb byte by byte, which spoils every figure with a page copy.
     -cpu max,+svm,-erms -m "$MEMORY"
     -object "memory-backend-memfd,id=memory,size=${MEMORY}M,share=on" -machine memory-backend=memory
-    -chardev "socket,id=files,path=$BOX/files" -device vhost-user-fs-pci,chardev=files,tag=host
-    -netdev "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:7"
+    -chardev "socket,id=host,path=$BOX/host.sock" -device vhost-user-fs-pci,chardev=host,tag=host
+    -chardev "socket,id=live,path=$BOX/live.sock" -device vhost-user-fs-pci,chardev=live,tag=live
+    -netdev "user,id=net0,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:7,ipv6=off"
     -device virtio-net-pci,netdev=net0,romfile=
     -device virtio-rng-pci
     -chardev "socket,id=monitor,path=$BOX/monitor,server=on,wait=off" -mon chardev=monitor
@@ -139,16 +141,31 @@ qemu_command() {
   )
 }
 
-launch() {
-  local files
-  files=("$VIRTIOFSD" -f "--socket-path=$BOX/files" -o "source=/,sandbox=chroot,cache=auto,xattr,log_level=warn")
+# Sets FILES to the command line of a file server for `/` and to the separator after it. Names and
+# attributes are kept for SECONDS: 1 for the machine's system, 0 for what is being built. Sandbox
+# namespace would pivot into the shared folder, which cannot be done with `/`.
+file_server() { # NAME SECONDS
+  local sudo=() group=()
   if ((UID != 0)); then
-    files=(sudo -n "${files[@]}" "--socket-group=$(id -gn)")
+    sudo=(sudo -n)
+    group=("--socket-group=$(id -gn)")
   fi
+  FILES=(
+    "$BOX/$1.sock" "${sudo[@]}" "$VIRTIOFSD" -f "--socket-path=$BOX/$1.sock" "${group[@]}"
+    -o "source=/,sandbox=chroot,cache=always,timeout=$2,log_level=warn" --
+  )
+}
+
+launch() {
+  local servers
+  file_server host 1
+  servers=("${FILES[@]}")
+  file_server live 0
+  servers+=("${FILES[@]}")
   qemu_command
   : >"$BOX/serial.log"
-  (cd / && umask 077 && setsid "$KEEPER" "$BOX" "$ROOT" "${THIMBLE_LAB_IDLE:-1800}" "$BOX/files" \
-    "${files[@]}" -- "${QEMU[@]}" </dev/null >"$BOX/keeper.log" 2>&1 6>&- 8>&- &)
+  (cd / && umask 077 && setsid "$KEEPER" "$BOX" "$ROOT" "${THIMBLE_LAB_IDLE:-1800}" \
+    "${servers[@]}" "${QEMU[@]}" </dev/null >"$BOX/keeper.log" 2>&1 6>&- 8>&- &)
   stamp >"$BOX/stamp"
 }
 

@@ -1,8 +1,8 @@
-// lab-keeper: owns the two processes of a warm box, virtiofsd and QEMU, and ends them when the box
+// lab-keeper: owns the processes of a warm box, QEMU and a virtiofsd per share, and ends them when the box
 // is stopped (SIGTERM), idle for too long, or when its project or state folder has vanished.
-// If the keeper itself is killed, both die with it.
+// If the keeper itself is killed, all die with it.
 //
-//   lab-keeper STATE PROJECT IDLE_SECONDS SOCKET VIRTIOFSD… -- QEMU…
+//   lab-keeper STATE PROJECT IDLE_SECONDS SOCKET VIRTIOFSD… -- SOCKET VIRTIOFSD… -- QEMU…
 //
 // It holds an exclusive lock on STATE/alive while it lives: that, and no pid, says that a box runs.
 // Every user of the box holds a shared lock on STATE/users and renews its time stamp.
@@ -35,28 +35,38 @@ constexpr int kPollMs = 1000;
 constexpr int kSocketTimeoutMs = 10'000;
 constexpr int kEndTimeoutMs = 3000;
 
+struct FileServer {
+  std::string socket;             // it is ready when this appears
+  std::vector<char*> arguments;   // null-terminated
+};
+
 struct Box {
   std::string state;
   std::string project;
   time_t idle_limit = 0;
-  std::string socket;
-  std::vector<char*> virtiofsd;  // null-terminated
-  std::vector<char*> qemu;
+  std::vector<FileServer> file_servers;
+  std::vector<char*> qemu;  // null-terminated
 };
 
 Result<Box> parse(std::span<char*> arguments) {
-  const auto separator = std::find_if(arguments.begin(), arguments.end(), [](const char* text) {
-    return std::string_view(text) == "--";
-  });
-  if (arguments.size() < 5 || separator == arguments.end()) {
-    return fail("usage: lab-keeper STATE PROJECT IDLE_SECONDS SOCKET VIRTIOFSD… -- QEMU…");
-  }
-  Box box{arguments[0], arguments[1], 0, arguments[3], {}, {}};
+  const Error usage{"usage: lab-keeper STATE PROJECT IDLE_SECONDS {SOCKET VIRTIOFSD… --}… QEMU…"};
+  if (arguments.size() < 4) return std::unexpected(usage);
+  Box box{arguments[0], arguments[1], 0, {}, {}};
   const std::string_view idle = arguments[2];
   std::from_chars(idle.data(), idle.data() + idle.size(), box.idle_limit);
-  box.virtiofsd.assign(arguments.begin() + 4, separator);
-  box.virtiofsd.push_back(nullptr);
-  box.qemu.assign(separator + 1, arguments.end());
+  auto rest = arguments.subspan(3);
+  while (true) {
+    const auto separator = std::find_if(rest.begin(), rest.end(), [](const char* text) {
+      return std::string_view(text) == "--";
+    });
+    if (separator == rest.end()) break;
+    if (separator - rest.begin() < 2) return std::unexpected(usage);
+    FileServer server{rest[0], {rest.begin() + 1, separator}};
+    server.arguments.push_back(nullptr);
+    box.file_servers.push_back(std::move(server));
+    rest = rest.subspan(static_cast<size_t>(separator - rest.begin()) + 1);
+  }
+  box.qemu.assign(rest.begin(), rest.end());
   box.qemu.push_back(nullptr);
   return box;
 }
@@ -113,7 +123,7 @@ class Keeper {
     for (const char* name : {"/pid", "/stamp", "/port", "/token", "/monitor", "/initrd"}) {
       ::unlink((box_.state + name).c_str());
     }
-    ::unlink(box_.socket.c_str());
+    for (const auto& server : box_.file_servers) ::unlink(server.socket.c_str());
     return started;
   }
 
@@ -127,13 +137,15 @@ class Keeper {
   }
 
   Result<void> start() {
-    auto files = spawn(box_.virtiofsd);
-    if (!files) return fail(files.error().message);
-    virtiofsd_ = *files;
-    if (auto ready = await_socket(box_.socket); !ready) return ready;
+    for (const auto& server : box_.file_servers) {
+      auto pid = spawn(server.arguments);
+      if (!pid) return fail(pid.error().message);
+      children_.push_back(*pid);
+      if (auto ready = await_socket(server.socket); !ready) return ready;
+    }
     auto machine = spawn(box_.qemu);
     if (!machine) return fail(machine.error().message);
-    qemu_ = *machine;
+    children_.push_back(*machine);
     return {};
   }
 
@@ -146,8 +158,7 @@ class Keeper {
       while (::read(signals.get(), &info, sizeof(info)) > 0) {
         if (info.ssi_signo != SIGCHLD) return "stopped";
       }
-      if (has_ended(qemu_)) return "QEMU has ended";
-      if (has_ended(virtiofsd_)) return "virtiofsd has ended";
+      if (reap() > 0) return "one of its processes has ended";
       if (!same_folder(box_.state, state_folder_)) return "its state folder has vanished";
       if (!same_folder(box_.project, project_folder_)) return "its project folder has vanished";
       if (idle()) return "idle";
@@ -168,29 +179,27 @@ class Keeper {
     return true;
   }
 
-  static bool has_ended(pid_t& pid) {
-    if (pid <= 0 || ::waitpid(pid, nullptr, WNOHANG) != pid) return pid <= 0;
-    pid = -1;
-    return true;
+  // Forgets children that have ended; how many those were.
+  size_t reap() {
+    return std::erase_if(children_,
+                         [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) == pid; });
+  }
+
+  void signal_all(int number) const {
+    for (const pid_t pid : children_) ::kill(pid, number);
   }
 
   void end() {
-    for (const pid_t pid : {qemu_, virtiofsd_}) {
-      if (pid > 0) ::kill(pid, SIGTERM);
-    }
-    for (int waited = 0; waited < kEndTimeoutMs; waited += 10) {
-      const bool ended = has_ended(qemu_);
-      if (has_ended(virtiofsd_) && ended) return;
+    signal_all(SIGTERM);
+    for (int waited = 0; waited < kEndTimeoutMs && !children_.empty(); waited += 10) {
       ::usleep(10'000);
+      reap();
     }
-    for (const pid_t pid : {qemu_, virtiofsd_}) {
-      if (pid > 0) ::kill(pid, SIGKILL);
-    }
+    signal_all(SIGKILL);
   }
 
   Box box_;
-  pid_t virtiofsd_ = -1;
-  pid_t qemu_ = -1;
+  std::vector<pid_t> children_;
   struct stat state_folder_{};
   struct stat project_folder_{};
   time_t busy_ = 0;
