@@ -2,13 +2,12 @@
 // one ioctl of Documentation/virt/kvm/api.rst, named after it.
 #pragma once
 
-#include <linux/kvm.h>
-
 #include <cstdint>
 #include <string_view>
 
 #include "devices/fd.h"
 #include "devices/result.h"
+#include "vmm/linux_kvm.h"
 
 namespace thimble {
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "devices/fd.h"
 #include "devices/result.h"
@@ -14,7 +15,8 @@ namespace thimble {
 class UnixListener {
  public:
   static Result<UnixListener> bind(const std::string& path);
-  UnixListener(UnixListener&&) = default;
+  UnixListener(UnixListener&& other) noexcept
+      : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
   UnixListener& operator=(UnixListener&&) = delete;
   UnixListener(const UnixListener&) = delete;
   ~UnixListener();

@@ -6,19 +6,22 @@
 // in by KVM only while the guest runs (KVM_SET_SIGNAL_MASK), so no handler is ever installed.
 #pragma once
 
-#include <linux/kvm.h>
 #include <pthread.h>
 
 #include <atomic>
 #include <csignal>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
 
 #include "devices/bus.h"
 #include "devices/fd.h"
 #include "devices/ioapic.h"
 #include "devices/result.h"
 #include "thimble/machine.h"
+#include "vmm/linux_kvm.h"
 
 namespace thimble {
 

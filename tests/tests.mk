@@ -1,0 +1,27 @@
+# Payload guests, the library's example embedder, and the test binaries that are not unit tests.
+
+# One ELF per file, entered like a kernel at 2 MiB.
+PAYLOAD_SRC := $(sort $(wildcard tests/payload/guests/*.cpp))
+PAYLOADS := $(patsubst tests/payload/guests/%.cpp,$(BUILD)/payload/%.elf,$(PAYLOAD_SRC))
+PAYLOAD_FLAGS := -std=c++23 -Wall -Wextra -Werror -O1 -ffreestanding -fno-exceptions -fno-rtti \
+  -fno-stack-protector -fno-pic -no-pie -fcf-protection=none -fno-asynchronous-unwind-tables \
+  -mgeneral-regs-only -mno-red-zone -nostdlib -static -Wl,-Ttext=0x200000,-N,--build-id=none,--no-warn-rwx-segments
+
+$(BUILD)/payload/%.elf: tests/payload/guests/%.cpp tests/payload/guests/payload.h
+	@mkdir -p $(@D)
+	g++ $(PAYLOAD_FLAGS) -o $@ $<
+
+$(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
+
+# The embedder is built as a stranger would: against the installed header and library only.
+$(BUILD)/tests/embed: tests/embed/embed.cpp $(call lib,$(vmm_LIBS)) vmm/include/thimble/machine.h
+	@mkdir -p $(@D)
+	@$(MAKE) --no-print-directory install PREFIX=$(BUILD)/installed
+	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -I$(BUILD)/installed/include/thimble \
+	  -I$(BUILD)/installed/include -o $@ $< -L$(BUILD)/installed/lib -lthimble -luring -pthread
+
+.PHONY: payloads test-binaries
+payloads: $(PAYLOADS)
+test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed

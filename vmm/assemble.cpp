@@ -1,0 +1,186 @@
+// How a machine is put together. Memory slots come before the irqchip and nothing changes them
+// afterwards: a change once an irqchip exists waits for a grace period of the host's kernel.
+#include <sys/mman.h>
+
+#include <utility>
+
+#include "devices/text.h"
+#include "vmm/cpu/cpuid.h"
+#include "vmm/cpu/start_state.h"
+#include "vmm/load/linux_boot.h"
+#include "vmm/load/mp_table.h"
+#include "vmm/parts.h"
+
+namespace thimble {
+
+namespace {
+constexpr unsigned kMaxVcpus = 8;
+}
+
+Machine::Parts::Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemory host_memory_in,
+                      std::unique_ptr<EpollLoop> loop_in)
+    : options(std::move(options_in)),
+      kvm(std::move(kvm_in)),
+      host_memory(std::move(host_memory_in)),
+      memory(host_memory.ranges()),
+      vm(std::move(vm_in)),
+      loop(std::move(loop_in)),
+      irqs(vm.get()),
+      ioapic(irqs),
+      slots({.vm = vm.get(), .memory = memory, .mmio = mmio, .irqs = irqs, .loop = *loop}) {}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
+  if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
+    return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
+  }
+  auto kvm = Kvm::open();
+  if (!kvm) return std::unexpected(kvm.error());
+  auto host_memory = HostMemory::map(options.memory_bytes);
+  if (!host_memory) return std::unexpected(host_memory.error());
+  auto loop = EpollLoop::create();
+  if (!loop) return std::unexpected(loop.error());
+  auto vm = kvm->create_vm();
+  if (!vm) return std::unexpected(vm.error());
+  auto parts = std::make_unique<Parts>(std::move(options), std::move(*kvm), std::move(*vm),
+                                       std::move(*host_memory), std::move(*loop));
+  using Step = Result<void> (Parts::*)();
+  constexpr Step kSteps[] = {
+      &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports, &Parts::set_up_disks,
+      &Parts::set_up_vsock,  &Parts::set_up_entropy, &Parts::load_guest,   &Parts::set_up_vcpus,
+  };
+  for (const Step step : kSteps) {
+    if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
+  }
+  return std::unique_ptr<Machine>(new Machine(std::move(parts)));
+}
+
+Result<void> Machine::Parts::set_up_memory() {
+  uint32_t slot = 0;
+  for (const MemoryRange& range : memory.ranges()) {
+    kvm_userspace_memory_region region{};
+    region.slot = slot++;
+    region.guest_phys_addr = range.base;
+    region.memory_size = range.size;
+    region.userspace_addr = reinterpret_cast<uint64_t>(range.host);
+    auto done = kvm_ioctl(vm.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION",
+                          &region);
+    if (!done) return std::unexpected(done.error());
+  }
+  // Intel without "unrestricted guest" needs room for a task state segment and a page table.
+  uint64_t identity_map = map::kKvmIdentityMap;
+  auto identity = kvm_ioctl(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR",
+                            &identity_map);
+  if (!identity) return std::unexpected(identity.error());
+  auto tss = kvm_ioctl(vm.get(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR", map::kKvmTss);
+  if (!tss) return std::unexpected(tss.error());
+  return {};
+}
+
+Result<void> Machine::Parts::set_up_irqchip() {
+  kvm_enable_cap cap{};
+  cap.cap = KVM_CAP_SPLIT_IRQCHIP;
+  cap.args[0] = kIoApicPins;
+  auto done = kvm_ioctl(vm.get(), KVM_ENABLE_CAP, "split irqchip (KVM_ENABLE_CAP)", &cap);
+  if (!done) return std::unexpected(done.error());
+  return mmio.attach(IoApic::kBase, IoApic::kSize, ioapic);
+}
+
+Result<void> Machine::Parts::set_up_ports() {
+  auto line = irqs.line(map::kSerialPin);
+  if (!line) return std::unexpected(line.error());
+  serial = std::make_unique<Serial>(*loop, **line, options.on_serial);
+  if (auto done = ports.attach(Serial::kPort, Serial::kSize, *serial); !done) return done;
+
+  const auto on_power = [this](PowerEvent event) {
+    if (event == PowerEvent::kPowerOff) {
+      finish({End::Kind::kPowerOff, "the guest switched itself off"});
+    } else {
+      finish({End::Kind::kReset, "the guest asked for a reset"});
+    }
+  };
+  using Kind = PowerPort::Kind;
+  const std::pair<Kind, uint64_t> kinds[] = {
+      {Kind::kKeyboardController, PowerPort::kKeyboardControllerPort},
+      {Kind::kResetControl, PowerPort::kResetControlPort},
+      {Kind::kSleepControl, PowerPort::kSleepControlPort},
+  };
+  for (const auto& [kind, port] : kinds) {
+    power_ports.push_back(std::make_unique<PowerPort>(kind, on_power));
+    if (auto done = ports.attach(port, 1, *power_ports.back()); !done) return done;
+  }
+  return {};
+}
+
+Result<void> Machine::Parts::set_up_disks() {
+  for (Disk& disk : options.disks) {
+    const std::string name = disk.name;
+    DiskOptions blk_options;
+    blk_options.file = std::move(disk.file);
+    blk_options.read_only = disk.read_only;
+    blk_options.id = name;
+    auto blk = Blk::create(std::move(blk_options), *loop);
+    if (!blk) return std::unexpected(blk.error());
+    notice("disk " + name + ": " + (*blk)->backend_name());
+    disks.push_back(std::move(*blk));
+    if (auto done = slots.add(*disks.back()); !done) return done;
+  }
+  return {};
+}
+
+Result<void> Machine::Parts::set_up_vsock() {
+  if (!options.vsock) return {};
+  const VsockOptions& wanted = *options.vsock;
+  if (wanted.guest_cid <= 2) return fail("vsock: a guest's address is 3 or more");
+  vsock = std::make_unique<VsockDevice>(wanted.guest_cid, *loop);
+  for (const uint32_t port : options.guest_connect_ports) {
+    vsock->listen(port, [this, port] { return options.on_guest_connect(port); });
+  }
+  if (!wanted.path.empty()) {
+    auto listener = UnixListener::bind(wanted.path);
+    if (!listener) return std::unexpected(listener.error());
+    vsock_path.emplace(std::move(*listener));
+    if (auto done = vsock->serve(vsock_path->take()); !done) return done;
+    vsock->set_connector([path = wanted.path](uint32_t port) {
+      return connect_unix(path + "_" + std::to_string(port));
+    });
+  }
+  return slots.add(*vsock);
+}
+
+Result<void> Machine::Parts::set_up_entropy() {
+  if (!options.entropy) return {};
+  rng = std::make_unique<Rng>();
+  return slots.add(*rng);
+}
+
+Result<void> Machine::Parts::load_guest() {
+  auto entry = load_linux(memory, {.kernel = options.kernel, .initrd = options.initrd},
+                          options.command_line + slots.command_line());
+  if (!entry) return std::unexpected(entry.error());
+  kernel_entry = *entry;
+  if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
+  return write_start_tables(memory);
+}
+
+Result<void> Machine::Parts::set_up_vcpus() {
+  auto area_size = kvm.vcpu_mmap_size();
+  if (!area_size) return std::unexpected(area_size.error());
+  auto cpuid = supported_cpuid(kvm);
+  if (!cpuid) return std::unexpected(cpuid.error());
+  const bool tsc_deadline = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  for (unsigned i = 0; i < options.vcpus; ++i) {
+    auto vcpu = Vcpu::create(vm.get(), i, *area_size,
+                             {.ports = ports, .mmio = mmio, .ioapic = ioapic});
+    if (!vcpu) return std::unexpected(vcpu.error());
+    vcpus.push_back(std::move(*vcpu));
+    const int fd = vcpus.back()->fd();
+    adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
+    auto set = kvm_ioctl(fd, KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuid->header());
+    if (!set) return std::unexpected(set.error());
+    if (auto done = set_start_msrs(fd); !done) return done;
+  }
+  // The others wait for the first one's start-up message, as on hardware.
+  return set_start_registers(vcpus.front()->fd(), kernel_entry);
+}
+
+}  // namespace thimble

@@ -1,0 +1,70 @@
+// The parts of a machine, in the order in which they are made; they go in the opposite order.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "devices/bus.h"
+#include "devices/guest_memory.h"
+#include "devices/ioapic.h"
+#include "devices/power.h"
+#include "devices/serial.h"
+#include "devices/virtio/blk.h"
+#include "devices/virtio/rng.h"
+#include "devices/vsock/vsock.h"
+#include "thimble/machine.h"
+#include "vmm/epoll_loop.h"
+#include "vmm/irq.h"
+#include "vmm/kvm.h"
+#include "vmm/memory_map.h"
+#include "vmm/unix_listener.h"
+#include "vmm/vcpu.h"
+#include "vmm/virtio_slots.h"
+
+namespace thimble {
+
+struct Machine::Parts {
+  Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemory host_memory_in,
+        std::unique_ptr<EpollLoop> loop_in);
+
+  MachineOptions options;
+  Kvm kvm;
+  HostMemory host_memory;  // outlives the VM that it is mapped into
+  GuestMemory memory;
+  Fd vm;
+  std::unique_ptr<EpollLoop> loop;
+  IrqLines irqs;
+  Bus ports;
+  Bus mmio;
+  IoApic ioapic;
+  std::unique_ptr<Serial> serial;
+  std::vector<std::unique_ptr<PowerPort>> power_ports;
+  std::vector<std::unique_ptr<Blk>> disks;
+  std::optional<UnixListener> vsock_path;
+  std::unique_ptr<VsockDevice> vsock;
+  std::unique_ptr<Rng> rng;
+  VirtioSlots slots;
+  Gpa kernel_entry = 0;
+  std::vector<std::unique_ptr<Vcpu>> vcpus;
+
+  std::mutex end_lock;
+  std::optional<End> end;  // the first reason; later ones are consequences
+
+  // Assembly, in this order.
+  Result<void> set_up_memory();
+  Result<void> set_up_irqchip();
+  Result<void> set_up_ports();
+  Result<void> set_up_disks();
+  Result<void> set_up_vsock();
+  Result<void> set_up_entropy();
+  Result<void> load_guest();
+  Result<void> set_up_vcpus();
+
+  // Ends the machine: vCPUs leave the guest, the loop returns. From any thread.
+  void finish(End reason);
+  void notice(const std::string& line) const;
+};
+
+}  // namespace thimble
