@@ -1,0 +1,70 @@
+// See byte_flow.h.
+#include "mcp-agent/byte_flow.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace thimble {
+
+ByteFlow::ByteFlow(Endpoint source, Endpoint sink, size_t capacity)
+    : source_(std::move(source)), sink_(std::move(sink)), buffer_(capacity) {}
+
+pollfd ByteFlow::source_entry() const {
+  const bool wanted = !done_ && !source_ended_ && has_room();
+  return {wanted ? source_.poll_fd() : -1, POLLIN, 0};
+}
+
+pollfd ByteFlow::sink_entry() const {
+  // Without POLLOUT poll() still tells of POLLERR and POLLHUP: a reader that is gone is noticed
+  // before the next byte, as the server's own write would notice it.
+  const auto events = static_cast<short>(buffered() > 0 ? POLLOUT : 0);
+  return {done_ ? -1 : sink_.poll_fd(), events, 0};
+}
+
+void ByteFlow::serve(short source_events, short sink_events) {
+  if (done_) return;
+  if ((sink_events & (POLLERR | POLLHUP | POLLNVAL)) != 0) return sink_gone();
+  bool may_write = (sink_events & POLLOUT) != 0;
+  if (source_events != 0 && !source_ended_ && has_room()) {
+    fill();
+    may_write = may_write || sink_.never_waits();
+  }
+  if (may_write && buffered() > 0) drain();
+  if (!done_ && source_ended_ && buffered() == 0) {
+    sink_.finish();
+    done_ = true;
+  }
+}
+
+void ByteFlow::fill() {
+  if (head_ > 0 && tail_ == buffer_.size()) {
+    std::memmove(buffer_.data(), buffer_.data() + head_, buffered());
+    tail_ -= head_;
+    head_ = 0;
+  }
+  const IoResult got = source_.read(std::span(buffer_).subspan(tail_));
+  tail_ += got.count;
+  if (got.kind == IoResult::Kind::kEnd) end_input();
+}
+
+void ByteFlow::drain() {
+  const IoResult put = sink_.write(std::span(buffer_).subspan(head_, buffered()));
+  if (put.kind == IoResult::Kind::kEnd) return sink_gone();
+  head_ += put.count;
+  if (head_ == tail_) head_ = tail_ = 0;
+}
+
+void ByteFlow::end_input() {
+  if (source_ended_) return;
+  source_ended_ = true;
+  source_.close();
+}
+
+void ByteFlow::sink_gone() {
+  source_.close();
+  sink_.close();
+  head_ = tail_ = 0;
+  done_ = true;
+}
+
+}  // namespace thimble

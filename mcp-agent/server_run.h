@@ -1,0 +1,44 @@
+// One server in one VM, from the fork of its VMM process to the exit status: what `thimble run`
+// does once the image is there. To the process that started `thimble`, it behaves as the server
+// itself: bytes, end of input, signals, exit status.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "mcp-agent/stdio_bridge.h"
+#include "pool/guest_control.h"
+#include "pool/vm_process.h"
+
+namespace thimble {
+
+// Exit statuses of ours, as env(1), timeout(1) and container runtimes give them.
+constexpr int kExitTimeout = 124;
+constexpr int kExitFailure = 125;
+constexpr int kExitNotExecutable = 126;
+constexpr int kExitNotFound = 127;
+constexpr int kExitSignalBase = 128;
+
+struct ServerRun {
+  GuestIdentity identity;
+  ServerSpec server;
+  UserStdio user;
+  // From the start of the server to its end in order: stdin closed, SIGTERM, SIGKILL.
+  std::optional<std::chrono::milliseconds> timeout;
+  // From the fork to the start of the server. Nested emulation on a busy machine is slow.
+  std::chrono::milliseconds boot_patience{std::chrono::minutes(2)};
+  // Tells what happens, the guest's console too.
+  bool verbose = false;
+  // One line for the user, without prefix and newline.
+  std::function<void(std::string_view)> say;
+};
+
+// Starts the VM process, runs the server in it, and ends with everything gone. The result is the
+// exit status for the caller; failures were said. One thread; signals are taken over meanwhile.
+using StartVm = std::function<Result<VmProcess>()>;
+int run_server(const StartVm& start_vm, ServerRun run);
+
+}  // namespace thimble

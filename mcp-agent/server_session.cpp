@@ -1,0 +1,350 @@
+// See server_session.h.
+#include "mcp-agent/server_session.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "devices/text.h"
+#include "guest-init/protocol.h"
+
+namespace thimble {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// A guest that does not answer for so long after a signal that should end it is taken for hung.
+constexpr seconds kAnswerPatience{10};
+// How long the VM may take to end once its init closed the control channel.
+constexpr seconds kVmEndPatience{5};
+// --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
+constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
+
+constexpr size_t kControlChunk = 64 * 1024;
+constexpr int kEventsAtOnce = 64;
+
+int exec_exit_status(uint32_t error) {
+  return error == ENOENT ? kExitNotFound : kExitNotExecutable;
+}
+
+std::string exec_message(const std::string& command, uint32_t error) {
+  if (error == ENOENT) return command + ": not found in the image (or its interpreter is not)";
+  return text("%s: cannot be executed: %s", command.c_str(),
+              std::strerror(static_cast<int>(error)));
+}
+
+}  // namespace
+
+ServerSession::ServerSession(VmProcess vm, SignalSource signals, ServerRun run)
+    : vm_(std::move(vm)), signals_(std::move(signals)), run_(std::move(run)) {
+  boot_deadline_ = Clock::now() + run_.boot_patience;
+}
+
+int ServerSession::loop() {
+  while (!result_) poll_once();
+  vm_.kill();
+  return *result_;
+}
+
+void ServerSession::poll_once() {
+  constexpr size_t kOwn = 3;
+  std::array<pollfd, kOwn + StdioBridge::kEntries> set{};
+  const auto control_events =
+      static_cast<short>(POLLIN | (control_.output().empty() ? 0 : POLLOUT));
+  set[0] = {vm_.poll_fd(), POLLIN, 0};
+  set[1] = {control_socket_.get(), control_events, 0};
+  set[2] = {signals_.poll_fd(), POLLIN, 0};
+  size_t count = kOwn;
+  if (bridge_) {
+    const auto entries = bridge_->entries();
+    std::copy(entries.begin(), entries.end(), set.begin() + kOwn);
+    count = set.size();
+  }
+  if (::poll(set.data(), count, poll_timeout()) < 0) {
+    if (errno != EINTR) finish(kExitFailure, text("wait for events: %s", std::strerror(errno)));
+    return;
+  }
+  if (set[2].revents != 0) {
+    while (const auto signal = signals_.next()) on_signal(*signal);
+  }
+  if (bridge_) {
+    const std::span<const pollfd> all(set);
+    bridge_->serve(all.subspan<kOwn, StdioBridge::kEntries>());
+  }
+  if (set[1].revents != 0) on_control_readable();
+  if (set[0].revents != 0) {
+    // Bounded: a VMM process that floods its broker must not hold up everything else.
+    for (int i = 0; i < kEventsAtOnce; ++i) {
+      const auto event = vm_.next_event();
+      if (!event) break;
+      on_vm_event(*event);
+    }
+  }
+  on_deadlines();
+  flush_control();
+  check_drained();
+}
+
+// ---- the VM process
+// ------------------------------------------------------------------------------
+
+void ServerSession::on_vm_event(const VmEvent& event) {
+  switch (event.kind) {
+    case VmEvent::Kind::kReady:
+      connect_control();
+      break;
+    case VmEvent::Kind::kConsole:
+      notice("console: " + event.text);
+      break;
+    case VmEvent::Kind::kNotice:
+      notice(event.text);
+      break;
+    case VmEvent::Kind::kEnded:
+    case VmEvent::Kind::kRefused:
+    case VmEvent::Kind::kLost:
+      on_vm_gone(event);
+      break;
+  }
+}
+
+void ServerSession::on_vm_gone(const VmEvent& event) {
+  // The guest's last words may still be in the channel: its end is only a failure without them.
+  while (control_socket_) on_control_readable();
+  if (server_status_) return;
+  if (event.kind == VmEvent::Kind::kRefused) return finish(kExitFailure, event.text);
+  if (event.kind == VmEvent::Kind::kLost) {
+    return finish(kExitFailure, "the VMM process died: " + event.text);
+  }
+  if (!run_.verbose) {
+    const auto& lines = vm_.console_tail();
+    const bool told = event.text.find("panicked") != std::string::npos;
+    if (!told && !lines.empty()) notice("the last line of the guest's console: " + lines.back());
+  }
+  const char* when = control_.state() == GuestControl::State::kRunning
+                         ? "the VM ended while the server ran: "
+                         : "the VM ended before the server was started: ";
+  finish(kExitFailure, when + event.text);
+}
+
+void ServerSession::connect_control() {
+  if (control_socket_ || control_.state() != GuestControl::State::kConnecting) return;
+  notice(text("the guest is up after %lld ms",
+              static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
+  auto socket = vm_.connect(protocol::kControlPort);
+  if (!socket) return finish(kExitFailure, socket.error().message);
+  control_socket_ = std::move(*socket);
+}
+
+// ---- the guest
+// -----------------------------------------------------------------------------------
+
+void ServerSession::on_control_readable() {
+  std::array<uint8_t, kControlChunk> bytes{};
+  const ssize_t n = ::recv(control_socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+  if (n < 0 && (errno == EINTR)) return;
+  if (n < 0 && errno == EAGAIN) {
+    // With nothing to read, a VM that is gone has said all it had to say.
+    if (vm_.poll_fd() < 0) control_socket_.reset();
+    return;
+  }
+  if (n <= 0) {
+    control_socket_.reset();
+    if (!server_status_) vm_end_deadline_ = Clock::now() + kVmEndPatience;
+    return;
+  }
+  control_.received(std::span(bytes).first(static_cast<size_t>(n)));
+  while (auto event = control_.next_event()) on_guest_event(*event);
+}
+
+void ServerSession::on_guest_event(const GuestEvent& event) {
+  switch (event.kind) {
+    case GuestEvent::Kind::kHello:
+      return greet();
+    case GuestEvent::Kind::kConfigured:
+      return start_server();
+    case GuestEvent::Kind::kStarted:
+      return on_started();
+    case GuestEvent::Kind::kFailed:
+      return on_failed(event);
+    case GuestEvent::Kind::kExited:
+      return on_exited(event);
+    case GuestEvent::Kind::kPong:
+      answer_deadline_.reset();
+      return;
+    case GuestEvent::Kind::kNotice:
+      return notice("guest: " + event.text);
+    case GuestEvent::Kind::kBroken:
+      if (server_status_) return;  // it has ended, and that was said in order
+      return finish(kExitFailure, "the guest broke the control protocol: " + event.text);
+  }
+}
+
+void ServerSession::greet() {
+  auto streams = connect_streams();
+  if (!streams) return finish(kExitFailure, streams.error().message);
+  auto sent = control_.configure(run_.identity);
+  if (!sent) finish(kExitFailure, sent.error().message);
+}
+
+Result<void> ServerSession::connect_streams() {
+  std::array<Fd, 3> sockets;
+  for (uint32_t i = 0; i < sockets.size(); ++i) {
+    auto socket = vm_.connect(protocol::kStreamPort);
+    if (!socket) return std::unexpected(socket.error());
+    const protocol::StreamPreface preface{protocol::kStreamMagic, i};
+    if (::send(socket->get(), &preface, sizeof preface, MSG_NOSIGNAL) != sizeof preface) {
+      return fail_errno("open a stream to the guest");
+    }
+    sockets[i] = std::move(*socket);
+  }
+  bridge_.emplace(run_.user, ServerStreams{std::move(sockets[0]), std::move(sockets[1]),
+                                           std::move(sockets[2])});
+  return {};
+}
+
+void ServerSession::start_server() {
+  auto sent = control_.start(run_.server);
+  if (!sent) finish(kExitFailure, sent.error().message);
+}
+
+void ServerSession::on_started() {
+  boot_deadline_.reset();
+  if (run_.timeout) timeout_deadline_ = Clock::now() + *run_.timeout;
+  notice(text("the server runs after %lld ms",
+              static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
+}
+
+void ServerSession::on_failed(const GuestEvent& event) {
+  if (event.step == protocol::kStepExec) {
+    return finish(exec_exit_status(event.error),
+                  exec_message(run_.server.arguments.front(), event.error));
+  }
+  std::string message = "the guest could not " + event.text;
+  if (event.error != 0) message += text(": %s", std::strerror(static_cast<int>(event.error)));
+  finish(kExitFailure, message);
+}
+
+void ServerSession::on_exited(const GuestEvent& event) {
+  server_status_ = event.exit_signal ? kExitSignalBase + static_cast<int>(*event.exit_signal)
+                                     : static_cast<int>(event.exit_code.value_or(0));
+  if (timeout_step_ > 0) server_status_ = kExitTimeout;
+  timeout_deadline_.reset();
+  answer_deadline_.reset();
+  if (bridge_) bridge_->end_input();
+  if (event.oom_kills > 0) {
+    run_.say(
+        text("the guest ran out of memory and killed %u of the server's processes: give it more "
+             "with --memory",
+             event.oom_kills));
+  }
+}
+
+// ---- signals and time
+// ----------------------------------------------------------------------------
+
+void ServerSession::on_signal(int signal) {
+  if (control_.state() != GuestControl::State::kRunning) {
+    // No server yet, or none any more: the signal means `thimble` itself.
+    if (is_ending_signal(signal)) finish(kExitSignalBase + signal);
+    return;
+  }
+  if (auto sent = control_.signal(static_cast<uint32_t>(signal)); !sent) {
+    return finish(kExitFailure, sent.error().message);
+  }
+  if (!is_ending_signal(signal)) return;
+  asked_to_end_ = signal;
+  if (!answer_deadline_ && control_.ping(1)) answer_deadline_ = Clock::now() + kAnswerPatience;
+}
+
+void ServerSession::next_step_of_timeout() {
+  const auto step = static_cast<size_t>(timeout_step_++);
+  if (step >= kTimeoutSteps.size()) return finish(kExitTimeout);
+  timeout_deadline_ = Clock::now() + kTimeoutSteps[step];
+  if (step == 0) {
+    run_.say("--timeout reached: ending the server");
+    if (bridge_) bridge_->end_input();
+    (void)control_.end();
+  } else {
+    (void)control_.signal(step == 1 ? SIGTERM : SIGKILL);
+  }
+}
+
+void ServerSession::on_deadlines() {
+  const auto now = Clock::now();
+  const auto reached = [now](const Deadline& deadline) { return deadline && now >= *deadline; };
+  if (result_) return;
+  if (reached(boot_deadline_)) {
+    const auto& lines = vm_.console_tail();
+    finish(kExitFailure, text("the guest did not start the server within %lld s%s",
+                              static_cast<long long>(run_.boot_patience / seconds(1)),
+                              lines.empty() ? ": run with --verbose to see its console" : ""));
+  } else if (reached(timeout_deadline_)) {
+    next_step_of_timeout();
+  } else if (reached(answer_deadline_)) {
+    finish(kExitSignalBase + asked_to_end_, "the guest does not answer any more: VM killed");
+  } else if (reached(vm_end_deadline_) && !server_status_) {
+    finish(kExitFailure, "the guest closed its control channel: VM killed");
+  }
+}
+
+int ServerSession::poll_timeout() const {
+  Deadline next;
+  for (const Deadline& deadline :
+       {boot_deadline_, timeout_deadline_, answer_deadline_, vm_end_deadline_}) {
+    if (deadline && (!next || *deadline < *next)) next = deadline;
+  }
+  if (!next) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(*next - Clock::now());
+  return static_cast<int>(std::clamp<long long>(left.count(), 0, 1'000'000));
+}
+
+// ---- small things
+// --------------------------------------------------------------------------------
+
+void ServerSession::flush_control() {
+  while (control_socket_ && !control_.output().empty()) {
+    const auto bytes = control_.output();
+    const ssize_t n =
+        ::send(control_socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;  // full, or gone: then reading says so
+    control_.sent(static_cast<size_t>(n));
+  }
+}
+
+void ServerSession::notice(std::string_view line) const {
+  if (run_.verbose) run_.say(line);
+}
+
+void ServerSession::finish(int status, std::string_view message) {
+  if (result_) return;
+  result_ = status;
+  if (!message.empty()) run_.say(message);
+}
+
+void ServerSession::check_drained() {
+  if (server_status_ && bridge_ && bridge_->output_done()) finish(*server_status_);
+}
+
+// ---- run_server
+// ----------------------------------------------------------------------------------
+
+int run_server(const StartVm& start_vm, ServerRun run) {
+  const auto refuse = [&run](const Error& error) {
+    run.say(error.message);
+    return kExitFailure;
+  };
+  auto signals = SignalSource::take_over();
+  if (!signals) return refuse(signals.error());
+  auto vm = start_vm();
+  if (!vm) return refuse(vm.error());
+  return ServerSession(std::move(*vm), std::move(*signals), std::move(run)).loop();
+}
+
+}  // namespace thimble

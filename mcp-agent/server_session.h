@@ -1,0 +1,73 @@
+// The states of run_server(): boot, greet, configure, start, run, drain. Reacts to the VM process,
+// the guest's control channel, signals and deadlines; moves no bytes of the server's itself.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "mcp-agent/server_run.h"
+#include "mcp-agent/signals.h"
+#include "mcp-agent/stdio_bridge.h"
+#include "pool/guest_control.h"
+#include "pool/vm_process.h"
+
+namespace thimble {
+
+class ServerSession {
+ public:
+  ServerSession(VmProcess vm, SignalSource signals, ServerRun run);
+
+  // Until the server has ended and its output was written out. The exit status.
+  int loop();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Deadline = std::optional<Clock::time_point>;
+
+  void poll_once();
+  [[nodiscard]] int poll_timeout() const;
+
+  void on_signal(int signal);
+  void on_vm_event(const VmEvent& event);
+  void on_vm_gone(const VmEvent& event);
+  void on_control_readable();
+  void on_guest_event(const GuestEvent& event);
+  void on_deadlines();
+
+  void connect_control();
+  void greet();
+  Result<void> connect_streams();
+  void start_server();
+  void on_started();
+  void on_failed(const GuestEvent& event);
+  void on_exited(const GuestEvent& event);
+  void next_step_of_timeout();
+  void flush_control();
+
+  void notice(std::string_view line) const;
+  // Ends the run with an exit status; what the user has to know goes first. Only the first counts.
+  void finish(int status, std::string_view message = {});
+  void check_drained();
+
+  VmProcess vm_;
+  SignalSource signals_;
+  ServerRun run_;
+  GuestControl control_;
+  Fd control_socket_;
+  std::optional<StdioBridge> bridge_;
+  std::string vm_end_;  // why the VM ended, when it did
+  Clock::time_point begin_ = Clock::now();
+
+  Deadline boot_deadline_;
+  Deadline timeout_deadline_;
+  int timeout_step_ = 0;
+  Deadline answer_deadline_;  // a ping is on its way
+  int asked_to_end_ = 0;      // the signal that it went with
+  Deadline vm_end_deadline_;  // the guest closed its control channel: its end should follow
+
+  std::optional<int> server_status_;  // what the server's end means for our exit status
+  std::optional<int> result_;
+};
+
+}  // namespace thimble

@@ -1,0 +1,53 @@
+// The three byte flows between the user's standard descriptors and the server's streams. The bridge
+// knows nothing of what flows: a server that is run by `thimble` reads and writes what it would
+// read and write without it.
+#pragma once
+
+#include <poll.h>
+
+#include <array>
+#include <span>
+
+#include "devices/fd.h"
+#include "mcp-agent/byte_flow.h"
+
+namespace thimble {
+
+// Descriptors of the user's, usually 0, 1 and 2. They stay his (see endpoint.h).
+struct UserStdio {
+  int input = 0;
+  int output = 1;
+  int error = 2;
+};
+
+// The server's streams: connected, non-blocking sockets.
+struct ServerStreams {
+  Fd input;
+  Fd output;
+  Fd error;
+};
+
+class StdioBridge {
+ public:
+  StdioBridge(UserStdio user, ServerStreams server);
+
+  static constexpr size_t kEntries = 6;
+  [[nodiscard]] std::array<pollfd, kEntries> entries() const;
+  void serve(std::span<const pollfd, kEntries> answered);
+
+  // All that the server wrote reached the user, or nobody reads it any more.
+  [[nodiscard]] bool output_done() const { return flows_[1].done() && flows_[2].done(); }
+
+  // Closes the server's stdin after what was read already.
+  void end_input();
+
+ private:
+  std::array<ByteFlow, 3> flows_;
+};
+
+// Whether the end of this descriptor means that a client has gone: true for pipes and sockets,
+// false for terminals, files and devices, whose end says nothing about how long the server should
+// run.
+bool input_is_a_client(int fd);
+
+}  // namespace thimble
