@@ -31,7 +31,8 @@ Result<void> UringDisk::set_up(int file) {
   if (failed != 0) return fail_errno("io_uring: register the eventfd", -failed);
   failed = restrict_operations();
   if (failed != 0) return fail_errno("io_uring: restrict", -failed);
-  failed = io_uring_enable_rings(&ring_);
+  failed = io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_ENABLE_RINGS,
+                             nullptr, 0);
   if (failed != 0) return fail_errno("io_uring: enable", -failed);
   return {};
 }
@@ -46,7 +47,10 @@ int UringDisk::restrict_operations() {
   allowed[2].sqe_op = IORING_OP_FSYNC;
   allowed[3].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
   allowed[3].sqe_flags = IOSQE_FIXED_FILE;
-  return io_uring_register_restrictions(&ring_, allowed.data(), allowed.size());
+  // Not io_uring_register_restrictions() and io_uring_enable_rings(): the shared library of liburing
+  // 2.3 (Debian 12) does not export them.
+  return io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_RESTRICTIONS,
+                           allowed.data(), allowed.size());
 }
 
 void UringDisk::start(uint32_t slot, DiskRequest& request) {
