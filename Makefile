@@ -60,6 +60,26 @@ $(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)
 
+# ---- installation ----------------------------------------------------------------------------------
+# The library is the machine and its devices in one archive; the headers keep their folders.
+PREFIX ?= /usr/local
+DESTDIR ?=
+INSTALLED := $(DESTDIR)$(PREFIX)
+
+$(BUILD)/lib/libthimble.a: $(call objects,$(vmm_SRC) $(devices_SRC))
+
+.PHONY: install install-library
+install-library: $(BUILD)/lib/libthimble.a
+	@install -d $(INSTALLED)/lib/pkgconfig $(INSTALLED)/include/thimble/devices
+	@install -m 644 $< $(INSTALLED)/lib/
+	@install -m 644 vmm/include/thimble/machine.h $(INSTALLED)/include/thimble/
+	@install -m 644 devices/result.h devices/fd.h $(INSTALLED)/include/thimble/devices/
+	@sed 's|@PREFIX@|$(PREFIX)|' vmm/thimble.pc.in > $(INSTALLED)/lib/pkgconfig/thimble.pc
+
+install: all install-library
+	@install -d $(INSTALLED)/bin
+	@install -m 755 $(BUILD)/bin/thimble $(INSTALLED)/bin/
+
 # ---- unit tests: one binary per room -------------------------------------------------------------
 TEST_ROOMS := devices vmm pool agent image doctor
 define unit_test

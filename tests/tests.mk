@@ -18,9 +18,10 @@ $(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) 
 # The embedder is built as a stranger would: against the installed header and library only.
 $(BUILD)/tests/embed: tests/embed/embed.cpp $(call lib,$(vmm_LIBS)) vmm/include/thimble/machine.h
 	@mkdir -p $(@D)
-	@$(MAKE) --no-print-directory install PREFIX=$(BUILD)/installed
-	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -I$(BUILD)/installed/include/thimble \
-	  -I$(BUILD)/installed/include -o $@ $< -L$(BUILD)/installed/lib -lthimble -luring -pthread
+	@$(MAKE) --no-print-directory install-library PREFIX=$(abspath $(BUILD))/installed
+	PKG_CONFIG_PATH=$(BUILD)/installed/lib/pkgconfig; export PKG_CONFIG_PATH; \
+	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -o $@ $< \
+	  $$(pkg-config --cflags --libs thimble)
 
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)

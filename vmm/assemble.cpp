@@ -149,7 +149,7 @@ Result<void> Machine::Parts::set_up_vsock() {
 
 Result<void> Machine::Parts::set_up_entropy() {
   if (!options.entropy) return {};
-  rng = std::make_unique<Rng>();
+  rng = std::make_unique<Rng>(*loop);
   return slots.add(*rng);
 }
 
