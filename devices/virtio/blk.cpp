@@ -77,21 +77,23 @@ void BlkState::describe(StateVisitor& visitor) {
 // --------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Blk>> Blk::create(DiskOptions options, EventLoop& loop) {
-  const std::string what = "disk " + options.id;
-  const auto capacity = judge_file(options);
-  if (!capacity) return fail_in(what, capacity);
   auto io = open_disk_io(options.file.get(), options.backend);
-  if (!io) return fail_in(what, io);
-  std::unique_ptr<Blk> blk(
-      new Blk(std::move(options.file), *capacity, options.read_only, std::move(*io), loop));
-  blk->state_.id = id_bytes(options.id);
-  return blk;
+  if (!io) return fail_in("disk " + options.id, io);
+  return create(std::move(options), std::move(*io), loop);
 }
 
-Blk::Blk(Fd file, uint64_t capacity, bool read_only, std::unique_ptr<DiskIo> io, EventLoop& loop)
-    : loop_(loop), file_(std::move(file)), io_(std::move(io)) {
+Result<std::unique_ptr<Blk>> Blk::create(DiskOptions options, std::unique_ptr<DiskIo> io,
+                                         EventLoop& loop) {
+  const auto capacity = judge_file(options);
+  if (!capacity) return fail_in("disk " + options.id, capacity);
+  return std::unique_ptr<Blk>(new Blk(std::move(options), *capacity, std::move(io), loop));
+}
+
+Blk::Blk(DiskOptions options, uint64_t capacity, std::unique_ptr<DiskIo> io, EventLoop& loop)
+    : loop_(loop), file_(std::move(options.file)), io_(std::move(io)) {
   state_.capacity = capacity;
-  state_.read_only = read_only ? 1 : 0;
+  state_.read_only = options.read_only ? 1 : 0;
+  state_.id = id_bytes(options.id);
   for (uint32_t slot = 0; slot < slots_.size(); ++slot) free_.push_back(slot);
   loop_.watch(io_->event(), EPOLLIN, [this](uint32_t) {
     const std::scoped_lock guard(lock());

@@ -43,6 +43,9 @@ class Blk final : public VirtioDevice {
 
   // Watches the backend's descriptor on `loop`, which must outlive the disk.
   static Result<std::unique_ptr<Blk>> create(DiskOptions options, EventLoop& loop);
+  // The same on I/O of the caller's own.
+  static Result<std::unique_ptr<Blk>> create(DiskOptions options, std::unique_ptr<DiskIo> io,
+                                             EventLoop& loop);
   ~Blk() override;
   Blk(const Blk&) = delete;
   Blk& operator=(const Blk&) = delete;
@@ -71,7 +74,7 @@ class Blk final : public VirtioDevice {
     DiskRequest io;
   };
 
-  Blk(Fd file, uint64_t capacity, bool read_only, std::unique_ptr<DiskIo> io, EventLoop& loop);
+  Blk(DiskOptions options, uint64_t capacity, std::unique_ptr<DiskIo> io, EventLoop& loop);
   void serve();
   void take_chains();
   void serve_again_soon();

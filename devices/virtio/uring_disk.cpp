@@ -37,6 +37,7 @@ Result<void> UringDisk::set_up(int file) {
   return {};
 }
 
+// liburing's own names for this and for enabling are missing from Debian 12's shared library.
 int UringDisk::restrict_operations() {
   std::array<io_uring_restriction, 4> allowed{};
   allowed[0].opcode = IORING_RESTRICTION_SQE_OP;
@@ -47,8 +48,8 @@ int UringDisk::restrict_operations() {
   allowed[2].sqe_op = IORING_OP_FSYNC;
   allowed[3].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
   allowed[3].sqe_flags = IOSQE_FIXED_FILE;
-  // Not io_uring_register_restrictions() and io_uring_enable_rings(): the shared library of liburing
-  // 2.3 (Debian 12) does not export them.
+  // Not io_uring_register_restrictions() and io_uring_enable_rings(): the shared library of
+  // liburing 2.3 (Debian 12) does not export them.
   return io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_RESTRICTIONS,
                            allowed.data(), allowed.size());
 }
