@@ -1,0 +1,243 @@
+#include "guest-init/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "guest-init/lookup.h"
+
+namespace thimble::init {
+
+namespace {
+
+// Less backpressure churn than the usual 64 KiB; memory is used only for what waits in a pipe.
+constexpr int kPipeBytes = 256 * 1024;
+constexpr size_t kMaxDatabase = 64 * 1024;  // passwd, group
+
+struct Pipe {
+  int read_end = -1;
+  int write_end = -1;
+};
+
+void close_pipe(Pipe& pipe) {
+  if (pipe.read_end >= 0) close(pipe.read_end);
+  if (pipe.write_end >= 0) close(pipe.write_end);
+  pipe = {};
+}
+
+bool make_pipe(Pipe& pipe) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) < 0) return false;
+  pipe = {ends[0], ends[1]};
+  return true;
+}
+
+// All pipes of one start: stdio, and the one that carries the child's failure (or closes on exec).
+struct Pipes {
+  Pipe input;
+  Pipe output;
+  Pipe error;
+  Pipe verdict;
+
+  bool make() {
+    if (!make_pipe(input) || !make_pipe(output) || !make_pipe(error)) return false;
+    // They stay smaller where that is not allowed.
+    fcntl(input.read_end, F_SETPIPE_SZ, kPipeBytes);
+    fcntl(output.read_end, F_SETPIPE_SZ, kPipeBytes);
+    fcntl(error.read_end, F_SETPIPE_SZ, kPipeBytes);
+    return make_pipe(verdict);
+  }
+
+  void close_all() {
+    close_pipe(input);
+    close_pipe(output);
+    close_pipe(error);
+    close_pipe(verdict);
+  }
+};
+
+void write_word(const char* path, const char* word) {
+  const int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  if (write(fd, word, strlen(word)) < 0) {
+    // Without the cgroup the server still runs; init has told the host already.
+  }
+  close(fd);
+}
+
+// Reads a whole small file; an absent one is empty. Null with errno EFBIG when it is too large.
+bool read_database(const char* path, char* buffer, Bytes& content) {
+  content = {buffer, 0};
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;
+  ssize_t got = 0;
+  while (content.size < kMaxDatabase &&
+         (got = read(fd, buffer + content.size, kMaxDatabase - content.size)) > 0) {
+    content.size += static_cast<size_t>(got);
+  }
+  close(fd);
+  errno = EFBIG;
+  return content.size < kMaxDatabase;
+}
+
+bool set_limits(const Start& start, Failure& failure) {
+  for (uint32_t i = 0; i < start.rlimit_count; ++i) {
+    const protocol::Rlimit& limit = start.rlimits[i];
+    // The system call itself: the C libraries disagree about the type of the resource.
+    const uint64_t value[2] = {limit.soft, limit.hard};
+    if (syscall(SYS_prlimit64, 0, limit.resource, value, nullptr) < 0) {
+      return fail(failure, protocol::kStepRlimit, errno, "set resource limit %u", limit.resource);
+    }
+  }
+  return true;
+}
+
+// Runs in the child only, so the static buffers are that process's own.
+bool set_user(const Start& start, const ChildSettings& settings, Failure& failure) {
+  if (!start.user) return true;
+  static char passwd_text[kMaxDatabase];
+  static char group_text[kMaxDatabase];
+  Bytes passwd;
+  Bytes group;
+  if (!read_database(settings.passwd_path, passwd_text, passwd)) {
+    return fail(failure, protocol::kStepUser, errno, "read %s", settings.passwd_path);
+  }
+  if (!read_database(settings.group_path, group_text, group)) {
+    return fail(failure, protocol::kStepUser, errno, "read %s", settings.group_path);
+  }
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  const UserLookup found = resolve_user(bytes_of(start.user), passwd, group, uid, gid);
+  if (found != UserLookup::kFound) {
+    const char* const what = found == UserLookup::kNoUser ? "user" : "group";
+    return fail(failure, protocol::kStepUser, ENOENT, "find the %s of '%.100s' in the image", what,
+                start.user);
+  }
+  if (setgroups(0, nullptr) < 0 || setgid(gid) < 0 || setuid(uid) < 0) {
+    return fail(failure, protocol::kStepUser, errno, "become user %u, group %u", uid, gid);
+  }
+  return true;
+}
+
+bool enter_workdir(const Start& start, Failure& failure) {
+  if (chdir(start.workdir) == 0) return true;
+  return fail(failure, protocol::kStepWorkdir, errno, "enter directory %.200s", start.workdir);
+}
+
+// Only returns when nothing could be executed.
+bool execute(const Start& start, Failure& failure) {
+  const char* const command = start.arguments[0];
+  CommandSearch search(command, find_variable(start.environment, "PATH"));
+  char candidate[PATH_MAX];
+  int denied = 0;
+  while (search.next(candidate, sizeof candidate)) {
+    execve(candidate, start.arguments, start.environment);
+    const int error = errno;
+    if (error == ENOENT && access(candidate, F_OK) == 0) {
+      return fail(failure, protocol::kStepExec, error, "exec %.150s: its interpreter is missing",
+                  candidate);
+    }
+    if (error == EACCES) denied = error;
+    if (error == EACCES || error == ENOENT || error == ENOTDIR) continue;
+    return fail(failure, protocol::kStepExec, error, "exec %.200s", candidate);
+  }
+  return fail(failure, protocol::kStepExec, denied ? denied : ENOENT, "exec %.200s", command);
+}
+
+void reset_signals() {
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  for (int number = 1; number <= 64; ++number) sigaction(number, &action, nullptr);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+// dup2 onto 0, 1, 2 is safe only when no source is among them: init keeps those occupied.
+bool place_stdio(const Pipes& pipes) {
+  return dup2(pipes.input.read_end, 0) >= 0 && dup2(pipes.output.write_end, 1) >= 0 &&
+         dup2(pipes.error.write_end, 2) >= 0;
+}
+
+[[noreturn]] void run_child(const Start& start, const ChildSettings& settings, Pipes& pipes) {
+  Failure failure;
+  setsid();
+  if (settings.cgroup_procs) write_word(settings.cgroup_procs, "0");
+  if (settings.oom_score_adj) write_word(settings.oom_score_adj, "0");
+  reset_signals();
+  umask(022);
+  if (!place_stdio(pipes)) {
+    fail(failure, protocol::kStepFork, errno, "connect the server's stdio");
+  } else if (set_limits(start, failure) && set_user(start, settings, failure) &&
+             enter_workdir(start, failure)) {
+    execute(start, failure);
+  }
+  // Less than PIPE_BUF: all or nothing. When even this fails, init sees a child that just ended.
+  if (write(pipes.verdict.write_end, &failure, sizeof failure) < 0) _exit(126);
+  _exit(127);
+}
+
+// True when the verdict pipe closed by exec. A child killed before it could tell looks the same and
+// is reported as exited soon after.
+bool await_exec(int verdict, Failure& failure) {
+  Failure told;
+  ssize_t got = 0;
+  do {
+    got = read(verdict, &told, sizeof told);
+  } while (got < 0 && errno == EINTR);
+  if (got != static_cast<ssize_t>(sizeof told)) return true;
+  told.text[sizeof told.text - 1] = '\0';
+  failure = told;
+  return false;
+}
+
+bool set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0; }
+
+}  // namespace
+
+bool start_server(const Start& start, const ChildSettings& settings, pid_t& pid, ServerPipes& pipes,
+                  Failure& failure) {
+  Pipes all;
+  if (!all.make() || !set_nonblocking(all.input.write_end) ||
+      !set_nonblocking(all.output.read_end) || !set_nonblocking(all.error.read_end)) {
+    fail(failure, protocol::kStepFork, errno, "make pipes for the server");
+    all.close_all();
+    return false;
+  }
+  pid = fork();
+  if (pid == 0) run_child(start, settings, all);
+  if (pid < 0) {
+    fail(failure, protocol::kStepFork, errno, "fork");
+    all.close_all();
+    return false;
+  }
+  close(all.verdict.write_end);
+  all.verdict.write_end = -1;
+  const bool started = await_exec(all.verdict.read_end, failure);
+  if (started) {
+    pipes = {all.input.write_end, all.output.read_end, all.error.read_end};
+    all.input.write_end = all.output.read_end = all.error.read_end = -1;
+  } else {
+    waitpid(pid, nullptr, 0);
+    pid = -1;
+  }
+  all.close_all();
+  return started;
+}
+
+bool reap(pid_t& pid, int& status) {
+  do {
+    pid = waitpid(-1, &status, WNOHANG);
+  } while (pid < 0 && errno == EINTR);
+  return pid > 0;
+}
+
+}  // namespace thimble::init

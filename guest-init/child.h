@@ -1,0 +1,34 @@
+// Starts the server: own session and process group, own cgroup, its pipes as stdio, limits, user,
+// working directory, and the command found through its own PATH.
+#pragma once
+
+#include <sys/types.h>
+
+#include "guest-init/codec.h"
+
+namespace thimble::init {
+
+// What differs between a guest and a test on the host.
+struct ChildSettings {
+  const char* passwd_path = "/etc/passwd";
+  const char* group_path = "/etc/group";
+  const char* cgroup_procs = nullptr;   // the child enters this cgroup; null = none
+  const char* oom_score_adj = nullptr;  // the child undoes init's protection; null = not needed
+};
+
+// Init's ends of the server's pipes, non-blocking; the caller owns them.
+struct ServerPipes {
+  int to_stdin = -1;
+  int from_stdout = -1;
+  int from_stderr = -1;
+};
+
+// Returns once the server's program runs (or could not be started, with nothing left open).
+// The child starts with default signal dispositions, an empty mask and umask 022.
+[[nodiscard]] bool start_server(const Start& start, const ChildSettings& settings, pid_t& pid,
+                                ServerPipes& pipes, Failure& failure);
+
+// Reaps one child that ended; false when there is none.
+[[nodiscard]] bool reap(pid_t& pid, int& status);
+
+}  // namespace thimble::init

@@ -1,0 +1,32 @@
+# guest-init: static against musl, without the C++ library; and the initramfs around it.
+# The same sources are compiled for the host by the general rule, for the unit tests.
+
+INIT_CXX ?= g++
+INIT_LINK ?= musl-gcc
+MUSL_SPECS ?= /usr/lib/$(shell uname -m)-linux-musl/musl-gcc.specs
+
+init_SRC := $(call sources,guest-init)
+init_OBJ := $(patsubst %.cpp,$(BUILD)/obj/musl/%.o,$(init_SRC))
+# -idirafter: musl has no kernel headers; the system's come last, so that its C library's stay out.
+INIT_FLAGS := -std=c++23 -Os -Wall -Wextra -Werror -Wshadow -fno-exceptions -fno-rtti -nostdinc++ \
+  -fno-threadsafe-statics -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections \
+  -fno-pie -I. -D_GNU_SOURCE -MMD -MP
+INIT_KERNEL_HEADERS := -idirafter /usr/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
+
+$(BUILD)/obj/musl/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(INIT_CXX) -specs=$(MUSL_SPECS) $(INIT_FLAGS) $(INIT_KERNEL_HEADERS) -c $< -o $@
+
+$(BUILD)/bin/thimble-init: $(init_OBJ)
+	@mkdir -p $(@D)
+	$(INIT_LINK) -static -no-pie -s -Wl,--gc-sections -Wl,--build-id=none -o $@ $^
+
+$(BUILD)/thimble-init.cpio: $(BUILD)/bin/thimble-init guest-init/make-initramfs
+	guest-init/make-initramfs $< $@
+
+init_TEST_SRC := $(call sources,tests/unit/guest-init)
+$(BUILD)/tests/guest-init_unit: $(call objects,$(init_TEST_SRC) $(filter-out guest-init/main.cpp,$(init_SRC)))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgmock -lgtest_main -pthread
+
+UNIT_TESTS += $(if $(init_TEST_SRC),$(BUILD)/tests/guest-init_unit)

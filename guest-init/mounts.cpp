@@ -1,0 +1,175 @@
+#include "guest-init/mounts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "guest-init/lookup.h"
+
+namespace thimble::init {
+
+namespace {
+
+using protocol::kStepMount;
+
+struct SystemMount {
+  const char* source;
+  const char* target;
+  const char* fstype;
+  unsigned long flags;
+  const char* options;
+};
+
+constexpr unsigned long kData = MS_NOSUID | MS_NODEV;
+
+// What only needs the final root. /dev and /proc come earlier and are moved.
+constexpr SystemMount kLateMounts[] = {
+    {"sysfs", "/sys", "sysfs", kData | MS_NOEXEC, nullptr},
+    {"tmpfs", "/tmp", "tmpfs", kData, "mode=1777"},
+    {"tmpfs", "/run", "tmpfs", kData, "mode=0755"},
+    {"tmpfs", "/dev/shm", "tmpfs", kData, "mode=1777"},
+    {"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666"},
+};
+
+// What udev would add to the kernel's own nodes; shells and node expect them.
+constexpr const char* kDeviceLinks[][2] = {
+    {"/proc/self/fd", "/dev/fd"},
+    {"/proc/self/fd/0", "/dev/stdin"},
+    {"/proc/self/fd/1", "/dev/stdout"},
+    {"/proc/self/fd/2", "/dev/stderr"},
+};
+
+bool make_directory(const char* path, Failure& failure) {
+  if (mkdir(path, 0755) == 0 || errno == EEXIST) return true;
+  return fail(failure, kStepMount, errno, "create directory %.200s", path);
+}
+
+bool do_mount(const SystemMount& entry, Failure& failure) {
+  if (!make_directory(entry.target, failure)) return false;
+  if (mount(entry.source, entry.target, entry.fstype, entry.flags, entry.options) == 0) return true;
+  return fail(failure, kStepMount, errno, "mount %.60s (%s) on %.100s", entry.source, entry.fstype,
+              entry.target);
+}
+
+bool move_mount(const char* from, const char* to, Failure& failure) {
+  if (!make_directory(to, failure)) return false;
+  if (mount(from, to, nullptr, MS_MOVE, nullptr) == 0) return true;
+  return fail(failure, kStepMount, errno, "move %s to %s", from, to);
+}
+
+// The image below, a tmpfs of half the memory at most above.
+bool make_root(const char* device, Failure& failure) {
+  return do_mount({device, "/image", "erofs", MS_RDONLY | MS_NODEV, nullptr}, failure) &&
+         do_mount({"tmpfs", "/layer", "tmpfs", MS_NODEV, "mode=0755"}, failure) &&
+         make_directory("/layer/upper", failure) && make_directory("/layer/work", failure) &&
+         do_mount({"overlay", "/root", "overlay", MS_NODEV,
+                   "lowerdir=/image,upperdir=/layer/upper,workdir=/layer/work"},
+                  failure) &&
+         move_mount("/dev", "/root/dev", failure) && move_mount("/proc", "/root/proc", failure);
+}
+
+// The initramfs cannot be unmounted or pivoted away, only covered.
+bool enter_root(Failure& failure) {
+  if (chdir("/root") == 0 && mount(".", "/", nullptr, MS_MOVE, nullptr) == 0 && chroot(".") == 0 &&
+      chdir("/") == 0) {
+    return true;
+  }
+  return fail(failure, kStepMount, errno, "enter the image as root");
+}
+
+size_t read_file(const char* path, char* buffer, size_t capacity) {
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  const ssize_t got = read(fd, buffer, capacity);
+  close(fd);
+  return got > 0 ? static_cast<size_t>(got) : 0;
+}
+
+bool write_file(const char* path, const char* text) {
+  const int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const size_t length = strlen(text);
+  const bool written = write(fd, text, length) == static_cast<ssize_t>(length);
+  return close(fd) == 0 && written;
+}
+
+}  // namespace
+
+bool mount_system(Failure& failure) {
+  if (!do_mount({"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"}, failure) ||
+      !do_mount({"proc", "/proc", "proc", kData | MS_NOEXEC, nullptr}, failure)) {
+    return false;
+  }
+  char command_line[4096];
+  char device[64];
+  const size_t size = read_file("/proc/cmdline", command_line, sizeof command_line);
+  if (find_option({command_line, size}, "thimble.root", device, sizeof device) &&
+      (!make_root(device, failure) || !enter_root(failure))) {
+    return false;
+  }
+  for (const SystemMount& entry : kLateMounts) {
+    if (!do_mount(entry, failure)) return false;
+  }
+  for (const auto& [target, name] : kDeviceLinks) {
+    if (symlink(target, name) < 0 && errno != EEXIST) {
+      return fail(failure, kStepMount, errno, "link %s", name);
+    }
+  }
+  return true;
+}
+
+bool mount_extra(const protocol::Mount& extra, Failure& failure) {
+  char path[sizeof extra.target];
+  memcpy(path, extra.target, sizeof path);
+  for (char* slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    *slash = '\0';
+    if (!make_directory(path, failure)) return false;
+    *slash = '/';
+  }
+  if (!make_directory(path, failure)) return false;
+  if (mount(extra.source, path, extra.fstype, extra.flags, nullptr) == 0) return true;
+  return fail(failure, kStepMount, errno, "mount %.60s on %.150s", extra.source, path);
+}
+
+const char* make_server_cgroup() {
+  if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", kData | MS_NOEXEC, nullptr) < 0) {
+    return "this kernel has no cgroup v2: no limits, and deaths for lack of memory go uncounted";
+  }
+  // One by one: a kernel that lacks one controller refuses the whole line.
+  const char* const control = "/sys/fs/cgroup/cgroup.subtree_control";
+  const bool memory = write_file(control, "+memory");
+  const bool others = write_file(control, "+pids") && write_file(control, "+cpu");
+  if (mkdir("/sys/fs/cgroup/server", 0755) < 0) return "the server's cgroup cannot be made";
+  if (!memory) return "no memory controller: deaths for lack of memory go uncounted";
+  return others ? nullptr : "no pids or cpu controller: those limits do not apply";
+}
+
+uint32_t parse_oom_kills(Bytes events) {
+  const Bytes key = bytes_of("oom_kill ");
+  const char* at = events.data;
+  const char* const end = events.data + events.size;
+  while (at < end) {
+    const size_t rest = static_cast<size_t>(end - at);
+    const void* const newline = memchr(at, '\n', rest);
+    const size_t length =
+        newline ? static_cast<size_t>(static_cast<const char*>(newline) - at) : rest;
+    uint32_t count = 0;
+    if (length > key.size && equal({at, key.size}, key) &&
+        parse_id({at + key.size, length - key.size}, count)) {
+      return count;
+    }
+    at += length + (newline ? 1 : 0);
+  }
+  return 0;
+}
+
+uint32_t count_oom_kills() {
+  char events[512];
+  const size_t size = read_file("/sys/fs/cgroup/server/memory.events", events, sizeof events);
+  return parse_oom_kills({events, size});
+}
+
+}  // namespace thimble::init

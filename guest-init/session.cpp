@@ -1,0 +1,337 @@
+#include "guest-init/session.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest-init/transport.h"
+
+namespace thimble::init {
+
+using protocol::StreamPreface;
+
+namespace {
+
+constexpr uint64_t kNever = UINT64_MAX;
+// How long a host may take to read the last message before the power goes off.
+constexpr int kFarewellMs = 1000;
+
+uint64_t now_ms() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
+
+// For poll(2): rounded so that a deadline has passed when it returns.
+int timeout_until(uint64_t deadline) {
+  if (deadline == kNever) return -1;
+  const uint64_t now = now_ms();
+  if (deadline <= now) return 0;
+  const uint64_t left = deadline - now;
+  return left > INT32_MAX ? INT32_MAX : static_cast<int>(left);
+}
+
+}  // namespace
+
+void Session::open(int control_listener, int stream_listener, const Platform& platform) {
+  platform_ = platform;
+  control_listener_ = control_listener;
+  stream_listener_ = stream_listener;
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  sigprocmask(SIG_BLOCK, &child, nullptr);
+  child_events_ = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+void Session::run() {
+  while (!power_off_) wait_and_serve();
+  control_.flush(kFarewellMs);
+}
+
+void Session::wait_and_serve() {
+  PollSet set;
+  add_connections(set);
+  input_.add(set);
+  output_.add(set);
+  error_.add(set);
+  set.wait(timeout_until(next_deadline()));
+
+  bool moved = input_.run(set);
+  moved = output_.run(set) || moved;
+  moved = error_.run(set) || moved;
+  if (moved) last_activity_ms_ = now_ms();
+  if (set.at(child_index_)) reap_children();
+  for (Guest& guest : unnamed_) {
+    if (set.at(guest.index)) read_preface(guest);
+  }
+  if (set.at(stream_index_)) accept_streams();
+  control_.run(set);
+  if (set.at(control_index_)) accept_control();
+  serve_control();
+  report_exit_when_drained();
+  end_when_due();
+}
+
+void Session::add_connections(PollSet& set) {
+  child_index_ = set.add(child_events_, POLLIN);
+  control_index_ = set.add(control_listener_, POLLIN);
+  stream_index_ = set.add(stream_listener_, POLLIN);
+  control_.add(set);
+  for (Guest& guest : unnamed_) {
+    guest.index = guest.fd < 0 ? PollSet::kNone : set.add(guest.fd, POLLIN);
+  }
+}
+
+void Session::accept_control() {
+  const int fd = accept_host(control_listener_);
+  if (fd < 0) return;
+  if (control_.connected()) {
+    close(fd);  // there is one host, and it is here already
+    return;
+  }
+  control_.connect(fd);
+  FrameWriter hello(protocol::kHello);
+  hello.add_u32(protocol::kTagVersion, protocol::kVersion);
+  control_.send(hello);
+  if (!platform_.notice) return;
+  FrameWriter notice(protocol::kNotice);
+  notice.add_text(protocol::kTagText, platform_.notice);
+  control_.send(notice);
+}
+
+void Session::accept_streams() {
+  for (Guest& guest : unnamed_) {
+    if (guest.fd >= 0) continue;
+    const int fd = accept_host(stream_listener_);
+    if (fd < 0) return;
+    guest = Guest{};
+    guest.fd = fd;
+    read_preface(guest);
+  }
+}
+
+bool Session::streams_connected() const {
+  return input_.connected() && output_.connected() && error_.connected();
+}
+
+// Reads no further than the preface: what follows belongs to the server.
+void Session::read_preface(Guest& guest) {
+  const size_t missing = sizeof guest.preface - guest.got;
+  const ssize_t got = recv(guest.fd, guest.preface + guest.got, missing, MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got > 0) guest.got += static_cast<size_t>(got);
+  if (got > 0 && guest.got < sizeof guest.preface) return;
+  const int fd = guest.fd;
+  guest.fd = -1;
+  guest.index = PollSet::kNone;
+  if (got <= 0) {
+    close(fd);
+    return;
+  }
+  StreamPreface preface;
+  memcpy(&preface, guest.preface, sizeof preface);
+  if (preface.magic == protocol::kStreamMagic) return attach_stream(fd, preface.stream);
+  close(fd);
+  protocol_error("a stream's preface has a wrong magic");
+}
+
+void Session::attach_stream(int fd, uint32_t stream) {
+  const bool early = state_ == State::kFresh || state_ == State::kConfigured;
+  if (early && stream == protocol::kStdin && !input_.connected()) return input_.connect(fd);
+  if (early && stream == protocol::kStdout && !output_.connected()) return output_.connect(fd);
+  if (early && stream == protocol::kStderr && !error_.connected()) return error_.connect(fd);
+  close(fd);
+  protocol_error("a stream is unknown, or connected twice or too late");
+}
+
+void Session::serve_control() {
+  Frame frame;
+  const char* why = nullptr;
+  while (!power_off_) {
+    switch (control_.take(frame, why)) {
+      case ControlChannel::Input::kNothing:
+        return;
+      case ControlChannel::Input::kClosed:
+        power_off_ = true;
+        return;
+      case ControlChannel::Input::kMalformed:
+        return protocol_error(why);
+      case ControlChannel::Input::kFrame:
+        // Connections are not ordered among each other: a start may overtake its streams.
+        if (frame.type == protocol::kStart && state_ == State::kConfigured &&
+            !streams_connected()) {
+          return control_.put_back();
+        }
+        why = dispatch(frame);
+        if (why) return protocol_error(why);
+        break;
+    }
+  }
+}
+
+const char* Session::dispatch(const Frame& frame) {
+  switch (frame.type) {
+    case protocol::kConfigure:
+      return on_configure(frame);
+    case protocol::kStart:
+      return on_start(frame);
+    case protocol::kSignal:
+      return on_signal(frame);
+    case protocol::kPing:
+      return on_ping(frame);
+    case protocol::kEnd:
+      return on_end(frame);
+    case protocol::kPowerOff:
+      power_off_ = true;
+      return decode_empty(frame.size);
+    default:
+      return "unknown message type";
+  }
+}
+
+const char* Session::on_configure(const Frame& frame) {
+  if (state_ != State::kFresh) return "configure came twice";
+  if (const char* why = decode_configure(frame.payload, frame.size, configure_)) return why;
+  Failure failure;
+  if (!platform_.configure(platform_.context, configure_, failure)) {
+    send_failed(failure);
+    return nullptr;
+  }
+  state_ = State::kConfigured;
+  FrameWriter configured(protocol::kConfigured);
+  control_.send(configured);
+  return nullptr;
+}
+
+const char* Session::on_start(const Frame& frame) {
+  if (state_ != State::kConfigured) return "start came before configure, or twice";
+  if (const char* why = decode_start(frame.payload, frame.size, start_)) return why;
+  Failure failure;
+  ServerPipes pipes;
+  if (!start_server(start_, platform_.child, server_, pipes, failure)) {
+    send_failed(failure);
+    return nullptr;
+  }
+  input_.open(pipes.to_stdin);
+  output_.open(pipes.from_stdout);
+  error_.open(pipes.from_stderr);
+  stdin_grace_ms_ = start_.stdin_grace_ms;
+  term_grace_ms_ = start_.term_grace_ms;
+  last_activity_ms_ = now_ms();
+  state_ = State::kRunning;
+  FrameWriter started(protocol::kStarted);
+  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_));
+  control_.send(started);
+  return nullptr;
+}
+
+const char* Session::on_signal(const Frame& frame) {
+  int number = 0;
+  if (const char* why = decode_signal(frame.payload, frame.size, number)) return why;
+  if (state_ == State::kFresh || state_ == State::kConfigured) return "signal came before start";
+  signal_server(number);
+  return nullptr;
+}
+
+const char* Session::on_ping(const Frame& frame) {
+  uint64_t nonce = 0;
+  if (const char* why = decode_ping(frame.payload, frame.size, nonce)) return why;
+  FrameWriter pong(protocol::kPong);
+  pong.add_u64(protocol::kTagNonce, nonce);
+  control_.send(pong);
+  return nullptr;
+}
+
+const char* Session::on_end(const Frame& frame) {
+  if (const char* why = decode_empty(frame.size)) return why;
+  if (state_ == State::kFresh || state_ == State::kConfigured) return "end came before start";
+  if (state_ != State::kRunning) return nullptr;
+  input_.end();
+  last_activity_ms_ = now_ms();
+  return nullptr;
+}
+
+void Session::send_failed(const Failure& failure) {
+  FrameWriter failed(protocol::kFailed);
+  failed.add_u32(protocol::kTagErrno, static_cast<uint32_t>(failure.error))
+      .add_u32(protocol::kTagStep, failure.step)
+      .add_text(protocol::kTagText, failure.text);
+  control_.send(failed);
+}
+
+void Session::protocol_error(const char* why) {
+  Failure failure;
+  fail(failure, protocol::kStepProtocol, EPROTO, "%s", why);
+  send_failed(failure);
+  power_off_ = true;
+}
+
+void Session::reap_children() {
+  signalfd_siginfo info;
+  while (read(child_events_, &info, sizeof info) > 0) {
+    // One event can stand for many children: they are counted by waiting, not here.
+  }
+  pid_t pid = -1;
+  int status = 0;
+  while (reap(pid, status)) {
+    if (pid == server_) on_server_ended(status);
+  }
+}
+
+void Session::on_server_ended(int status) {
+  server_ = -1;
+  exit_status_ = status;
+  state_ = State::kDraining;
+  input_.close_all();
+  output_.finish();
+  error_.finish();
+}
+
+void Session::report_exit_when_drained() {
+  if (state_ != State::kDraining || !output_.finished() || !error_.finished()) return;
+  state_ = State::kExited;
+  FrameWriter exited(protocol::kExited);
+  if (WIFSIGNALED(exit_status_)) {
+    exited.add_u32(protocol::kTagExitSignal, static_cast<uint32_t>(WTERMSIG(exit_status_)));
+  } else {
+    exited.add_u32(protocol::kTagExitCode, static_cast<uint32_t>(WEXITSTATUS(exit_status_)));
+  }
+  exited.add_u32(protocol::kTagOomKills, platform_.oom_kills(platform_.context));
+  control_.send(exited);
+}
+
+uint64_t Session::next_deadline() const {
+  if (state_ != State::kRunning) return kNever;
+  if (ending_ == Ending::kTerminated && term_grace_ms_) return terminated_ms_ + term_grace_ms_;
+  if (ending_ != Ending::kNone || !stdin_grace_ms_ || !input_.host_ended()) return kNever;
+  // A server whose output the host does not take is not to blame for being silent.
+  if (output_.waits_for_host() || error_.waits_for_host()) return kNever;
+  return last_activity_ms_ + stdin_grace_ms_;
+}
+
+void Session::end_when_due() {
+  const uint64_t deadline = next_deadline();
+  if (deadline == kNever || now_ms() < deadline) return;
+  if (ending_ == Ending::kTerminated) {
+    signal_server(SIGKILL);
+    ending_ = Ending::kKilled;
+    return;
+  }
+  signal_server(SIGTERM);
+  terminated_ms_ = now_ms();
+  ending_ = Ending::kTerminated;
+}
+
+// The whole process group: a server behind a shell or npx is to hear it too.
+void Session::signal_server(int number) {
+  if (server_ > 0) kill(-server_, number);
+}
+
+}  // namespace thimble::init

@@ -1,0 +1,101 @@
+// The life of one guest as the host steers it: hello, configure, start, stdio, end, exited. One
+// poll loop over the control channel, the stdio relays, SIGCHLD and the timers of the orderly end.
+// It knows nothing of virtual machines, so that tests run it as an ordinary process.
+#pragma once
+
+#include <stdint.h>
+
+#include "guest-init/child.h"
+#include "guest-init/codec.h"
+#include "guest-init/control.h"
+#include "guest-init/relay.h"
+
+namespace thimble::init {
+
+// What the session needs from the machine it runs in. Functions get `context` back.
+struct Platform {
+  void* context = nullptr;
+  // Identity and mounts; false with the failure filled in.
+  bool (*configure)(void* context, const Configure& message, Failure& failure) = nullptr;
+  // Processes of the server that the kernel killed for lack of memory so far.
+  uint32_t (*oom_kills)(void* context) = nullptr;
+  ChildSettings child;
+  // Sent to the host's log after the hello; null = nothing to say.
+  const char* notice = nullptr;
+};
+
+// Large (its buffers are inside): give it static storage. One session for each process, because
+// it takes over SIGCHLD.
+class Session {
+ public:
+  // Takes over both listening sockets and blocks SIGCHLD, ignores SIGPIPE.
+  void open(int control_listener, int stream_listener, const Platform& platform);
+
+  // Returns when the machine is to be powered off.
+  void run();
+
+ private:
+  enum class State { kFresh, kConfigured, kRunning, kDraining, kExited };
+  enum class Ending { kNone, kTerminated, kKilled };
+
+  // A connection to the stream port whose preface has not fully come.
+  struct Guest {
+    int fd = -1;
+    size_t got = 0;
+    int index = PollSet::kNone;
+    char preface[sizeof(protocol::StreamPreface)] = {};
+  };
+  static constexpr int kMaxUnnamed = 4;
+
+  void wait_and_serve();
+  void add_connections(PollSet& set);
+  void accept_control();
+  void accept_streams();
+  void read_preface(Guest& guest);
+  [[nodiscard]] bool streams_connected() const;
+  void attach_stream(int fd, uint32_t stream);
+  void serve_control();
+  // Null when handled, otherwise why the message is a protocol error.
+  const char* dispatch(const Frame& frame);
+  const char* on_configure(const Frame& frame);
+  const char* on_start(const Frame& frame);
+  const char* on_signal(const Frame& frame);
+  const char* on_ping(const Frame& frame);
+  const char* on_end(const Frame& frame);
+  void send_failed(const Failure& failure);
+  void protocol_error(const char* why);
+  void reap_children();
+  void on_server_ended(int status);
+  void report_exit_when_drained();
+  void end_when_due();
+  void signal_server(int number);
+  [[nodiscard]] uint64_t next_deadline() const;
+
+  Platform platform_;
+  int control_listener_ = -1;
+  int stream_listener_ = -1;
+  int child_events_ = -1;  // signalfd
+  int control_index_ = PollSet::kNone;
+  int stream_index_ = PollSet::kNone;
+  int child_index_ = PollSet::kNone;
+  bool power_off_ = false;
+
+  State state_ = State::kFresh;
+  Ending ending_ = Ending::kNone;
+  pid_t server_ = -1;
+  int exit_status_ = 0;
+  uint32_t stdin_grace_ms_ = 0;
+  uint32_t term_grace_ms_ = 0;
+  uint64_t last_activity_ms_ = 0;  // bytes moved to or from the server
+  uint64_t terminated_ms_ = 0;     // when SIGTERM was sent
+
+  ControlChannel control_;
+  InputRelay input_;
+  OutputRelay output_;
+  OutputRelay error_;
+  Guest unnamed_[kMaxUnnamed];
+  Configure configure_;
+  Start start_;
+};
+
+}  // namespace thimble::init
