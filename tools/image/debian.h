@@ -1,0 +1,24 @@
+// Debian packages as a source of files: downloaded by apt-get (which checks the archive's
+// signatures), unpacked without being installed and without running their scripts. No root needed.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "devices/result.h"
+#include "tools/image/rootfs.h"
+
+namespace thimble::image {
+
+// Unpacks the packages into `to`, /bin, /sbin, /lib and /lib64 below usr/ as in merged-/usr; leaves
+// out documentation and translations. Records the versions in the building's inputs.
+Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
+                           const std::filesystem::path& to);
+
+// "package version" of the installed package that owns one of the paths (they may be two names of
+// one file), or empty.
+std::string debian_owner(const std::filesystem::path& path,
+                         const std::filesystem::path& other_name = {});
+
+}  // namespace thimble::image

@@ -1,0 +1,26 @@
+// erofs files: making them from a directory, and the cheap checks that tell a whole image from
+// something else before a guest is started with it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "devices/result.h"
+
+namespace thimble::image {
+
+enum class Compression { kLz4, kNone };
+
+// Makes `file` from the directory. The same tree gives the same bytes: fixed times, owner (root)
+// and UUID, no extended attributes. `exclude` holds paths relative to `directory`.
+// Needs mkfs.erofs (Debian package erofs-utils).
+Result<void> make_erofs(const std::filesystem::path& directory, const std::filesystem::path& file,
+                        Compression compression, const std::vector<std::string>& exclude = {});
+
+// Fails unless `path` is a regular file that starts with a sound erofs superblock (on-disk format:
+// fs/erofs/erofs_fs.h of Linux) and holds as many blocks as that says. Reads one block only.
+Result<void> check_erofs_file(const std::filesystem::path& path);
+
+}  // namespace thimble::image

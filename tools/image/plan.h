@@ -1,0 +1,63 @@
+// From the command line that a user would type on the host to what a guest needs: which image,
+// which argv in the guest, which paths of the host go in (read-only copies), which directory to
+// start in. The rules are written down in docs/images.md.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/result.h"
+#include "tools/image/image.h"
+#include "tools/image/progress.h"
+#include "tools/image/request.h"
+#include "tools/image/store.h"
+
+namespace thimble::image {
+
+struct PlanContext {
+  std::filesystem::path cwd;   // absolute
+  std::filesystem::path home;  // absolute; empty when unknown
+  std::string image;           // the user's --image; empty: choose by the command
+
+  static Result<PlanContext> from_process(std::string image = {});
+};
+
+// A path of the host that goes in. `request` packs it (Request::Kind::kHostPath).
+struct HostPath {
+  Request request;
+  std::filesystem::path guest;  // absolute: where its content is mounted
+};
+
+struct Plan {
+  Request image;
+  // The guest's command. Empty first word: the image's own command comes in its place.
+  std::vector<std::string> guest_argv;
+  std::string image_command;  // for an empty first word: which of Image::commands; empty: default
+  std::vector<HostPath> mounts;
+  std::string workdir;             // empty: the image's
+  std::vector<std::string> notes;  // for stderr: what was left out and why
+};
+
+// Looks at the host's file system, changes nothing.
+Result<Plan> plan_command(const std::vector<std::string>& argv, const PlanContext& context);
+
+// All that starting a guest needs.
+struct PreparedMount {
+  std::filesystem::path erofs;
+  std::string guest;  // mount it read-only here
+};
+struct Prepared {
+  Image image;
+  std::vector<std::string> argv;
+  std::map<std::string, std::string> env;
+  std::string workdir;
+  std::vector<PreparedMount> mounts;
+};
+
+// Builds what is missing (see ensure_image: forks, may take minutes) and reports by `progress`.
+Result<Prepared> prepare_plan(const Store& store, const Plan& plan, const Progress& progress);
+
+}  // namespace thimble::image

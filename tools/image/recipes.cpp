@@ -1,0 +1,138 @@
+// The busybox and node recipes.
+#include "tools/image/recipes.h"
+
+#include <array>
+
+#include "tools/image/debian.h"
+#include "tools/image/files.h"
+#include "tools/image/image.h"
+#include "tools/image/npm.h"
+#include "tools/image/process.h"
+
+namespace thimble::image {
+namespace fs = std::filesystem;
+namespace {
+
+Result<void> make_base(Building& building) {
+  Result<void> done = make_skeleton(building);
+  if (done) done = add_busybox(building);
+  if (done) done = add_certificates(building);
+  return done;
+}
+
+// Debian's node keeps some of its built-in modules outside the binary.
+Result<void> add_debian_node_modules(const Building& building) {
+  constexpr std::array<const char*, 7> kModules = {
+      "acorn", "acorn-walk", "busboy", "cjs-module-lexer", "minimatch", "streamsearch", "undici"};
+  for (const char* module : kModules) {
+    const fs::path source = fs::path("/usr/share/nodejs") / module;
+    std::error_code code;
+    if (!fs::exists(building.root / "usr/lib/x86_64-linux-gnu/libnode.so.108", code) ||
+        !fs::exists(source, code)) {
+      continue;
+    }
+    const fs::path place = building.root / "usr/share/nodejs" / module;
+    Result<void> done = make_directories(place);
+    if (done) done = copy_tree(source, place);
+    if (!done) return done;
+  }
+  return {};
+}
+
+Result<void> add_system_node(Building& building) {
+  std::error_code code;
+  const fs::path node = fs::canonical(find_program("node"), code);
+  if (code) return fail("copy this machine's node: there is none in PATH: use --node npm");
+  const Result<std::string> version = run_checked(
+      {.argv = {node.string(), "--version"}, .cwd = {}, .env = {}}, "ask node for its version");
+  if (!version) return std::unexpected(version.error());
+  building.inputs["system_node"] = version->substr(0, version->find('\n'));
+  Result<void> done = add_executable(building, node, "node");
+  if (done) done = add_debian_node_modules(building);
+  return done;
+}
+
+Result<void> add_pinned_node(Building& building) {
+  const Result<fs::path> node = pinned_file(building, kNode, "bin/node", true);
+  if (!node) return std::unexpected(node.error());
+  return add_executable(building, *node, "node");
+}
+
+}  // namespace
+
+Result<Manifest> make_busybox(Building& building) {
+  if (Result<void> done = make_base(building); !done) return std::unexpected(done.error());
+  Manifest manifest;
+  manifest.name = "busybox";
+  manifest.command = {"sh"};
+  manifest.env = base_environment();
+  return manifest;
+}
+
+Result<Manifest> make_node(Building& building, NodeSource source) {
+  Result<void> done = make_base(building);
+  if (done) {
+    building.progress("adding node and its libraries");
+    done = source == NodeSource::kNpm ? add_pinned_node(building) : add_system_node(building);
+  }
+  if (!done) return std::unexpected(done.error());
+  Manifest manifest;
+  manifest.name = "node";
+  manifest.command = {"node"};
+  manifest.env = base_environment();
+  return manifest;
+}
+
+Result<Manifest> make_python(Building& building) {
+  // python3.11 with its whole standard library and what its extension modules link to.
+  const std::vector<std::string> kPackages = {"libbz2-1.0",
+                                              "libc6",
+                                              "libexpat1",
+                                              "libffi8",
+                                              "liblzma5",
+                                              "libncursesw6",
+                                              "libpython3.11-minimal",
+                                              "libpython3.11-stdlib",
+                                              "libreadline8",
+                                              "libsqlite3-0",
+                                              "libssl3",
+                                              "libtinfo6",
+                                              "libuuid1",
+                                              "python3.11-minimal",
+                                              "zlib1g"};
+  if (Result<void> done = make_base(building); !done) return std::unexpected(done.error());
+  building.progress("downloading python3.11 and its libraries from Debian");
+  const fs::path& root = building.root;
+  if (Result<void> done = unpack_debian(building, kPackages, root); !done) {
+    return std::unexpected(done.error());
+  }
+  // Character set converters of the C library: python has its own.
+  remove_tree(root / "usr/lib/x86_64-linux-gnu/gconv");
+  for (const char* name : {"python3", "python"}) {
+    const Result<void> linked = make_symlink("python3.11", root / "usr/bin" / name);
+    if (!linked) return std::unexpected(linked.error());
+  }
+  building.progress("compiling the standard library");
+  // Debian's own interpreter, from the packages just unpacked. Unchecked-hash files hold no times;
+  // they are read without looking at the source.
+  const std::string libraries = (root / "usr/lib/x86_64-linux-gnu").string();
+  const Result<std::string> compiled =
+      run_checked({.argv = {(root / "usr/lib64/ld-linux-x86-64.so.2").string(), "--library-path",
+                            libraries, (root / "usr/bin/python3.11").string(), "-S", "-m",
+                            "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s",
+                            root.string(), "-p", "/", (root / "usr/lib/python3.11").string()},
+                   .cwd = building.work,
+                   .env = {{"PYTHONHOME", (root / "usr").string()},
+                           {"PYTHONPATH", ""},
+                           {"PYTHONHASHSEED", "0"},
+                           {"PYTHONDONTWRITEBYTECODE", ""}}},
+                  "compile python's standard library");
+  if (!compiled) return std::unexpected(compiled.error());
+  Manifest manifest;
+  manifest.name = "python";
+  manifest.command = {"python3"};
+  manifest.env = base_environment();
+  return manifest;
+}
+
+}  // namespace thimble::image

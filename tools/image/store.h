@@ -1,0 +1,79 @@
+// The image store: a directory that several processes share without a server.
+//
+//   images/<digest>/rootfs.erofs, manifest.json   an image, complete from the moment it is there
+//   images/names/<name>.json                      name -> digest, and the key it was built for
+//   images/tmp/<lock>.<pid>/                      a build in progress, owned by who holds the lock
+//   images/locks/, images/logs/                   one per name that is being built
+//
+// Images appear by rename and are checked when they are opened. Nothing here keeps state in memory:
+// a Store is only a path, and may be used by any thread.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/result.h"
+#include "tools/image/image.h"
+#include "tools/image/manifest.h"
+
+namespace thimble::image {
+
+struct StoredName {
+  std::string name;
+  std::string digest;
+  std::string key;  // what the image was built from; another key means: build again
+};
+
+class Store {
+ public:
+  // Below ${THIMBLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/thimble}.
+  static Result<Store> open();
+  // `cache` is made when missing.
+  static Result<Store> open_at(const std::filesystem::path& cache);
+
+  const std::filesystem::path& cache() const { return cache_; }
+  const std::filesystem::path& root() const { return root_; }
+
+  // The image of that name when it was built for `key` and is whole; empty otherwise.
+  Result<std::optional<Image>> lookup(const std::string& name, const std::string& key) const;
+  // By name, by "npm:…" without a version, or by a digest prefix of at least 8 digits.
+  Result<Image> find(std::string_view name_or_digest) const;
+  // By exact digest; checks manifest digest, superblock and size, not the whole content.
+  Result<Image> open_image(const std::string& digest, const std::string& name) const;
+  Result<Manifest> manifest(const Image& image) const;
+  // Reads all of the image and compares its SHA-256.
+  Result<void> verify(const Image& image) const;
+
+  std::vector<StoredName> names() const;  // sorted by name
+  // Removes the name, and the image unless another name has it.
+  Result<void> remove(std::string_view name_or_digest) const;
+
+  // Moves the finished `staged`/rootfs.erofs into the store, writes its manifest and names it.
+  Result<Image> publish(const std::filesystem::path& staged, Manifest manifest,
+                        const std::string& name, const std::string& key) const;
+  // Adds a second name to an image.
+  Result<void> set_name(const StoredName& entry) const;
+
+  std::filesystem::path lock_path(const std::string& name) const;
+  std::filesystem::path log_path(const std::string& name) const;
+  // An empty directory for a build whose lock the caller holds.
+  Result<std::filesystem::path> make_build_directory(const std::string& name) const;
+  // Removes what dead builders left, and images that no name has any more and nobody opened lately.
+  void sweep() const;
+
+ private:
+  Store(std::filesystem::path cache, std::filesystem::path root)
+      : cache_(std::move(cache)), root_(std::move(root)) {}
+
+  std::filesystem::path name_path(const std::string& name) const;
+  std::optional<StoredName> read_name(const std::filesystem::path& path) const;
+  bool is_named(const std::string& digest) const;
+
+  std::filesystem::path cache_;
+  std::filesystem::path root_;
+};
+
+}  // namespace thimble::image
