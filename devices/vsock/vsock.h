@@ -57,7 +57,7 @@ struct VsockLimits {
   uint32_t window = 256 * 1024;   // bytes held per stream for a host socket that is full
   std::chrono::nanoseconds connect_limit = std::chrono::seconds(10);  // for the guest's answer
   std::chrono::nanoseconds close_limit = std::chrono::seconds(2);     // for the guest's last RST
-  HostListener::Limits host_clients;
+  HostListener::Limits host_clients = {};
 };
 
 class VsockDevice final : public VirtioDevice {
