@@ -123,8 +123,7 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   }
   if (!run_.verbose) {
     const auto& lines = vm_.console_tail();
-    const bool told = event.text.find("panicked") != std::string::npos;
-    if (!told && !lines.empty()) notice("the last line of the guest's console: " + lines.back());
+    if (!event.panicked && !lines.empty()) run_.say("the last line of the guest's console: " + lines.back());
   }
   const char* when = control_.state() == GuestControl::State::kRunning
                          ? "the VM ended while the server ran: "

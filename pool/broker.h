@@ -9,7 +9,7 @@
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
 //                   notice    text = one line for the log
-//                   ended     value = End::Kind, text = why
+//                   ended     value = End::Kind, plus kBrokerPanicked; text = why
 //                   refused   the machine could not be made: text = why
 //
 // A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,
@@ -40,6 +40,9 @@ enum class BrokerType : uint32_t {
 };
 
 constexpr size_t kBrokerMaxText = 4096;
+
+// Added to the value of kEnded when the guest's kernel said on its console that it panicked.
+constexpr uint32_t kBrokerPanicked = 1U << 8;
 
 struct BrokerMessage {
   BrokerType type = BrokerType::kNotice;

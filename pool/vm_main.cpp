@@ -79,7 +79,8 @@ void report_end(int broker, const End& end, const ConsoleTail& tail) {
   for (const std::string& line : tail.lines()) {
     (void)send_broker(broker, BrokerType::kTail, 0, line);
   }
-  (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(end.kind),
+  const uint32_t panicked = tail.panic().empty() ? 0 : kBrokerPanicked;
+  (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
                     explain_end(end, tail));
 }
 

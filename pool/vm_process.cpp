@@ -93,14 +93,7 @@ VmEvent VmProcess::take(BrokerMessage message) {
       event.kind = VmEvent::Kind::kConsole;
       break;
     case BrokerType::kEnded:
-      if (message.value > static_cast<uint32_t>(End::Kind::kHostError)) {
-        return lost(text("it gave an unknown end %u", message.value));
-      }
-      event.kind = VmEvent::Kind::kEnded;
-      event.end = static_cast<End::Kind>(message.value);
-      event.text = printable_lines(message.text);
-      broker_.reset();
-      break;
+      return ended(message);
     case BrokerType::kRefused:
       event.kind = VmEvent::Kind::kRefused;
       broker_.reset();
@@ -109,6 +102,20 @@ VmEvent VmProcess::take(BrokerMessage message) {
       event.kind = VmEvent::Kind::kNotice;
       break;
   }
+  return event;
+}
+
+VmEvent VmProcess::ended(const BrokerMessage& message) {
+  const uint32_t kind = message.value & ~kBrokerPanicked;
+  if (kind > static_cast<uint32_t>(End::Kind::kHostError)) {
+    return lost(text("it gave an unknown end %u", message.value));
+  }
+  VmEvent event;
+  event.kind = VmEvent::Kind::kEnded;
+  event.end = static_cast<End::Kind>(kind);
+  event.panicked = (message.value & kBrokerPanicked) != 0;
+  event.text = printable_lines(message.text);
+  broker_.reset();
   return event;
 }
 

@@ -45,6 +45,7 @@ struct VmEvent {
   Kind kind = Kind::kNotice;
   std::string text;  // printable
   End::Kind end = End::Kind::kStopped;
+  bool panicked = false;  // kEnded: the guest's kernel panicked before
 };
 
 class VmProcess {
@@ -79,6 +80,7 @@ class VmProcess {
  private:
   VmProcess(BoundChild child, Fd broker) : child_(std::move(child)), broker_(std::move(broker)) {}
   VmEvent take(BrokerMessage message);
+  VmEvent ended(const BrokerMessage& message);
   VmEvent lost(const std::string& why);
 
   BoundChild child_;

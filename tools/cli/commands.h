@@ -1,0 +1,15 @@
+// The subcommands of `thimble`. Each takes its own arguments (without the program's and the
+// subcommand's name) and gives the exit status.
+#pragma once
+
+#include "tools/cli/arguments.h"
+
+namespace thimble::cli {
+
+int run_command(const Arguments& arguments);
+int boot_command(const Arguments& arguments);
+int prepare_command(const Arguments& arguments);
+int image_command(const Arguments& arguments);
+int doctor_command(const Arguments& arguments);
+
+}  // namespace thimble::cli

@@ -1,0 +1,12 @@
+// The initramfs with guest-init, inside the `thimble` binary: one file is all a host needs besides
+// a kernel. Put there by tools/cli/cli.mk from build/thimble-init.cpio.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace thimble::cli {
+
+std::span<const uint8_t> embedded_init();
+
+}  // namespace thimble::cli

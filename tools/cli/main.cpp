@@ -1,0 +1,90 @@
+// The `thimble` command line: a table of subcommands.
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <string_view>
+
+#include "mcp-agent/server_run.h"
+#include "tools/cli/arguments.h"
+#include "tools/cli/commands.h"
+#include "tools/cli/say.h"
+
+namespace {
+
+using namespace thimble::cli;  // NOLINT: this file is its main()
+
+constexpr std::string_view kVersion = "0.1.0";
+
+struct Subcommand {
+  std::string_view name;
+  int (*run)(const Arguments&);
+  std::string_view summary;
+};
+
+constexpr std::array kSubcommands{
+    Subcommand{"run", run_command, "run a command in a VM of its own"},
+    Subcommand{"prepare", prepare_command,
+               "build what `run` would need for a command, ahead of it"},
+    Subcommand{"image", image_command, "build, list, inspect and remove images"},
+    Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
+};
+
+void print_help(std::FILE* to) {
+  std::fputs(
+      "Usage: thimble SUBCOMMAND [options]\n\n"
+      "Runs MCP servers, and any other command, each in a virtual machine of its own.\n\n"
+      "Subcommands:\n",
+      to);
+  for (const auto& subcommand : kSubcommands) {
+    std::fprintf(to, "  %-9s %s\n", subcommand.name.data(), subcommand.summary.data());
+  }
+  std::fputs(
+      "\nOptions:\n"
+      "  --help     this text; `thimble SUBCOMMAND --help` tells more\n"
+      "  --version  the version\n\n"
+      "Examples:\n"
+      "  thimble run -- npx -y @modelcontextprotocol/server-everything\n"
+      "  thimble prepare -- npx -y @modelcontextprotocol/server-everything\n"
+      "  thimble image ls\n",
+      to);
+}
+
+// A client may start `thimble` with standard descriptors closed: whatever was opened next would get
+// their numbers, and be read or written as the user's.
+void open_missing_descriptors() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_RDONLY : O_WRONLY);
+  }
+}
+
+int main_of(const Arguments& words) {
+  if (words.empty()) {
+    print_help(stderr);
+    return kExitUsage;
+  }
+  const std::string& word = words.front();
+  if (word == "--help" || word == "-h" || word == "help") return print_help(stdout), 0;
+  if (word == "--version") return std::printf("thimble %s\n", kVersion.data()), 0;
+  for (const auto& subcommand : kSubcommands) {
+    if (word == subcommand.name) return subcommand.run({words.begin() + 1, words.end()});
+  }
+  const bool option = word[0] == '-';
+  return usage_error("thimble", (option ? "unknown option " : "unknown subcommand ") + word);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  open_missing_descriptors();
+  ::signal(SIGCHLD, SIG_DFL);  // a parent that ignores it would keep us from reaping the VMM
+  // No exception crosses our own code; what a library lets through ends here, in one line.
+  try {
+    return main_of({argv + 1, argv + argc});
+  } catch (const std::exception& error) {
+    say(error.what());
+    return thimble::kExitFailure;
+  }
+}

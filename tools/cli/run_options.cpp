@@ -1,0 +1,118 @@
+// See run_options.h.
+#include "tools/cli/run_options.h"
+
+#include <cstdlib>
+
+#include "tools/cli/units.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr const char* kName = "thimble run";
+
+constexpr const char* kFooter =
+    R"(Runs CMD in a virtual machine of its own. Its stdin, stdout, stderr, signals and exit status are those
+of CMD; only what --env names of the environment and what CMD names of the file system goes in.
+
+Examples:
+  thimble run -- npx -y @modelcontextprotocol/server-everything
+  thimble run --env GITHUB_TOKEN -- npx -y @modelcontextprotocol/server-github
+  thimble run --memory 1G --timeout 5m -- python3 server.py
+  thimble run --image busybox -- sh -c 'echo hello; uname -a'
+
+A client's config entry:
+  { "command": "thimble", "args": ["run", "--", "npx", "-y", "@modelcontextprotocol/server-memory"] }
+
+Exit status: that of CMD; 128+N when signal N ended it; 124 after --timeout; 125 when the VM failed;
+126 when CMD cannot be executed; 127 when the image has no CMD.)";
+
+// Options as text, before they are understood.
+struct RawOptions {
+  std::string memory = "512M";
+  std::string timeout;
+  std::string stdin_grace;
+};
+
+void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
+  set_usage(app, "thimble run [options] [--] CMD [ARGS…]");
+  app.footer(kFooter);
+  app.add_option("--image", options.image,
+                 "Image to run in: a name, an erofs file (default: chosen by CMD)");
+  app.add_option("--memory", raw.memory,
+                 "Memory of the VM (default: 512M; only what is used costs)");
+  app.add_option("--vcpus", options.vcpus, "CPUs of the VM (default: 1)")->check(CLI::Range(1, 8));
+  app.add_option("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here")
+      ->allow_extra_args(false);
+  app.add_option("--workdir", options.workdir, "Directory in the VM to start CMD in");
+  app.add_option("--user", options.user, "User in the VM: uid, name, uid:gid or name:group");
+  app.add_option("--timeout", raw.timeout, "End CMD after this long (30s, 5m)");
+  app.add_option("--stdin-grace", raw.stdin_grace,
+                 "After the end of stdin, end a CMD that is silent for so long; or 'never' "
+                 "(default: 10s when stdin is a pipe or socket, else never)");
+  app.add_option("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
+  app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
+}
+
+Result<void> understand(const RawOptions& raw, RunOptions& options) {
+  auto memory = parse_size(raw.memory);
+  if (!memory) return fail_in("--memory", memory);
+  options.memory_bytes = *memory;
+  if (!raw.timeout.empty()) {
+    auto timeout = parse_duration(raw.timeout);
+    if (!timeout) return fail_in("--timeout", timeout);
+    if (timeout->count() == 0) return fail("--timeout: 0 would end CMD at once");
+    options.timeout = *timeout;
+  }
+  if (raw.stdin_grace == "never") {
+    options.stdin_grace = std::chrono::milliseconds(0);
+  } else if (!raw.stdin_grace.empty()) {
+    auto grace = parse_duration(raw.stdin_grace);
+    if (!grace) return fail_in("--stdin-grace", grace);
+    // 0 means "never" in the protocol; a user who writes 0 wants no waiting.
+    options.stdin_grace = std::max(*grace, std::chrono::milliseconds(1));
+  }
+  if (!options.workdir.empty() && options.workdir.front() != '/') {
+    return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
+  }
+  if (options.command.empty() && options.image.empty()) {
+    return fail("no command: write `thimble run -- CMD ARGS…`");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::variant<RunOptions, int> parse_run(const Arguments& arguments) {
+  RunOptions options;
+  RawOptions raw;
+  CLI::App app("", kName);
+  declare(app, options, raw);
+  auto split = split_command(app, arguments);
+  if (auto status = parse_options(app, split.options)) return *status;
+  options.command = std::move(split.command);
+  if (auto understood = understand(raw, options); !understood) {
+    return usage_error(kName, understood.error().message);
+  }
+  return options;
+}
+
+Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
+                                                 std::map<std::string, std::string>& environment) {
+  std::vector<std::string> missing;
+  for (const std::string& variable : wanted) {
+    const size_t equals = variable.find('=');
+    const std::string name = variable.substr(0, equals);
+    if (name.empty()) return fail("--env '" + variable + "': write K=V or K");
+    if (equals != std::string::npos) {
+      environment[name] = variable.substr(equals + 1);
+    } else if (const char* value = std::getenv(name.c_str()); value != nullptr) {
+      environment[name] = value;
+    } else {
+      missing.push_back(name);
+    }
+  }
+  return missing;
+}
+
+}  // namespace thimble::cli

@@ -1,0 +1,40 @@
+// What `thimble run` was asked for.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "devices/result.h"
+#include "tools/cli/arguments.h"
+
+namespace thimble::cli {
+
+struct RunOptions {
+  std::string image;
+  uint64_t memory_bytes = 512ULL << 20;
+  unsigned vcpus = 1;
+  std::vector<std::string> env;  // "K=V" or "K"
+  std::string workdir;
+  std::string user;
+  std::optional<std::chrono::milliseconds> timeout;
+  // Nothing: by the kind of stdin. 0: never.
+  std::optional<std::chrono::milliseconds> stdin_grace;
+  std::string kernel;
+  bool verbose = false;
+  Arguments command;  // empty: the image's own
+};
+
+// The options, or the status to end with: help was printed, or a mistake was said.
+std::variant<RunOptions, int> parse_run(const Arguments& arguments);
+
+// Adds what --env asks for to `environment`. Returns the variables that were named without a value
+// and are not set here: they are left out.
+Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
+                                                 std::map<std::string, std::string>& environment);
+
+}  // namespace thimble::cli
