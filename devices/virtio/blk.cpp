@@ -16,7 +16,7 @@ namespace thimble {
 namespace {
 
 constexpr std::array<uint16_t, 1> kQueueSizes{128};
-constexpr int kChainsPerRound = 256;
+constexpr int kChainsPerRound = kQueueSizes[0];
 
 // Feature bits (5.2.3).
 constexpr uint64_t kSegMax = 1 << 2;

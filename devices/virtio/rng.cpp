@@ -11,7 +11,7 @@ namespace thimble {
 namespace {
 
 constexpr std::array<uint16_t, 1> kQueueSizes{16};
-constexpr int kChainsPerRound = 16;
+constexpr int kChainsPerRound = kQueueSizes[0];
 
 // Bytes filled; fewer than asked only when the host has none, which does not happen once it is up.
 uint32_t fill(std::span<uint8_t> out) {
