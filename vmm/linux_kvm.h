@@ -6,7 +6,7 @@
 #include <linux/stddef.h>
 
 #undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(T, member) T member[0]
+#define __DECLARE_FLEX_ARRAY(T, member) T member[0]  // NOLINT(bugprone-reserved-identifier)
 #include <linux/kvm.h>
 
 static_assert(sizeof(kvm_msrs) == 8 && sizeof(kvm_cpuid2) == 8 && sizeof(kvm_irq_routing) == 8);
