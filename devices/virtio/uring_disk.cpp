@@ -48,8 +48,6 @@ int UringDisk::restrict_operations() {
   allowed[2].sqe_op = IORING_OP_FSYNC;
   allowed[3].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
   allowed[3].sqe_flags = IOSQE_FIXED_FILE;
-  // Not io_uring_register_restrictions() and io_uring_enable_rings(): the shared library of
-  // liburing 2.3 (Debian 12) does not export them.
   return io_uring_register(static_cast<unsigned>(ring_.ring_fd), IORING_REGISTER_RESTRICTIONS,
                            allowed.data(), allowed.size());
 }
