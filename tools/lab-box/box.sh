@@ -8,6 +8,8 @@ AGENT=$ROOT/build/bin/lab-agent
 CLIENT=$ROOT/build/bin/lab-client
 KEEPER=$ROOT/build/bin/lab-keeper
 VIRTIOFSD=/usr/lib/qemu/virtiofsd
+KEPT_OLD=3 # status of start_box
+ACCEPT_OLD=no
 START_TIMEOUT=${THIMBLE_LAB_START_TIMEOUT:-180}
 
 is_alive() { # BOX
@@ -17,7 +19,7 @@ is_alive() { # BOX
 # Sets PORT of a box that runs the lab's present parts, and leaves descriptor 9 as a mark of use
 # that the caller's process keeps to its end.
 use_box() {
-  local attempt
+  local attempt status
   build_parts
   mkdir -p "$LAB" "$BOX"
   chmod 700 "$BOX"
@@ -26,14 +28,22 @@ use_box() {
     flock --shared 9
     if ready_box; then return; fi
     flock --unlock 9
+    set +e # not `start_box || …`, which would switch it off inside
     start_box
+    status=$?
+    set -e
+    case $status in
+      0) ;;
+      "$KEPT_OLD") ACCEPT_OLD=yes ;;
+      *) exit 125 ;;
+    esac
   done
   die "the box does not stay up: see $BOX/keeper.log and tools/lab logs"
 }
 
 ready_box() {
-  [[ -s $BOX/port ]] && is_alive "$BOX" && [[ $(<"$BOX/stamp") == "$(stamp)" ]] &&
-    read -r PORT <"$BOX/port"
+  [[ -s $BOX/port ]] && is_alive "$BOX" &&
+    [[ $ACCEPT_OLD == yes || $(<"$BOX/stamp") == "$(stamp)" ]] && read -r PORT <"$BOX/port"
 }
 
 # What the running box was made from; another value means that it has to be started anew.
@@ -64,6 +74,7 @@ build_parts() {
 
 start_box() {
   (
+    set -e
     exec 8>"$BOX/start.lock"
     flock 8
     if ready_box; then exit 0; fi
@@ -75,14 +86,17 @@ start_box() {
     make_initrd
     launch
     await_ready
-  ) 9>&- || exit 125
+  ) 9>&-
 }
 
-# A box that was made from other parts goes as soon as its users have gone.
+# A box that was made from other parts is ended, unless somebody uses it: then it is kept for now.
 replace_box() {
-  say "the lab's parts have changed: restarting the box"
   exec 6>"$BOX/users"
-  flock --exclusive --timeout 600 6 || die "the old box is still in use: tools/lab stop ends it"
+  if ! flock --exclusive --nonblock 6; then
+    say "the lab's parts have changed, but the box is in use: kept (tools/lab stop ends it)"
+    exit "$KEPT_OLD"
+  fi
+  say "the lab's parts have changed: restarting the box"
   stop_box "$BOX"
   exec 6>&-
 }
@@ -164,8 +178,11 @@ launch() {
   servers+=("${FILES[@]}")
   qemu_command
   : >"$BOX/serial.log"
-  (cd / && umask 077 && setsid "$KEEPER" "$BOX" "$ROOT" "${THIMBLE_LAB_IDLE:-1800}" \
-    "${servers[@]}" "${QEMU[@]}" </dev/null >"$BOX/keeper.log" 2>&1 6>&- 8>&- &)
+  (
+    cd /
+    umask 077
+    exec setsid "$KEEPER" "$BOX" "$ROOT" "${THIMBLE_LAB_IDLE:-1800}" "${servers[@]}" "${QEMU[@]}"
+  ) </dev/null >"$BOX/keeper.log" 2>&1 6>&- 8>&- &
   stamp >"$BOX/stamp"
 }
 
