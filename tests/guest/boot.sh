@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# thimble boot for kernel developers, and the library's example embedder on a real kernel. Runs where
+# Linux guests can run; needs KERNEL, the path of a vmlinux.
+set -uo pipefail
+. tests/guest/properties.sh
+: "${KERNEL:?}"
+
+try "$THIMBLE" boot --kernel "$KERNEL" --cmdline 'console=ttyS0 panic=-1 reboot=k' </dev/null
+contains "the console is on stdout" "Linux version" "$OUT"
+contains "a kernel without a root panics, and that is said" "Kernel panic" "$OUT$ERR"
+equal "… with status 1" 1 "$STATUS"
+
+try build/tests/embed "$KERNEL" build/thimble-init.cpio 'console=ttyS0 panic=-1 reboot=k'
+contains "the embedder reads the guest's output" "Linux version" "$OUT"
+contains "… and learns how it ended" "the guest ended" "$ERR"
+
+# A disk that the guest writes: a pattern goes through virtio-blk, and is on the file afterwards.
+mkdir -p "$SCRATCH/root/bin" "$SCRATCH/root/dev"
+cp /bin/busybox "$SCRATCH/root/bin/"
+cat >"$SCRATCH/root/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mkdir -p /proc /sys
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+echo "disks: $(/bin/busybox cat /sys/block/vda/size) $(/bin/busybox cat /sys/block/vdb/ro) cpus: $(/bin/busybox nproc)"
+echo "memory: $(/bin/busybox awk '/MemTotal/ {print $2}' /proc/meminfo)"
+/bin/busybox dd if=/dev/vda bs=1M count=8 2>/dev/null | /bin/busybox sha256sum
+/bin/busybox dd if=/dev/vda of=/dev/vda bs=1M count=4 seek=8 conv=fsync 2>/dev/null && echo copied
+/bin/busybox dd if=/dev/zero of=/dev/vdb bs=4k count=1 conv=fsync 2>/dev/null || echo vdb-refused
+/bin/busybox reboot -f
+INIT
+chmod +x "$SCRATCH/root/init"
+(cd "$SCRATCH/root" && find . | cpio --quiet -o -H newc >"$SCRATCH/initrd.cpio")
+head -c 16777216 /dev/urandom >"$SCRATCH/disk"
+head -c 1048576 /dev/urandom >"$SCRATCH/readonly"
+want=$(head -c 8388608 "$SCRATCH/disk" | sha256sum)
+readonly_before=$(sha256sum <"$SCRATCH/readonly")
+boot_disks() {
+  try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/initrd.cpio" --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' \
+    --disk "$SCRATCH/disk:rw" --disk "$SCRATCH/readonly:ro" "$@" </dev/null
+}
+boot_disks
+contains "two disks, the second read-only, one CPU" "disks: 32768 1 cpus: 1" "$OUT"
+contains "what the guest reads is what the file holds" "${want%% *}" "$OUT"
+contains "the guest writes" "copied" "$OUT"
+equal "what it wrote is in the file" "$(head -c 4194304 "$SCRATCH/disk" | sha256sum)" \
+  "$(tail -c +8388609 "$SCRATCH/disk" | head -c 4194304 | sha256sum)"
+equal "a read-only disk stays as it was" "$readonly_before" "$(sha256sum <"$SCRATCH/readonly")"
+equal "a reboot ends with status 0" 0 "$STATUS"
+boot_disks --vcpus 4
+contains "four CPUs come up" "cpus: 4" "$OUT"
+
+# Memory above the 4 GiB hole. Only touched pages cost, so a small host can do it.
+available=$(awk '/MemTotal/ {print $2}' /proc/meminfo)
+if ((available > 5 * 1024 * 1024)); then
+  boot_disks --memory 5G
+  contains "memory above the 4 GiB hole is seen" "memory: 5" "$OUT"
+else
+  skip "memory above the 4 GiB hole is seen" "this box has $((available / 1024)) MiB"
+fi
+boot_disks --memory 64M
+contains "64 MiB are enough" "copied" "$OUT"
+
+try "$THIMBLE" boot --kernel "$KERNEL" --memory 100000G </dev/null
+[[ $STATUS != 0 && $ERR == *"this host has"* ]] && ok "more memory than the host has is refused" || not_ok "more memory than the host has is refused" "$STATUS $ERR"
+finish

@@ -1,0 +1,40 @@
+# For the shell tests: each property is one line, "ok - …", "not ok - …" or "skip - …: reason".
+# Source it; end with `finish`. Scratch files go to $SCRATCH, which disappears at the end.
+THIMBLE=${THIMBLE:-build/bin/thimble}
+SCRATCH=$(mktemp -d)
+trap 'rm -rf "$SCRATCH"' EXIT
+FAILURES=0
+
+ok() { echo "ok - $1"; }
+not_ok() { # NAME WHY
+  echo "not ok - $1"
+  [[ -z ${2:-} ]] || sed 's/^/    /' <<<"$2"
+  FAILURES=$((FAILURES + 1))
+}
+skip() { echo "skip - $1: $2"; }
+
+# NAME EXPECTED ACTUAL
+equal() {
+  if [[ $2 == "$3" ]]; then ok "$1"; else not_ok "$1" "expected: $2"$'\n'"found:    $3"; fi
+}
+# NAME PART WHOLE
+contains() {
+  if [[ $3 == *"$2"* ]]; then ok "$1"; else not_ok "$1" "no '$2' in: $3"; fi
+}
+# NAME CMD…: succeeds when CMD does
+holds() {
+  local name=$1
+  shift
+  if "$@" >"$SCRATCH/holds" 2>&1; then ok "$name"; else not_ok "$name" "$(tail -5 "$SCRATCH/holds")"; fi
+}
+
+# Runs CMD with a limit, stdout to $OUT, stderr to $ERR, status to $STATUS.
+try() {
+  STATUS=0
+  timeout --kill-after=5 "${LIMIT:-120}" "$@" >"$SCRATCH/out" 2>"$SCRATCH/err" || STATUS=$?
+  OUT=$(<"$SCRATCH/out")
+  ERR=$(<"$SCRATCH/err")
+}
+run() { try "$THIMBLE" run "$@"; }
+
+finish() { exit $((FAILURES > 0)); }

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# One word before the command: stdin, stdout, stderr, exit status and signals are those of the command.
+# Runs where Linux guests can run.
+set -uo pipefail
+. tests/guest/properties.sh
+
+run -- sh -c 'echo out; echo err >&2; exit 7'
+equal "stdout is the command's" "out" "$OUT"
+equal "stderr is the command's" "err" "$ERR"
+equal "the exit status is the command's" 7 "$STATUS"
+
+run -- sh -c 'kill -9 $$'
+equal "a command ended by signal 9 gives 137" 137 "$STATUS"
+run -- sh -c 'kill -15 $$'
+equal "a command ended by signal 15 gives 143" 143 "$STATUS"
+
+run -- no-such-command
+equal "a command that is not in the image gives 127" 127 "$STATUS"
+contains "… and is named in one line" "no-such-command" "$ERR"
+equal "… which is one line" 1 "$(wc -l <<<"$ERR")"
+run -- /etc/passwd
+equal "a command that cannot be executed gives 126" 126 "$STATUS"
+
+head -c 67108864 /dev/urandom >"$SCRATCH/random"
+want=$(sha256sum <"$SCRATCH/random")
+got=$(timeout 300 "$THIMBLE" run -- cat <"$SCRATCH/random" | sha256sum)
+equal "64 MiB of random bytes through cat come back identical" "$want" "$got"
+got=$(cat "$SCRATCH/random" | timeout 300 "$THIMBLE" run -- cat | sha256sum)
+equal "… from a pipe too" "$want" "$got"
+
+head -c 12582912 /dev/urandom | base64 -w0 >"$SCRATCH/line"
+echo >>"$SCRATCH/line"
+want=$(sha256sum <"$SCRATCH/line")
+got=$(cat "$SCRATCH/line" | timeout 300 "$THIMBLE" run -- cat | sha256sum)
+equal "a line of 16 MiB comes back identical" "$want" "$got"
+
+# Backpressure: the reader takes nothing for a while; neither side may buffer the 64 MiB.
+mkfifo "$SCRATCH/slow"
+"$THIMBLE" run -- cat <"$SCRATCH/random" >"$SCRATCH/slow" &
+runner=$!
+exec 7<"$SCRATCH/slow"
+sleep 6
+peak=0
+for pid in $runner $(pgrep -P $runner); do
+  kib=$(awk '/^RssAnon/ {print $2}' "/proc/$pid/status" 2>/dev/null || echo 0)
+  ((kib > peak)) && peak=$kib
+done
+got=$(sha256sum <&7)
+exec 7<&-
+wait $runner
+equal "a slow reader loses nothing" "$(sha256sum <"$SCRATCH/random")" "$got"
+# The VMM's anonymous memory has the guest's touched pages in it: 64 MiB less than that plus data.
+if ((peak < 160 * 1024)); then ok "… and memory stays bounded meanwhile (${peak} KiB)"; else
+  not_ok "… and memory stays bounded meanwhile" "peak $peak KiB"
+fi
+
+run -- sh -c 'while read -r x; do echo "$x"; done' </dev/null
+equal "an empty stdin ends a reader with status 0" 0 "$STATUS"
+run -- cat <&-
+equal "a closed stdin is an empty stdin" 0 "$STATUS"
+
+# The reader of stdout goes away: the command gets SIGPIPE, as it would locally.
+(
+  timeout 60 "$THIMBLE" run -- sh -c 'trap "echo got-pipe >&2; exit 0" PIPE; while echo y; do :; done; echo ended >&2' 2>"$SCRATCH/pipe" | head -1 >/dev/null
+)
+contains "a reader that leaves ends the writer" "got-pipe" "$(cat "$SCRATCH/pipe")"
+
+"$THIMBLE" run -- sh -c 'trap "echo term; exit 3" TERM; echo up; while :; do sleep 1; done' >"$SCRATCH/sig" 2>&1 &
+pid=$!
+for _ in $(seq 200); do grep -q up "$SCRATCH/sig" 2>/dev/null && break; sleep 0.2; done
+kill -TERM $pid
+wait $pid
+equal "SIGTERM goes through and the command's answer to it counts" 3 $?
+contains "… after its handler ran" "term" "$(cat "$SCRATCH/sig")"
+
+"$THIMBLE" run -- sh -c 'trap "" TERM; sleep 1000' </dev/null >"$SCRATCH/sig" 2>&1 &
+pid=$!
+sleep 4
+kill -KILL $pid
+wait $pid 2>/dev/null
+sleep 1
+equal "kill -9 of thimble leaves no process behind" "" "$(pgrep -P 1 -f 'thimble run' || true)"
+
+run --timeout 3s -- sleep 100
+equal "--timeout gives 124" 124 "$STATUS"
+
+# An MCP server that ignores the end of its stdin is ended all the same.
+start=$SECONDS
+(sleep 2) | timeout 60 "$THIMBLE" run --stdin-grace 1s -- sh -c 'exec <&-; while :; do sleep 1; done'
+status=$?
+equal "the end of stdin ends a command that ignores it (SIGTERM)" 143 "$status"
+
+HOST_SECRET=hidden run --env SHOWN=yes -- env
+contains "--env K=V crosses" "SHOWN=yes" "$OUT"
+[[ $OUT != *HOST_SECRET* && $OUT != *hidden* ]] && ok "other variables do not cross" || not_ok "other variables do not cross" "$OUT"
+export THIMBLE_TEST_VALUE='a b=c'
+run --env THIMBLE_TEST_VALUE -- sh -c 'echo "$THIMBLE_TEST_VALUE"'
+equal "--env K takes the value from here" "a b=c" "$OUT"
+
+run --workdir /tmp -- pwd
+equal "--workdir is where the command starts" "/tmp" "$OUT"
+run --user 1000:1000 -- id -u
+equal "--user is who the command is" "1000" "$OUT"
+run --memory 128M -- sh -c 'awk "/MemTotal/ {print \$2}" /proc/meminfo'
+((OUT > 90000 && OUT < 131072)) && ok "--memory is what the guest has" || not_ok "--memory is what the guest has" "$OUT"
+
+run -- sh -c 'touch /etc/written && cat /etc/written && echo fine'
+equal "the root can be written, in memory" "fine" "$OUT"
+run -- sh -c 'ls /etc/written 2>&1 || true'
+contains "… and nothing of it lasts" "No such file" "$OUT"
+finish
