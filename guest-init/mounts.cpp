@@ -61,8 +61,8 @@ bool move_mount(const char* from, const char* to, Failure& failure) {
 }
 
 // The image below, a tmpfs of half the memory at most above.
-bool make_root(const char* device, Failure& failure) {
-  return do_mount({device, "/image", "erofs", MS_RDONLY | MS_NODEV, nullptr}, failure) &&
+bool make_root(const char* device, const char* fstype, Failure& failure) {
+  return do_mount({device, "/image", fstype, MS_RDONLY | MS_NODEV, nullptr}, failure) &&
          do_mount({"tmpfs", "/layer", "tmpfs", MS_NODEV, "mode=0755"}, failure) &&
          make_directory("/layer/upper", failure) && make_directory("/layer/work", failure) &&
          do_mount({"overlay", "/root", "overlay", MS_NODEV,
@@ -105,9 +105,12 @@ bool mount_system(Failure& failure) {
   }
   char command_line[4096];
   char device[64];
+  char fstype[16];
   const size_t size = read_file("/proc/cmdline", command_line, sizeof command_line);
-  if (find_option({command_line, size}, "thimble.root", device, sizeof device) &&
-      (!make_root(device, failure) || !enter_root(failure))) {
+  const Bytes options = {command_line, size};
+  if (!find_option(options, "thimble.rootfstype", fstype, sizeof fstype)) strcpy(fstype, "erofs");
+  if (find_option(options, "thimble.root", device, sizeof device) &&
+      (!make_root(device, fstype, failure) || !enter_root(failure))) {
     return false;
   }
   for (const SystemMount& entry : kLateMounts) {
