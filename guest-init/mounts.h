@@ -8,7 +8,8 @@
 namespace thimble::init {
 
 // Mounts everything that needs no word from the host and makes the image of the kernel parameter
-// `thimble.root=DEVICE` (and `thimble.rootfstype=TYPE`, erofs when absent) the root; without it the initramfs stays the root.
+// `thimble.root=DEVICE` (`thimble.rootfstype=TYPE`, erofs when absent) the root; without it the
+// initramfs stays the root.
 [[nodiscard]] bool mount_system(Failure& failure);
 
 // Makes the mount point with its parents and mounts there.
