@@ -18,7 +18,7 @@ std::optional<uint32_t> parse_connect_line(std::string_view line) {
   const std::string_view digits = line.substr(kVerb.size());
   uint32_t port = 0;
   const char* end = digits.data() + digits.size();
-  const auto parsed = std::from_chars(digits.data(), end, port);
+  const auto parsed = std::from_chars(end - digits.size(), end, port);
   const bool whole = parsed.ec == std::errc() && parsed.ptr == end && digits.size() <= kMaxDigits;
   return whole ? std::optional(port) : std::nullopt;
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <atomic>
 #include <random>
 #include <set>
 #include <thread>
@@ -372,6 +373,32 @@ TEST(Vsock, ResetAndNotifyFromAnotherThreadLeaveTheSocketsToTheLoop) {
   EXPECT_EQ(driver.device.connections(), 0U);
 }
 
+TEST(Vsock, VcpuThatResetsAllTheTimeDoesNotDisturbTheLoop) {
+  VsockDriver driver;
+  driver.start();
+  std::vector<StreamPair> pairs(50);
+  std::atomic<bool> done = false;
+  std::thread vcpu([&] {
+    for (int i = 0; i < 500; ++i) {
+      driver.reset();
+      driver.activate();
+      driver.notify(0);
+      driver.notify(1);
+    }
+    done = true;
+  });
+  for (size_t i = 0; !done || i < pairs.size(); ++i) {
+    if (i < pairs.size()) driver.device.connect(1024, std::move(pairs[i].device));
+    driver.loop.turn();
+  }
+  vcpu.join();
+  driver.reset();
+  ASSERT_TRUE(driver.loop.turn_until_idle());
+  // What is left are requests that no driver has seen.
+  EXPECT_LE(driver.device.connections(), pairs.size());
+  EXPECT_EQ(driver.loop.timers(), 0U);
+}
+
 TEST(Vsock, DestroyedDeviceLeavesNothingInTheLoop) {
   fake::Loop loop;
   StreamPair pair;
@@ -505,6 +532,30 @@ TEST(Vsock, FullHostSocketCostsNothingUntilItIsRead) {
     for (const Packet& packet : driver.receive_all()) told = packet.header.fwd_cnt;
   }
   EXPECT_EQ(driver.loop.turn(), 0);
+}
+
+TEST(Vsock, LookingAtAnEmptySocketUsesUpNoBuffer) {
+  VsockDriver driver;
+  driver.start(3);
+  GuestOpened stream(driver);
+  write_all(stream.pair.host.get(), std::string(4096, 'x'));  // fills one buffer exactly
+  EXPECT_EQ(payloads(driver.receive(true)).size(), 4096U);
+  write_all(stream.pair.host.get(), "1");
+  EXPECT_EQ(payloads(driver.receive(true)), "1");
+  write_all(stream.pair.host.get(), "2");
+  EXPECT_EQ(payloads(driver.receive(true)), "2");
+}
+
+// With EVENT_IDX a driver notifies only when its index passes what the device asked for.
+TEST(Vsock, DeviceAsksToBeNotifiedOfTheNextPacketAndTheNextBuffer) {
+  VsockDriver driver({}, true);
+  driver.start(1);
+  GuestOpened stream(driver);
+  driver.send(VsockDriver::packet(VsockOp::kData, 5000, 80), "hello");
+  EXPECT_EQ(driver.transport.drivers[1].available_event(), 2);
+  write_all(stream.pair.host.get(), std::string(20'000, 'x'));
+  driver.receive(true);
+  EXPECT_EQ(driver.transport.drivers[0].available_event(), 2);
 }
 
 TEST(Vsock, DriverThatWantsEventIndexIsServed) {
