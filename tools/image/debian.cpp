@@ -1,6 +1,8 @@
 // apt-get download, dpkg-deb and dpkg-query.
 #include "tools/image/debian.h"
 
+#include <algorithm>
+
 #include "tools/image/files.h"
 #include "tools/image/process.h"
 
@@ -22,16 +24,50 @@ Result<void> merge(const fs::path& unpacked, const fs::path& to) {
 }
 
 std::string field(const fs::path& package, const char* name) {
-  const Result<std::string> value = run_checked(
-      {.argv = {"dpkg-deb", "-f", package.string(), name}, .cwd = {}, .env = {}}, "read a package");
+  const Result<std::string> value =
+      run_checked({.argv = {"dpkg-deb", "-f", package.string(), name}}, "read a package");
   return value ? value->substr(0, value->find('\n')) : std::string();
 }
 
-std::string dpkg_owner(const fs::path& path) {
-  const Result<Output> found = run_process(
-      {.argv = {"dpkg-query", "-S", path.string()}, .cwd = {}, .env = {{"LC_ALL", "C"}}});
-  if (!found || found->status != 0) return {};
-  return found->out.substr(0, found->out.find(": "));
+// A file of a merged directory may be known to dpkg by its name without /usr.
+std::string unmerged(const std::string& path) {
+  for (const char* merged : {"/usr/lib", "/usr/bin", "/usr/sbin"}) {
+    if (path.starts_with(merged)) return path.substr(4);
+  }
+  return path;
+}
+
+// Path (unmerged) -> package, from lines "package[:arch][, other]: path".
+std::map<std::string, std::string> parse_owners(std::string_view text) {
+  std::map<std::string, std::string> owners;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t path = line.find(": ");
+    if (path == std::string_view::npos || line.starts_with("diversion ")) continue;
+    owners[unmerged(std::string(line.substr(path + 2)))] = line.substr(0, line.find_first_of(":,"));
+  }
+  return owners;
+}
+
+// "package" -> "package version".
+void add_versions(std::map<std::string, std::string>& owners) {
+  Command query{.argv = {"dpkg-query", "-W", "-f=${Package} ${Architecture} ${Version}\\n"},
+                .env = {{"LC_ALL", "C"}}};
+  for (const auto& [path, package] : owners) query.argv.push_back(package);
+  const Result<Output> found = run_process(query);
+  if (!found) return;
+  for (auto& [path, package] : owners) {
+    for (const char* architecture : {" amd64 ", " all "}) {
+      const std::string start = package + architecture;
+      const std::size_t at = ("\n" + found->out).find("\n" + start);
+      if (at == std::string::npos) continue;
+      const std::size_t version = at + start.size();
+      package += " " + found->out.substr(version, found->out.find('\n', version) - version);
+      break;
+    }
+  }
 }
 
 }  // namespace
@@ -44,15 +80,15 @@ Result<void> unpack_debian(Building& building, const std::vector<std::string>& p
   for (const fs::path& directory : {downloads, unpacked, to / "usr"}) {
     if (Result<void> made = make_directories(directory); !made) return made;
   }
-  Command download{.argv = {"apt-get", "download", "-q"}, .cwd = downloads, .env = {}};
+  Command download{.argv = {"apt-get", "download", "-q"}, .cwd = downloads};
   download.argv.insert(download.argv.end(), packages.begin(), packages.end());
   if (const Result<std::string> done = run_checked(download, "download Debian packages"); !done) {
     return fail(done.error().message + ": run `sudo apt-get update` on Debian 12 and try again");
   }
   for (const fs::path& package : list_directory(downloads)) {
-    const Result<std::string> done = run_checked(
-        {.argv = {"dpkg-deb", "-x", package.string(), unpacked.string()}, .cwd = {}, .env = {}},
-        "unpack " + package.filename().string());
+    const Result<std::string> done =
+        run_checked({.argv = {"dpkg-deb", "-x", package.string(), unpacked.string()}},
+                    "unpack " + package.filename().string());
     if (!done) return std::unexpected(done.error());
     building.inputs["debian"][field(package, "Package")] = field(package, "Version");
   }
@@ -66,19 +102,24 @@ Result<void> unpack_debian(Building& building, const std::vector<std::string>& p
   return merged;
 }
 
-std::string debian_owner(const fs::path& path, const fs::path& other_name) {
-  // dpkg knows a file of a merged directory by either of its names.
-  std::string package = dpkg_owner(path);
-  if (package.empty() && !other_name.empty()) package = dpkg_owner(other_name);
-  if (package.empty() && path.string().starts_with("/usr/lib")) {
-    package = dpkg_owner(path.string().substr(4));
+std::map<std::string, std::string> debian_owners(const std::vector<fs::path>& paths) {
+  Command search{.argv = {"dpkg-query", "-S"}, .env = {{"LC_ALL", "C"}}};
+  for (const fs::path& path : paths) {
+    search.argv.push_back(path.string());
+    search.argv.push_back(unmerged(path.string()));
+    search.argv.push_back("/usr" + unmerged(path.string()));
   }
-  package = package.substr(0, package.find(':'));
-  if (package.empty()) return {};
-  const Result<Output> version = run_process(
-      {.argv = {"dpkg-query", "-W", "-f=${Version}", package + ":amd64"}, .cwd = {}, .env = {}});
-  if (!version || version->status != 0) return package;
-  return package + " " + version->out;
+  // It fails when one of the names is unknown, as some are meant to be.
+  const Result<Output> found = run_process(search);
+  if (!found) return {};
+  const std::map<std::string, std::string> packages = parse_owners(found->out);
+  std::map<std::string, std::string> owners;
+  for (const fs::path& path : paths) {
+    const auto package = packages.find(unmerged(path.string()));
+    if (package != packages.end()) owners[path.string()] = package->second;
+  }
+  add_versions(owners);
+  return owners;
 }
 
 }  // namespace thimble::image

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,9 +17,7 @@ namespace thimble::image {
 Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
                            const std::filesystem::path& to);
 
-// "package version" of the installed package that owns one of the paths (they may be two names of
-// one file), or empty.
-std::string debian_owner(const std::filesystem::path& path,
-                         const std::filesystem::path& other_name = {});
+// For each path that an installed package owns: "package version".
+std::map<std::string, std::string> debian_owners(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace thimble::image

@@ -59,7 +59,9 @@ bool detach(const fs::path& log, int lock) {
 
 void build_and_log(const Store& store, const Request& request, const std::string& key) {
   const Result<Image> image = build_image(store, request, key, write_line);
-  if (!image) write_line(std::string(kErrorMark) + image.error().message);
+  if (!image) return write_line(std::string(kErrorMark) + image.error().message);
+  // Waiters that follow it have it open.
+  ::unlink(store.log_path(request.name).c_str());
 }
 
 // Starts the builder, which takes the lock over.

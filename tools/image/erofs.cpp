@@ -41,8 +41,9 @@ T load(const std::array<unsigned char, kSuperblockSize>& block, std::size_t offs
 Result<void> make_erofs(const std::filesystem::path& directory, const std::filesystem::path& file,
                         Compression compression, const std::vector<std::string>& exclude) {
   Command command{.argv = {"mkfs.erofs", "-x-1", kFixedTime, kFixedUuid, "--all-root"},
-                  .cwd = {},
-                  .env = {{"LC_ALL", "C"}, {"SOURCE_DATE_EPOCH", "315532800"}}};
+                  .env = {{"LC_ALL", "C"}},
+                  // With it, mkfs.erofs keeps times that are older than it.
+                  .unset = {"SOURCE_DATE_EPOCH"}};
   if (compression == Compression::kLz4) command.argv.emplace_back("-zlz4");
   for (const std::string& path : exclude) command.argv.push_back("--exclude-path=" + path);
   command.argv.push_back(file.string());

@@ -119,8 +119,7 @@ Result<fs::path> pinned_file(Building& building, const PinnedPackage& package, c
   const fs::path source = fetched / "node_modules" / package.name / file;
   if (strip) {
     const Result<std::string> stripped =
-        run_checked({.argv = {"strip", source.string()}, .cwd = {}, .env = {}},
-                    "strip " + source.filename().string());
+        run_checked({.argv = {"strip", source.string()}}, "strip " + source.filename().string());
     if (!stripped) return fail(stripped.error().message + ": install binutils");
   }
   Result<void> done = make_directories(kept.parent_path());

@@ -28,6 +28,7 @@ std::vector<std::string> merged_environment(const Command& command) {
     if (equals == std::string_view::npos) continue;
     variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
+  for (const std::string& name : command.unset) variables.erase(name);
   for (const auto& [name, value] : command.env) variables[name] = value;
   std::vector<std::string> entries;
   for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);

@@ -13,9 +13,10 @@
 namespace thimble::image {
 
 struct Command {
-  std::vector<std::string> argv;                         // argv[0] is looked up in PATH
-  std::filesystem::path cwd;                             // empty: the caller's
-  std::vector<std::pair<std::string, std::string>> env;  // set on top of the caller's environment
+  std::vector<std::string> argv;                              // argv[0] is looked up in PATH
+  std::filesystem::path cwd = {};                             // empty: the caller's
+  std::vector<std::pair<std::string, std::string>> env = {};  // on top of the caller's environment
+  std::vector<std::string> unset = {};                        // and these are taken from it
 };
 
 struct Output {

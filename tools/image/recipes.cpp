@@ -43,8 +43,8 @@ Result<void> add_system_node(Building& building) {
   std::error_code code;
   const fs::path node = fs::canonical(find_program("node"), code);
   if (code) return fail("copy this machine's node: there is none in PATH: use --node npm");
-  const Result<std::string> version = run_checked(
-      {.argv = {node.string(), "--version"}, .cwd = {}, .env = {}}, "ask node for its version");
+  const Result<std::string> version =
+      run_checked({.argv = {node.string(), "--version"}}, "ask node for its version");
   if (!version) return std::unexpected(version.error());
   building.inputs["system_node"] = version->substr(0, version->find('\n'));
   Result<void> done = add_executable(building, node, "node");

@@ -49,9 +49,9 @@ fs::path place_in_root(const fs::path& root, const fs::path& library) {
 
 // Paths of the libraries in the loader's own listing.
 Result<std::vector<fs::path>> libraries_of(const fs::path& binary) {
-  const Result<std::string> listing = run_checked(
-      {.argv = {kLoader, "--list", binary.string()}, .cwd = {}, .env = {{"LC_ALL", "C"}}},
-      "find the libraries of " + binary.string());
+  const Result<std::string> listing =
+      run_checked({.argv = {kLoader, "--list", binary.string()}, .env = {{"LC_ALL", "C"}}},
+                  "find the libraries of " + binary.string());
   if (!listing) return std::unexpected(listing.error());
   std::vector<fs::path> paths = {kLoader};
   std::size_t at = 0;
@@ -69,23 +69,20 @@ Result<std::vector<fs::path>> libraries_of(const fs::path& binary) {
   return paths;
 }
 
-Result<void> add_library(Building& building, const fs::path& library) {
+Result<void> add_library(Building& building, const fs::path& library, const fs::path& real,
+                         const std::string& owner) {
   const fs::path place = place_in_root(building.root, library);
-  std::error_code code;
-  const fs::path real = fs::canonical(library, code);
-  if (code) return fail("copy library " + library.string() + ": " + code.message());
   if (Result<void> made = make_directories(place.parent_path()); !made) return made;
   if (Result<void> copied = copy_regular(real, place); !copied) return copied;
   const Result<std::string> hash = sha256_file(real);
   if (!hash) return std::unexpected(hash.error());
-  building.inputs["libraries"][library.string()] = {{"sha256", *hash},
-                                                    {"package", debian_owner(real)}};
+  building.inputs["libraries"][library.string()] = {{"sha256", *hash}, {"package", owner}};
   return set_mode(place, 0755);
 }
 
 Result<void> link_applets(const Building& building, const fs::path& busybox) {
-  const Result<std::string> list = run_checked(
-      {.argv = {busybox.string(), "--list-full"}, .cwd = {}, .env = {}}, "list busybox's applets");
+  const Result<std::string> list =
+      run_checked({.argv = {busybox.string(), "--list-full"}}, "list busybox's applets");
   if (!list) return std::unexpected(list.error());
   for (std::size_t at = 0; at < list->size();) {
     const std::size_t end = std::min(list->find('\n', at), list->size());
@@ -127,15 +124,23 @@ Result<void> add_executable(Building& building, const fs::path& binary, const st
   if (Result<void> set = set_mode(place, 0755); !set) return set;
   const Result<std::vector<fs::path>> libraries = libraries_of(binary);
   if (!libraries) return std::unexpected(libraries.error());
+  std::vector<fs::path> real;
   for (const fs::path& library : *libraries) {
-    if (Result<void> added = add_library(building, library); !added) return added;
+    std::error_code code;
+    real.push_back(fs::canonical(library, code));
+    if (code) return fail("copy library " + library.string() + ": " + code.message());
+  }
+  std::map<std::string, std::string> owners = debian_owners(real);
+  for (std::size_t i = 0; i < real.size(); ++i) {
+    Result<void> added = add_library(building, (*libraries)[i], real[i], owners[real[i].string()]);
+    if (!added) return added;
   }
   return {};
 }
 
 Result<void> add_busybox(Building& building) {
   fs::path source = "/bin/busybox";
-  if (const std::string owner = debian_owner("/usr/bin/busybox", "/bin/busybox");
+  if (const std::string owner = debian_owners({source})[source.string()];
       owner.starts_with("busybox-static ")) {
     building.inputs["debian"]["busybox-static"] = owner.substr(owner.find(' ') + 1);
   } else {

@@ -1,0 +1,80 @@
+// What npm and packages leave on disk, read as hostile input.
+#include "tools/image/npm.h"
+
+#include <gtest/gtest.h>
+
+namespace thimble::image {
+namespace {
+
+TEST(NpmLockTest, RecordsVersionAndIntegrityOfEveryPackage) {
+  nlohmann::json inputs;
+  InstalledPackage installed;
+  const Result<void> done = record_lock(
+      R"({"packages":{"":{},"node_modules/a":{"version":"1.0.0","integrity":"sha512-x"},
+          "node_modules/a/node_modules/b":{"version":"2.0.0","inBundle":true}}})",
+      inputs, installed);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_EQ(installed.packages, 2U);
+  EXPECT_EQ(inputs["npm"]["node_modules/a"]["integrity"], "sha512-x");
+  EXPECT_FALSE(installed.runs_scripts);
+}
+
+TEST(NpmLockTest, APackageThatIsNotFromTheRegistryIsRefused) {
+  nlohmann::json inputs;
+  InstalledPackage installed;
+  const Result<void> done = record_lock(
+      R"({"packages":{"node_modules/a":{"version":"1.0.0","resolved":"git+ssh://git@h/a#1"}}})",
+      inputs, installed);
+  ASSERT_FALSE(done);
+  EXPECT_NE(done.error().message.find("does not come from the npm registry"), std::string::npos);
+}
+
+TEST(NpmLockTest, RemembersThatAPackageWantedToRunAScript) {
+  nlohmann::json inputs;
+  InstalledPackage installed;
+  ASSERT_TRUE(record_lock(
+      R"({"packages":{"node_modules/a":{"integrity":"sha512-x","hasInstallScript":true}}})", inputs,
+      installed));
+  EXPECT_TRUE(installed.runs_scripts);
+}
+
+TEST(NpmLockTest, DamagedLockFilesAreRefused) {
+  for (const char* text : {"", "[]", "{}", "{\"packages\":[]}", "{\"packages\":{\"x\":1}}", "{"}) {
+    nlohmann::json inputs;
+    InstalledPackage installed;
+    EXPECT_FALSE(record_lock(text, inputs, installed)) << text;
+  }
+}
+
+std::string default_bin(const char* json, const char* package) {
+  InstalledPackage installed;
+  const Result<void> done = read_bins(json, package, installed);
+  return done ? installed.default_bin : "error: " + done.error().message;
+}
+
+TEST(NpmBinTest, ChoosesTheCommandThatNpxWouldRun) {
+  EXPECT_EQ(default_bin(R"({"bin":"./cli.js"})", "@s/tool"), "tool");
+  EXPECT_EQ(default_bin(R"({"bin":{"other":"cli.js"}})", "tool"), "other");
+  EXPECT_EQ(default_bin(R"({"bin":{"a":"a.js","tool":"t.js"}})", "@s/tool"), "tool");
+  EXPECT_EQ(default_bin(R"({"bin":{"a":"x.js","b":"x.js"}})", "tool"), "a");
+  EXPECT_EQ(default_bin(R"({"bin":{"a":"a.js","b":"b.js"}})", "tool"), "") << "ambiguous";
+}
+
+TEST(NpmBinTest, CommandsOutsideThePackageAreRefused) {
+  for (const char* json :
+       {R"({"bin":"../../../etc/passwd"})", R"({"bin":{"x":"/bin/sh"}})", R"({"bin":{"x":""}})",
+        R"({"bin":{"x":"a/../../b"}})", R"({"bin":{"x":"a\u0000b"}})"}) {
+    InstalledPackage installed;
+    EXPECT_FALSE(read_bins(json, "tool", installed)) << json;
+  }
+}
+
+TEST(NpmBinTest, APackageWithoutACommandIsRefused) {
+  for (const char* json : {"{}", R"({"bin":{}})", R"({"bin":7})", "[]", "", R"({"bin":{"x":1}})"}) {
+    InstalledPackage installed;
+    EXPECT_FALSE(read_bins(json, "tool", installed)) << json;
+  }
+}
+
+}  // namespace
+}  // namespace thimble::image

@@ -1,0 +1,277 @@
+// The store on disk and the builds that several processes share.
+#include "tools/image/store.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/unit/image/scratch.h"
+#include "tools/image/ensure.h"
+#include "tools/image/erofs.h"
+#include "tools/image/lock.h"
+
+namespace thimble::image {
+namespace {
+
+namespace fs = std::filesystem;
+
+void ignore_line(std::string_view) {}
+
+class StoreTest : public testing::Test {
+ protected:
+  StoreTest() : store_(*Store::open_at(scratch_.path() / "cache")) {
+    scratch_.add("tree/hello.txt", "hello");
+  }
+
+  Request directory_request() { return *request_directory(scratch_.path() / "tree", "mine"); }
+
+  Image build() {
+    const Result<Image> image = ensure_image(store_, directory_request(), ignore_line);
+    EXPECT_TRUE(image) << image.error().message;
+    return image ? *image : Image{};
+  }
+
+  // Number of entries below a directory of the store.
+  std::size_t count(const char* part) { return list_directory(store_.root() / part).size(); }
+
+  std::string only_log_line(const Request& request) {
+    std::string lines;
+    const Progress collect = [&](std::string_view line) { lines += std::string(line) + "|"; };
+    EXPECT_TRUE(ensure_image(store_, request, collect));
+    return lines;
+  }
+
+  Scratch scratch_;
+  Store store_;
+};
+
+TEST_F(StoreTest, ABuiltImageIsFoundByNameAndDigestAndListed) {
+  const Image image = build();
+  EXPECT_EQ(store_.find("mine")->digest, image.digest);
+  EXPECT_EQ(store_.find(image.digest.substr(0, 12))->digest, image.digest);
+  ASSERT_EQ(store_.names().size(), 1U);
+  EXPECT_EQ(store_.names()[0].name, "mine");
+  EXPECT_TRUE(store_.verify(image));
+}
+
+TEST_F(StoreTest, NothingButTheImageIsLeftAfterABuild) {
+  build();
+  EXPECT_EQ(count("tmp"), 0U);
+  EXPECT_EQ(count("locks"), 0U);
+  EXPECT_EQ(count("logs"), 0U);
+}
+
+TEST_F(StoreTest, AnUnchangedDirectoryIsNotBuiltAgain) {
+  build();
+  EXPECT_EQ(only_log_line(directory_request()), "");
+  scratch_.add("tree/new.txt");
+  EXPECT_NE(only_log_line(directory_request()), "");
+}
+
+TEST_F(StoreTest, ADamagedImageIsRefusedAndBuiltAgain) {
+  const Image image = build();
+  ASSERT_EQ(::truncate(image.erofs.c_str(), static_cast<off_t>(image.size) - 1), 0);
+  EXPECT_FALSE(store_.find("mine"));
+  EXPECT_EQ(build().digest, image.digest);
+  EXPECT_TRUE(store_.find("mine"));
+}
+
+TEST_F(StoreTest, AnAlteredManifestIsRefused) {
+  const Image image = build();
+  const fs::path file = store_.root() / image.digest / "manifest.json";
+  std::string text = *read_file(file);
+  text.replace(text.find("\"command\""), 9, "\"Command\"");
+  ASSERT_TRUE(write_file(file, text));
+  const Result<Image> found = store_.find("mine");
+  ASSERT_FALSE(found);
+  EXPECT_NE(found.error().message.find("altered"), std::string::npos);
+}
+
+TEST_F(StoreTest, VerifyFindsOneChangedByte) {
+  const Image image = build();
+  const int fd = ::open(image.erofs.c_str(), O_WRONLY);
+  ASSERT_EQ(::pwrite(fd, "X", 1, static_cast<off_t>(image.size) - 1), 1);
+  ::close(fd);
+  EXPECT_TRUE(store_.find("mine"));
+  EXPECT_FALSE(store_.verify(image));
+}
+
+TEST_F(StoreTest, AnImageWithTwoNamesLivesUntilBothAreGone) {
+  const Image image = build();
+  ASSERT_TRUE(store_.set_name({"second", image.digest, "x"}));
+  ASSERT_TRUE(store_.remove("mine"));
+  EXPECT_TRUE(store_.find("second"));
+  ASSERT_TRUE(store_.remove("second"));
+  EXPECT_FALSE(fs::exists(image.erofs));
+  EXPECT_FALSE(store_.remove("second"));
+}
+
+TEST_F(StoreTest, HostileNamesStayInsideTheStore) {
+  for (const char* name : {"../../etc/passwd", "/etc/passwd", "", ".", "..", "a\nb", "%2e%2e/x"}) {
+    EXPECT_FALSE(store_.find(name)) << name;
+    EXPECT_FALSE(store_.remove(name)) << name;
+    ASSERT_TRUE(store_.set_name({std::string("x") + name, std::string(64, 'a'), ""})) << name;
+  }
+  EXPECT_EQ(list_directory(scratch_.path() / "cache").size(), 1U);
+}
+
+TEST_F(StoreTest, DamagedNameFilesAreNotNames) {
+  for (const char* text :
+       {"", "{", "[]", "{\"name\":1}", "{\"name\":\"x\",\"digest\":\"../..\"}"}) {
+    ASSERT_TRUE(write_file(store_.root() / "names/x.json", text));
+    EXPECT_FALSE(store_.find("x"));
+    EXPECT_TRUE(store_.names().empty());
+  }
+}
+
+TEST_F(StoreTest, TwoProcessesThatWantOneImageBuildItOnce) {
+  const fs::path log = scratch_.path() / "starts";
+  std::vector<pid_t> children;
+  for (int i = 0; i < 4; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      bool waited = false;
+      const Progress watch = [&](std::string_view line) { waited |= line.starts_with("waiting"); };
+      const Result<Image> image = ensure_image(store_, directory_request(), watch);
+      ::_exit(!image ? 1 : waited ? 2 : 3);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_GE(WEXITSTATUS(status), 2);
+  }
+  EXPECT_EQ(store_.names().size(), 1U);
+  EXPECT_EQ(count("tmp"), 0U);
+}
+
+TEST_F(StoreTest, WhoComesSecondIsToldAndWaitsForTheFirst) {
+  Result<std::optional<FileLock>> held = FileLock::try_take(store_.lock_path("mine"));
+  ASSERT_TRUE(held && *held);
+  std::thread release([&held] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    held->reset();
+  });
+  const auto start = std::chrono::steady_clock::now();
+  const std::string lines = only_log_line(directory_request());
+  release.join();
+  EXPECT_NE(lines.find("waiting for process " + std::to_string(::getpid())), std::string::npos);
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::milliseconds(150));
+}
+
+TEST_F(StoreTest, ABuildGoesOnWhenItsClientIsKilled) {
+  // Large enough that the client surely dies first.
+  scratch_.add("tree/large", std::string(48 << 20, 'x'));
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const pid_t client = ::fork();
+  if (client == 0) {
+    const Progress tell = [&](std::string_view) { (void)!::write(ends[1], "!", 1); };
+    ensure_image(store_, directory_request(), [&](std::string_view line) {
+      if (line.starts_with("copying")) tell(line);
+    });
+    ::_exit(0);
+  }
+  char byte = 0;
+  ASSERT_EQ(::read(ends[0], &byte, 1), 1);
+  ::kill(client, SIGKILL);
+  ASSERT_EQ(::waitpid(client, nullptr, 0), client);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  for (int i = 0; i < 1000 && store_.names().empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_TRUE(store_.find("mine")) << "nobody finished the build";
+}
+
+TEST_F(StoreTest, ADetachedBuilderHoldsNoneOfItsClientsDescriptors) {
+  scratch_.add("tree/large", std::string(48 << 20, 'x'));
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const pid_t client = ::fork();
+  if (client == 0) {
+    ::dup2(ends[1], STDOUT_FILENO);
+    ensure_image(store_, directory_request(), [&](std::string_view line) {
+      if (line.starts_with("copying")) ::_exit(0);
+    });
+    ::_exit(1);
+  }
+  ::close(ends[1]);
+  char byte = 0;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_EQ(::read(ends[0], &byte, 1), 0) << "something was written to stdout";
+  const bool still_building = store_.names().empty();
+  ::close(ends[0]);
+  ASSERT_EQ(::waitpid(client, nullptr, 0), client);
+  EXPECT_TRUE(still_building || std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
+  EXPECT_TRUE(ensure_image(store_, directory_request(), ignore_line));
+}
+
+TEST_F(StoreTest, AFailedBuildSaysWhyAndLeavesNothing) {
+  Request request = directory_request();
+  request.kind = Request::Kind::kNpm;
+  request.name = "npm:x@latest";
+  request.npm = {"x", "latest"};
+  ::setenv("PATH", "/nonexistent", 1);
+  const Result<Image> image = ensure_image(store_, request, ignore_line);
+  ::setenv("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 1);
+  ASSERT_FALSE(image);
+  EXPECT_NE(image.error().message.find("npm: not installed"), std::string::npos)
+      << image.error().message;
+  EXPECT_EQ(count("tmp"), 0U);
+  EXPECT_EQ(count("locks"), 0U);
+}
+
+TEST_F(StoreTest, AFullDiskIsToldAsSuchAndLeavesNothing) {
+  scratch_.add("tree/large", std::string(4 << 20, 'x'));
+  // The limit stands in for a disk: writes beyond it fail.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{1 << 20, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  Request request = directory_request();
+  request.kind = Request::Kind::kHostPath;
+  const Result<Image> image = ensure_image(store_, request, ignore_line);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ASSERT_FALSE(image);
+  EXPECT_TRUE(image.error().message.starts_with("disk full: ")) << image.error().message;
+  EXPECT_EQ(count("tmp"), 0U);
+  EXPECT_TRUE(store_.names().empty());
+}
+
+TEST_F(StoreTest, WhatADeadBuilderLeftIsSweptAndALiveOnesStays) {
+  ASSERT_TRUE(store_.make_build_directory("dead"));
+  ASSERT_TRUE(store_.make_build_directory("live"));
+  const Result<std::optional<FileLock>> lock = FileLock::try_take(store_.lock_path("live"));
+  ASSERT_TRUE(lock && *lock);
+  store_.sweep();
+  ASSERT_EQ(count("tmp"), 1U);
+  EXPECT_TRUE(list_directory(store_.root() / "tmp")[0].filename().string().starts_with("live."));
+}
+
+TEST_F(StoreTest, ABareErofsFileIsAnImageAndSomethingElseIsNot) {
+  const fs::path file = scratch_.path() / "root.erofs";
+  ASSERT_TRUE(make_erofs(scratch_.path() / "tree", file, Compression::kNone));
+  Request request = *request_image(file.string(), "/");
+  EXPECT_EQ(ensure_image(store_, request, ignore_line)->erofs, file);
+  request.path = scratch_.path() / "tree/hello.txt";
+  EXPECT_FALSE(ensure_image(store_, request, ignore_line));
+}
+
+TEST(StoreOpenTest, ACacheThatCannotBeMadeSaysWhatToDo) {
+  const Scratch scratch;
+  scratch.add("file");
+  const Result<Store> store = Store::open_at(scratch.path() / "file/cache");
+  ASSERT_FALSE(store);
+  EXPECT_NE(store.error().message.find("THIMBLE_CACHE"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace thimble::image
