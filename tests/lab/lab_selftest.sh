@@ -27,7 +27,8 @@ check() { # PROPERTY FUNCTION
   local status
   set +e # not `if "$2"`, which would switch it off inside
   (
-    set -e
+    set -eE
+    trap 'echo "line $LINENO: $BASH_COMMAND"' ERR
     "$2"
   ) >"$WORK/log" 2>&1
   status=$?
@@ -82,7 +83,8 @@ status_is_passed_on() {
 unstartable_commands() {
   [[ $(status_of run -- no-such-command) == 127 ]]
   [[ $(status_of run -- /etc/passwd) == 126 ]]
-  run -- no-such-command 2>&1 | grep -q 'no-such-command: No such file'
+  run -- no-such-command 2>"$WORK/err" || true
+  grep -q 'no-such-command: No such file' "$WORK/err"
 }
 
 streams_stay_apart() {
@@ -146,7 +148,7 @@ slow_reader_holds_back() {
 
 signals_go_through() {
   local pid status=0
-  run -- sh -c 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.1; done' >"$WORK/out" &
+  "$LAB" run "${OPTIONS[@]}" -- sh -c 'trap "echo got; exit 9" TERM; echo up; while :; do sleep 0.1; done' >"$WORK/out" &
   pid=$!
   eventually 20 grep -q up "$WORK/out"
   kill -TERM "$pid"
@@ -155,7 +157,7 @@ signals_go_through() {
 }
 
 killed_client_kills_command() {
-  run -- sh -c 'sleep 4711 & sleep 4712 & echo up; wait' >"$WORK/out" &
+  "$LAB" run "${OPTIONS[@]}" -- sh -c 'sleep 4711 & sleep 4712 & echo up; wait' >"$WORK/out" &
   local pid=$!
   eventually 20 grep -q up "$WORK/out"
   kill -KILL "$pid"
@@ -182,7 +184,7 @@ directory_crosses() {
 
 two_share_one_start() {
   "$LAB" stop "${OPTIONS[@]}"
-  run -- sh -c 'cat /proc/sys/kernel/random/boot_id' >"$WORK/one" 2>"$WORK/err1" &
+  "$LAB" run "${OPTIONS[@]}" -- sh -c 'cat /proc/sys/kernel/random/boot_id' >"$WORK/one" 2>"$WORK/err1" &
   local pid=$!
   run -- sh -c 'cat /proc/sys/kernel/random/boot_id' >"$WORK/two" 2>"$WORK/err2"
   wait "$pid"
@@ -193,12 +195,13 @@ two_share_one_start() {
 many_at_once() {
   local i pids=()
   for i in 1 2 3 4 5 6 7 8; do
-    run -- sh -c "echo $i; exit $i" >"$WORK/many$i" &
+    "$LAB" run "${OPTIONS[@]}" -- sh -c "echo $i; exit $i" >"$WORK/many$i" &
     pids+=($!)
   done
   for i in 1 2 3 4 5 6 7 8; do
     local status=0
     wait "${pids[i - 1]}" || status=$?
+    echo "$i: status $status, output $(<"$WORK/many$i")"
     [[ $status == "$i" && $(<"$WORK/many$i") == "$i" ]]
   done
 }
@@ -253,20 +256,20 @@ token_is_needed() {
 
 forwarding() {
   local port=$((20000 + RANDOM % 10000))
-  run -- node -e '
+  "$LAB" run "${OPTIONS[@]}" -- node -e '
     require("http").createServer((q, r) => r.end("hello from " + require("os").hostname()))
       .listen(8123, "127.0.0.1")' &
   local pid=$!
   "$LAB" forward "${OPTIONS[@]}" "$port:8123"
   eventually 30 curl -fsS -o "$WORK/out" "http://127.0.0.1:$port/"
   [[ $(<"$WORK/out") == 'hello from thimble-lab' ]]
-  "$LAB" status | grep -q "forward $port:8123"
+  [[ $("$LAB" status) == *"forward $port:8123"* ]]
   kill "$pid"
 }
 
 killed_qemu() {
   local pid status=0
-  run -- sh -c 'echo up; sleep 1000' >"$WORK/out" 2>"$WORK/err" &
+  "$LAB" run "${OPTIONS[@]}" -- sh -c 'echo up; sleep 1000' >"$WORK/out" 2>"$WORK/err" &
   pid=$!
   eventually 20 grep -q up "$WORK/out"
   kill -KILL "$(child_of_keeper qemu)"
@@ -327,7 +330,8 @@ wrong_use() {
   [[ $(status_of "$LAB" nonsense) == 125 ]]
   [[ $(status_of run --env bad -- true) == 125 ]]
   [[ $("$LAB" --help) == usage:* ]]
-  run -- sh -c "$LAB run -- true" 2>&1 | grep -q 'already'
+  run -- "$LAB" run -- true 2>"$WORK/err" || true
+  grep -q 'already' "$WORK/err"
 }
 
 check "the lab's first words go to stderr, later runs are silent" nothing_of_ours_on_stdout

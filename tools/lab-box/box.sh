@@ -78,7 +78,12 @@ start_box() {
     exec 8>"$BOX/start.lock"
     flock 8
     if ready_box; then exit 0; fi
-    if is_alive "$BOX"; then replace_box; fi
+    if is_alive "$BOX"; then
+      # Without a port it is ending, or whoever started it was killed half-way.
+      if [[ -s $BOX/port ]]; then replace_box; else stop_box "$BOX"; fi
+    fi
+    exec 6>"$BOX/users"
+    flock --shared 6 # a box that is starting is not idle
     check_programs
     say "starting the box ($KIND time, $MEMORY MiB)"
     ensure_kernel
@@ -86,6 +91,7 @@ start_box() {
     make_initrd
     launch
     await_ready
+    touch "$BOX/users"
   ) 9>&-
 }
 

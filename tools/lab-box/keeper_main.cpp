@@ -119,8 +119,9 @@ class Keeper {
     std::ofstream(box_.state + "/pid") << ::getpid() << '\n';
     const auto started = start();
     if (started) std::fprintf(stderr, "lab-keeper: box ended: %s\n", watch(signals).c_str());
+    ::unlink((box_.state + "/port").c_str());  // first of all: nobody is to connect any more
     end();
-    for (const char* name : {"/pid", "/stamp", "/port", "/token", "/monitor", "/initrd"}) {
+    for (const char* name : {"/pid", "/stamp", "/token", "/monitor", "/initrd"}) {
       ::unlink((box_.state + name).c_str());
     }
     for (const auto& server : box_.file_servers) ::unlink(server.socket.c_str());

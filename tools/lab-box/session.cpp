@@ -45,13 +45,11 @@ class CommandSession {
         err_(kStderr, std::move(process_.standard_error)) {}
 
   void run() {
-    while (!finished()) {
-      if (!turn()) {
-        process_.kill_all();
-        break;
-      }
-    }
-    if (exit_status_) {
+    // The first frames may have come together with the request.
+    bool present = handle_frames();
+    while (present && !finished()) present = turn();
+    if (!present) process_.kill_all();
+    if (present) {
       link_.send_number(FrameType::kExit, 0, *exit_status_);
       (void)link_.drain(kExitTimeoutMs);
     }
@@ -84,7 +82,10 @@ class CommandSession {
 
   bool read_link() {
     const auto more = link_.fill();
-    if (!more || !*more) return false;
+    return more && *more && handle_frames();
+  }
+
+  bool handle_frames() {
     while (true) {
       auto frame = link_.next();
       if (!frame) return false;
