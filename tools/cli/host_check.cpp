@@ -1,32 +1,16 @@
 // See host_check.h.
 #include "tools/cli/host_check.h"
 
-#include <fcntl.h>
 #include <sys/sysinfo.h>
 
-#include <cstring>
-
-#include "devices/fd.h"
 #include "devices/text.h"
+#include "tools/cli/guest_files.h"
 #include "tools/cli/units.h"
+#include "tools/doctor/linux_verdict.h"
 
 namespace thimble::cli {
 
-namespace {
-constexpr const char* kLabHint = ": use the lab: tools/lab run -- build/bin/thimble run …";
-}
-
-Result<void> check_host() {
-  const Fd kvm(::open("/dev/kvm", O_RDWR | O_CLOEXEC));
-  if (kvm) return {};
-  if (errno == EACCES || errno == EPERM) {
-    return fail(
-        "open /dev/kvm: permission denied: add yourself to group kvm, or use the lab: "
-        "tools/lab run -- build/bin/thimble run …");
-  }
-  return fail(text("open /dev/kvm: %s: this host cannot run a VM", std::strerror(errno)) +
-              kLabHint);
-}
+Result<void> check_host() { return doctor::linux_verdict(cache_directory()); }
 
 Result<void> check_memory(uint64_t bytes) {
   struct sysinfo info{};

@@ -30,6 +30,7 @@ constexpr std::array kSubcommands{
                "build what `run` would need for a command, ahead of it"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
+    Subcommand{"doctor", doctor_command, "say what this host can do, and what would help"},
 };
 
 void print_help(std::FILE* to) {

@@ -1,0 +1,21 @@
+// The findings as text for a person and as JSON for a program.
+#pragma once
+
+#include <string>
+
+#include "tools/doctor/finding.h"
+#include "vmm/probe/host_probe.h"
+
+namespace thimble::doctor {
+
+// One line per finding, "ok|note|slow|no  what: fix", and the verdict as the last line.
+std::string as_text(const Findings& findings, const HostProbe& probe);
+
+// One flat object. For each finding KEY: KEY (its level), KEY_says, and KEY_fix where there is one;
+// its facts under their own names; can_run_linux (bool) and verdict (text).
+std::string as_json(const Findings& findings, const HostProbe& probe);
+
+// "This host can run Linux guests", or why not and what to do instead.
+std::string verdict(const HostProbe& probe);
+
+}  // namespace thimble::doctor
