@@ -177,6 +177,7 @@ Result<void> Machine::Parts::set_up_vcpus() {
     adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
     auto set = kvm_ioctl(fd, KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuid->header());
     if (!set) return std::unexpected(set.error());
+    if (auto done = set_start_xcr0(fd, *cpuid); !done) return done;
     if (auto done = set_start_msrs(fd); !done) return done;
   }
   // The others wait for the first one's start-up message, as on hardware.

@@ -27,6 +27,9 @@ constexpr uint64_t kCr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
 constexpr uint64_t kCr4Pae = 0x20;
 constexpr uint64_t kEferLongMode = 0x500;  // LME, LMA
 
+constexpr uint32_t kXsaveLeaf = 0xd;
+constexpr uint64_t kOptInFeatures = 3ULL << 17;  // AMX tiles: the host must ask for them first
+
 constexpr uint32_t kMsrMiscEnable = 0x1a0;
 constexpr uint64_t kFastStrings = 1;
 constexpr uint32_t kMsrMtrrDefault = 0x2ff;
@@ -88,6 +91,24 @@ Result<void> set_start_registers(int fd, Gpa entry) {
   if (auto set = kvm_ioctl(fd, KVM_SET_REGS, "KVM_SET_REGS", &regs); !set) {
     return std::unexpected(set.error());
   }
+  return {};
+}
+
+Result<void> set_start_xcr0(int fd, CpuidTable& cpuid) {
+  uint64_t offered = 0;
+  for (uint32_t i = 0; i < cpuid.header()->nent; ++i) {
+    const kvm_cpuid_entry2& entry = cpuid.entries()[i];
+    if (entry.function == kXsaveLeaf && entry.index == 0) {
+      offered = entry.eax | (static_cast<uint64_t>(entry.edx) << 32);
+    }
+  }
+  if (offered == 0) return {};  // no XSAVE
+  kvm_xcrs xcrs{};
+  xcrs.nr_xcrs = 1;
+  xcrs.xcrs[0].xcr = 0;
+  xcrs.xcrs[0].value = offered & ~kOptInFeatures;
+  auto set = kvm_ioctl(fd, KVM_SET_XCRS, "KVM_SET_XCRS", &xcrs);
+  if (!set) return std::unexpected(set.error());
   return {};
 }
 
