@@ -35,7 +35,8 @@ struct InterruptMessage {
 class MessageRoutes {
  public:
   virtual ~MessageRoutes() = default;
-  // Pin `pin` now sends `message`. Called with the IOAPIC's lock held, on the writing vCPU's thread.
+  // Pin `pin` now sends `message`. Called with the IOAPIC's lock held, on the writing vCPU's
+  // thread.
   virtual void route(unsigned pin, const InterruptMessage& message) = 0;
   // Pin `pin` is masked: its edges are lost until route() is called again.
   virtual void mask(unsigned pin) = 0;

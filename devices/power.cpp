@@ -6,9 +6,9 @@ namespace thimble {
 namespace {
 
 constexpr uint8_t kPulseReset = 0xfe;
-constexpr uint8_t kResetSystem = 0x06;       // hard reset of CPU and system
-constexpr uint8_t kSleepEnable = 0x20;       // SLP_EN
-constexpr uint8_t kSleepTypeMask = 0x1c;     // SLP_TYP, bits 2 to 4
+constexpr uint8_t kResetSystem = 0x06;    // hard reset of CPU and system
+constexpr uint8_t kSleepEnable = 0x20;    // SLP_EN
+constexpr uint8_t kSleepTypeMask = 0x1c;  // SLP_TYP, bits 2 to 4
 constexpr uint8_t kSleepTypeSoftOff = 5 << 2;
 
 }  // namespace

@@ -19,9 +19,9 @@ constexpr uint8_t kTransmitEmpty = 0x02;
 constexpr uint8_t kReceivedData = 0x04;
 constexpr uint8_t kFifosEnabled = 0xc0;
 
-constexpr uint8_t kDataReady = 0x01;          // LSR
-constexpr uint8_t kTransmitterIdle = 0x60;    // THR and shift register empty
-constexpr uint8_t kModemReady = 0xb0;         // MSR: carrier, data set ready, clear to send
+constexpr uint8_t kDataReady = 0x01;        // LSR
+constexpr uint8_t kTransmitterIdle = 0x60;  // THR and shift register empty
+constexpr uint8_t kModemReady = 0xb0;       // MSR: carrier, data set ready, clear to send
 
 }  // namespace
 

@@ -39,9 +39,9 @@ struct SerialState {
   uint8_t modem_control = 0x08;
   uint8_t scratch = 0;
   uint8_t fifo_control = 0;
-  uint16_t divisor = 12;              // 9600 baud
-  uint8_t transmit_interrupt = 0;     // "transmitter empty" waits to be reported by IIR
-  std::vector<uint8_t> received;      // in order
+  uint16_t divisor = 12;           // 9600 baud
+  uint8_t transmit_interrupt = 0;  // "transmitter empty" waits to be reported by IIR
+  std::vector<uint8_t> received;   // in order
   std::vector<uint8_t> to_send;
 
   void describe(StateVisitor& visitor);
@@ -64,8 +64,8 @@ class Serial final : public BusDevice {
   // Bytes typed at the guest's terminal; what does not fit is dropped. From any thread.
   void type(std::string_view bytes);
 
-  // Hands what the guest wrote to `output`. On the loop's thread; also once after the vCPUs stopped,
-  // so that a guest's last words are not lost.
+  // Hands what the guest wrote to `output`. On the loop's thread; also once after the vCPUs
+  // stopped, so that a guest's last words are not lost.
   void flush();
 
   SerialState save();

@@ -54,8 +54,8 @@ bool StateReader::take_header(std::string_view name, size_t& length) {
   uint32_t value = 0;
   std::memcpy(&value, in_.data() + at_ + 1 + name.size(), kLengthBytes);
   if (value > limit - at_ - need) {
-    error_ = text("state: field '%.*s' runs past its end", static_cast<int>(name.size()),
-                  name.data());
+    error_ =
+        text("state: field '%.*s' runs past its end", static_cast<int>(name.size()), name.data());
     return false;
   }
   at_ += need;
@@ -65,8 +65,7 @@ bool StateReader::take_header(std::string_view name, size_t& length) {
 
 void StateReader::refuse(std::string_view name) {
   if (!error_.empty()) return;
-  error_ =
-      text("state: field '%.*s' has a wrong size", static_cast<int>(name.size()), name.data());
+  error_ = text("state: field '%.*s' has a wrong size", static_cast<int>(name.size()), name.data());
 }
 
 void StateReader::bytes(std::string_view name, std::span<uint8_t> value) {

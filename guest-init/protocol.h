@@ -13,8 +13,8 @@ constexpr uint32_t kVersion = 1;
 // vsock ports. The host always connects to the guest; the one exception is the announcement.
 constexpr uint32_t kControlPort = 1024;  // guest listens: one control channel
 constexpr uint32_t kStreamPort = 1025;   // guest listens: byte streams, each with a StreamPreface
-constexpr uint32_t kReadyPort = 1024;    // host listens: init connects once its own listeners stand,
-                                         // and closes at once; the connection itself is the message
+constexpr uint32_t kReadyPort = 1024;  // host listens: init connects once its own listeners stand,
+                                       // and closes at once; the connection itself is the message
 
 // I/O port of the power-off device: one byte kPowerOffValue written to it ends the VM. It is the
 // sleep control register of hardware-reduced ACPI (ACPI 6.4, 4.8.3.7): SLP_EN | S5 << 2.
@@ -67,10 +67,10 @@ enum Tag : uint16_t {
   kTagVersion = 1,  // u32 kVersion
 
   // kConfigure
-  kTagHostname = 10,  // bytes
-  kTagWallClock = 11, // u64 nanoseconds since the epoch
-  kTagEntropy = 12,   // bytes, credited to the kernel's pool
-  kTagMount = 13,     // Mount struct, repeated
+  kTagHostname = 10,   // bytes
+  kTagWallClock = 11,  // u64 nanoseconds since the epoch
+  kTagEntropy = 12,    // bytes, credited to the kernel's pool
+  kTagMount = 13,      // Mount struct, repeated
 
   // kStart
   kTagArgument = 20,     // bytes without NUL, repeated: argv in order
@@ -115,10 +115,10 @@ enum Step : uint32_t {
 
 // kTagMount. Strings are NUL-terminated inside their arrays.
 struct Mount {
-  char source[64];   // block device, e.g. "/dev/vdb"
-  char fstype[16];   // "erofs"
-  char target[1024]; // absolute path in the guest; created in the writable layer when missing
-  uint32_t flags;    // MS_RDONLY, MS_NOSUID, MS_NODEV… as in mount(2)
+  char source[64];    // block device, e.g. "/dev/vdb"
+  char fstype[16];    // "erofs"
+  char target[1024];  // absolute path in the guest; created in the writable layer when missing
+  uint32_t flags;     // MS_RDONLY, MS_NOSUID, MS_NODEV… as in mount(2)
 } __attribute__((packed));
 
 struct Rlimit {

@@ -62,14 +62,14 @@ Result<void> Machine::Parts::set_up_memory() {
     region.guest_phys_addr = range.base;
     region.memory_size = range.size;
     region.userspace_addr = reinterpret_cast<uint64_t>(range.host);
-    auto done = kvm_ioctl(vm.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION",
-                          &region);
+    auto done =
+        kvm_ioctl(vm.get(), KVM_SET_USER_MEMORY_REGION, "KVM_SET_USER_MEMORY_REGION", &region);
     if (!done) return std::unexpected(done.error());
   }
   // Intel without "unrestricted guest" needs room for a task state segment and a page table.
   uint64_t identity_map = map::kKvmIdentityMap;
-  auto identity = kvm_ioctl(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR",
-                            &identity_map);
+  auto identity =
+      kvm_ioctl(vm.get(), KVM_SET_IDENTITY_MAP_ADDR, "KVM_SET_IDENTITY_MAP_ADDR", &identity_map);
   if (!identity) return std::unexpected(identity.error());
   auto tss = kvm_ioctl(vm.get(), KVM_SET_TSS_ADDR, "KVM_SET_TSS_ADDR", map::kKvmTss);
   if (!tss) return std::unexpected(tss.error());
@@ -169,8 +169,8 @@ Result<void> Machine::Parts::set_up_vcpus() {
   if (!cpuid) return std::unexpected(cpuid.error());
   const bool tsc_deadline = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   for (unsigned i = 0; i < options.vcpus; ++i) {
-    auto vcpu = Vcpu::create(vm.get(), i, *area_size,
-                             {.ports = ports, .mmio = mmio, .ioapic = ioapic});
+    auto vcpu =
+        Vcpu::create(vm.get(), i, *area_size, {.ports = ports, .mmio = mmio, .ioapic = ioapic});
     if (!vcpu) return std::unexpected(vcpu.error());
     vcpus.push_back(std::move(*vcpu));
     const int fd = vcpus.back()->fd();

@@ -32,8 +32,8 @@ class EpollLoop final : public EventLoop {
   void post(Callback callback) override;
 
  private:
-  // Handlers are held by shared_ptr so that one which unwatches itself stays alive until it returns;
-  // the generation tells an event for a closed descriptor from one for its successor.
+  // Handlers are held by shared_ptr so that one which unwatches itself stays alive until it
+  // returns; the generation tells an event for a closed descriptor from one for its successor.
   struct Watch {
     Handler handler;
     uint32_t generation = 0;

@@ -18,8 +18,10 @@ struct Needed {
 
 // What the design rests on; all have been in Linux since 4.7.
 constexpr Needed kNeeded[] = {
-    {KVM_CAP_USER_MEMORY, "user memory"}, {KVM_CAP_SPLIT_IRQCHIP, "split irqchip"},
-    {KVM_CAP_IRQFD, "irqfd"},             {KVM_CAP_IOEVENTFD, "ioeventfd"},
+    {KVM_CAP_USER_MEMORY, "user memory"},
+    {KVM_CAP_SPLIT_IRQCHIP, "split irqchip"},
+    {KVM_CAP_IRQFD, "irqfd"},
+    {KVM_CAP_IOEVENTFD, "ioeventfd"},
     {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
 };
 
@@ -37,11 +39,13 @@ Result<Kvm> Kvm::open(const char* path) {
   if (!fd) return std::unexpected(cannot_open(path, errno));
   auto version = kvm_ioctl(fd.get(), KVM_GET_API_VERSION, "KVM_GET_API_VERSION", 0);
   if (!version) return std::unexpected(version.error());
-  if (*version != KVM_API_VERSION) return fail(text("%s: API version %d is not 12", path, *version));
+  if (*version != KVM_API_VERSION)
+    return fail(text("%s: API version %d is not 12", path, *version));
   Kvm kvm(std::move(fd));
   for (const Needed& needed : kNeeded) {
     if (kvm.extension(needed.cap) <= 0) {
-      return fail(text("%s: the host's KVM has no %s: a newer kernel is needed", path, needed.name));
+      return fail(
+          text("%s: the host's KVM has no %s: a newer kernel is needed", path, needed.name));
     }
   }
   return kvm;

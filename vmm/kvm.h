@@ -1,5 +1,5 @@
-// /dev/kvm and the descriptors it hands out, with errors that say what to do. Thin: each function is
-// one ioctl of Documentation/virt/kvm/api.rst, named after it.
+// /dev/kvm and the descriptors it hands out, with errors that say what to do. Thin: each function
+// is one ioctl of Documentation/virt/kvm/api.rst, named after it.
 #pragma once
 
 #include <cstdint>

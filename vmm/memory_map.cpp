@@ -26,7 +26,8 @@ uint64_t host_memory() {
 
 Result<HostMemory> HostMemory::map(uint64_t bytes) {
   if (bytes < kMinimum || bytes % kPage != 0) {
-    return fail(text("memory of %lu bytes: must be a multiple of 4 KiB and at least 16 MiB", bytes));
+    return fail(
+        text("memory of %lu bytes: must be a multiple of 4 KiB and at least 16 MiB", bytes));
   }
   if (bytes > host_memory()) {
     return fail(text("memory of %lu MiB: this host has %lu MiB: ask for less", bytes >> 20,

@@ -101,7 +101,8 @@ std::optional<End> Vcpu::handle_exit() {
   }
 }
 
-// One exit may carry many accesses of the same port (INS, OUTS): `count` elements one after another.
+// One exit may carry many accesses of the same port (INS, OUTS): `count` elements one after
+// another.
 void Vcpu::handle_port() {
   auto* data = reinterpret_cast<uint8_t*>(area_) + area_->io.data_offset;
   const size_t size = area_->io.size;
@@ -135,8 +136,7 @@ std::optional<End> Vcpu::handle_system_event() const {
 }
 
 End Vcpu::internal_error(const std::string& what) const {
-  return End{End::Kind::kInternalError,
-             text("vCPU %u: %s\n", index_, what.c_str()) + registers()};
+  return End{End::Kind::kInternalError, text("vCPU %u: %s\n", index_, what.c_str()) + registers()};
 }
 
 std::string Vcpu::registers() const {
@@ -153,8 +153,8 @@ std::string Vcpu::registers() const {
               regs.r9);
   out += text("  r10 %016llx r11 %016llx r12 %016llx r13 %016llx\n", regs.r10, regs.r11, regs.r12,
               regs.r13);
-  out += text("  r14 %016llx r15 %016llx cs  %04x:%016llx\n", regs.r14, regs.r15,
-              sregs.cs.selector, sregs.cs.base);
+  out += text("  r14 %016llx r15 %016llx cs  %04x:%016llx\n", regs.r14, regs.r15, sregs.cs.selector,
+              sregs.cs.base);
   out += text("  cr0 %08llx cr2 %016llx cr3 %016llx cr4 %08llx efer %llx", sregs.cr0, sregs.cr2,
               sregs.cr3, sregs.cr4, sregs.efer);
   return out;

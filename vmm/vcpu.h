@@ -1,9 +1,10 @@
 // One virtual CPU: its KVM descriptor, its run area and the loop that runs it.
 //
-// A thread calls run() until it returns; exits to user space go to the two buses. kick() makes run()
-// return soon: it sets immediate_exit, which KVM looks at before it enters the guest, and signals the
-// thread, which makes KVM leave the guest. The signal is kKickSignal, blocked in the thread and let
-// in by KVM only while the guest runs (KVM_SET_SIGNAL_MASK), so no handler is ever installed.
+// A thread calls run() until it returns; exits to user space go to the two buses. kick() makes
+// run() return soon: it sets immediate_exit, which KVM looks at before it enters the guest, and
+// signals the thread, which makes KVM leave the guest. The signal is kKickSignal, blocked in the
+// thread and let in by KVM only while the guest runs (KVM_SET_SIGNAL_MASK), so no handler is ever
+// installed.
 #pragma once
 
 #include <pthread.h>
@@ -36,8 +37,7 @@ class Vcpu {
     IoApic& ioapic;
   };
 
-  static Result<std::unique_ptr<Vcpu>> create(int vm, unsigned index, size_t run_size,
-                                              Exits exits);
+  static Result<std::unique_ptr<Vcpu>> create(int vm, unsigned index, size_t run_size, Exits exits);
   ~Vcpu();
   Vcpu(const Vcpu&) = delete;
   Vcpu& operator=(const Vcpu&) = delete;

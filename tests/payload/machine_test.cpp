@@ -174,7 +174,8 @@ TEST(Payload, AnEndedMachineLeavesNothingBehind) {
   run_payload("serial_hello");
   const size_t descriptors = open_descriptors();
   const size_t tasks = threads();
-  for (int i = 0; i < 20; ++i) ASSERT_EQ(run_payload("serial_hello").end.kind, End::Kind::kPowerOff);
+  for (int i = 0; i < 20; ++i)
+    ASSERT_EQ(run_payload("serial_hello").end.kind, End::Kind::kPowerOff);
   EXPECT_EQ(open_descriptors(), descriptors);
   EXPECT_EQ(threads(), tasks);
 }

@@ -8,8 +8,8 @@ namespace thimble {
 namespace {
 
 constexpr size_t kMaxEntries = 256;
-constexpr uint32_t kHypervisor = 1U << 31;   // leaf 1 ECX
-constexpr uint32_t kTscDeadline = 1U << 24;  // leaf 1 ECX
+constexpr uint32_t kHypervisor = 1U << 31;      // leaf 1 ECX
+constexpr uint32_t kTscDeadline = 1U << 24;     // leaf 1 ECX
 constexpr uint32_t kHyperThreading = 1U << 28;  // leaf 1 EDX: EBX[23:16] is valid
 constexpr uint32_t kTopologyThread = 1U << 8;
 constexpr uint32_t kTopologyCore = 2U << 8;

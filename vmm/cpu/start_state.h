@@ -15,8 +15,8 @@ Result<void> write_start_tables(const GuestMemory& memory);
 // Sets the registers of the vCPU `fd` for an entry at `entry`.
 Result<void> set_start_registers(int fd, Gpa entry);
 
-// Lets XCR0 start with every feature that `cpuid` offers instead of the reset value 1; kernels write
-// it anyway. The lab needs it: QEMU's AMD-V does not report XSETBV to KVM, which would go on
+// Lets XCR0 start with every feature that `cpuid` offers instead of the reset value 1; kernels
+// write it anyway. The lab needs it: QEMU's AMD-V does not report XSETBV to KVM, which would go on
 // answering CPUID leaf 0xd for an XCR0 of 1, and Linux would warn at length about its FPU.
 Result<void> set_start_xcr0(int fd, CpuidTable& cpuid);
 

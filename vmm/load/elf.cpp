@@ -63,8 +63,8 @@ Result<LoadedElf> load_elf(int fd, const char* name, const GuestMemory& memory, 
   auto header = read_header(fd, name);
   if (!header) return std::unexpected(header.error());
   std::vector<Elf64_Phdr> segments(header->e_phnum);
-  const auto raw = std::span(reinterpret_cast<uint8_t*>(segments.data()),
-                             segments.size() * sizeof(Elf64_Phdr));
+  const auto raw =
+      std::span(reinterpret_cast<uint8_t*>(segments.data()), segments.size() * sizeof(Elf64_Phdr));
   if (!read_at(fd, header->e_phoff, raw)) {
     return fail(text("kernel %s: its program headers lie outside the file", name));
   }
@@ -72,11 +72,12 @@ Result<LoadedElf> load_elf(int fd, const char* name, const GuestMemory& memory, 
   bool entry_inside = false;
   for (const Elf64_Phdr& segment : segments) {
     if (segment.p_type != PT_LOAD || segment.p_memsz == 0) continue;
-    auto done = load_segment(fd, name, segment, static_cast<uint64_t>(info.st_size), memory, lowest);
+    auto done =
+        load_segment(fd, name, segment, static_cast<uint64_t>(info.st_size), memory, lowest);
     if (!done) return std::unexpected(done.error());
     loaded.end = std::max(loaded.end, segment.p_paddr + segment.p_memsz);
-    entry_inside |= loaded.entry >= segment.p_paddr &&
-                    loaded.entry - segment.p_paddr < segment.p_filesz;
+    entry_inside |=
+        loaded.entry >= segment.p_paddr && loaded.entry - segment.p_paddr < segment.p_filesz;
   }
   if (!entry_inside) return fail(text("kernel %s: its entry point is in no segment", name));
   return loaded;

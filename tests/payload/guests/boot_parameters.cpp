@@ -6,8 +6,8 @@ extern "C" [[noreturn]] void begin(uint64_t zero_page) {
   const auto* page = reinterpret_cast<const uint8_t*>(zero_page);
   payload::check(page[0x1fe] == 0x55 && page[0x1ff] == 0xaa, "boot flag");
   payload::check(page[0x1e8] >= 2, "memory map has entries");
-  const char* line = reinterpret_cast<const char*>(
-      static_cast<uint64_t>(payload::read32(zero_page + 0x228)));
+  const char* line =
+      reinterpret_cast<const char*>(static_cast<uint64_t>(payload::read32(zero_page + 0x228)));
   payload::print(line);
   payload::print("\n");
   const uint64_t last = 32ULL * 1024 * 1024 - 4;

@@ -8,7 +8,8 @@ void _start() {
   payload::write32(0xd8000000, 1);
   asm volatile("outl %0, %1" ::"a"(0xdeadbeef), "Nd"(payload::kSerial));
   asm volatile("movb $1, (%0)" ::"r"(payload::kIoApic + 3) : "memory");
-  asm volatile("movq %0, (%1)" ::"r"(0x123456789abcdefULL), "r"(payload::kIoApic + 0x10) : "memory");
+  asm volatile("movq %0, (%1)" ::"r"(0x123456789abcdefULL), "r"(payload::kIoApic + 0x10)
+               : "memory");
   payload::write32(payload::kVirtio + 0xffc, 0xffffffff);
   payload::print("ok\n");
   payload::power_off();

@@ -1,14 +1,16 @@
 // What a payload guest has to work with: ports, MMIO, the serial port, power-off. A payload is one
 // page of ring-0 code that shows one property of the machine; it is entered where Linux would be
-// (64-bit, flat, the first 4 GiB mapped one to one, interrupts off) and has no library. Only general
-// registers: software KVM interprets ring 0 and knows no SSE.
+// (64-bit, flat, the first 4 GiB mapped one to one, interrupts off) and has no library. Only
+// general registers: software KVM interprets ring 0 and knows no SSE.
 #pragma once
 
 #include <stdint.h>
 
 namespace payload {
 
-inline void out8(uint16_t port, uint8_t value) { asm volatile("outb %0, %1" ::"a"(value), "Nd"(port)); }
+inline void out8(uint16_t port, uint8_t value) {
+  asm volatile("outb %0, %1" ::"a"(value), "Nd"(port));
+}
 inline uint8_t in8(uint16_t port) {
   uint8_t value;
   asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));

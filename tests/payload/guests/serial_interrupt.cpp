@@ -24,8 +24,8 @@ volatile int interrupts = 0;
 
 extern "C" void count_interrupt() {
   interrupts = interrupts + 1;
-  payload::in8(payload::kSerial + 2);                    // IIR: acknowledge
-  payload::write32(payload::kLocalApic + 0xb0, 0);       // end of interrupt
+  payload::in8(payload::kSerial + 2);               // IIR: acknowledge
+  payload::write32(payload::kLocalApic + 0xb0, 0);  // end of interrupt
 }
 
 asm(R"(
@@ -40,8 +40,9 @@ extern "C" void interrupt_entry();
 
 void set_up_vector() {
   const auto address = reinterpret_cast<uint64_t>(&interrupt_entry);
-  table[kVector] = {static_cast<uint16_t>(address), 0x10, 0, 0x8e,
-                    static_cast<uint16_t>(address >> 16), static_cast<uint32_t>(address >> 32), 0};
+  table[kVector] = {
+      static_cast<uint16_t>(address),       0x10, 0, 0x8e, static_cast<uint16_t>(address >> 16),
+      static_cast<uint32_t>(address >> 32), 0};
   const TableRegister idt = {sizeof(table) - 1, reinterpret_cast<uint64_t>(&table)};
   asm volatile("lidt %0" ::"m"(idt));
   payload::write32(payload::kLocalApic + 0xf0, 0x1ff);  // enable the local APIC

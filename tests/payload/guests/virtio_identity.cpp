@@ -1,4 +1,5 @@
-// The first virtio slot holds a modern virtio-mmio device: magic, version 2, a device id, VERSION_1.
+// The first virtio slot holds a modern virtio-mmio device: magic, version 2, a device id,
+// VERSION_1.
 #include "payload.h"
 
 void _start() {

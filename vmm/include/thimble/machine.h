@@ -2,7 +2,8 @@
 //
 // Many machines may live in one process; there are no globals, no signal handlers and no threads
 // besides those of a running machine: one per vCPU, and the caller of run(), which serves the
-// devices. Link with -lthimble (see `pkg-config thimble`). tests/embed/embed.cpp is a complete user.
+// devices. Link with -lthimble (see `pkg-config thimble`). tests/embed/embed.cpp is a complete
+// user.
 //
 // A guest can end its machine and nothing else: whatever it does comes back as an End from run().
 #pragma once
@@ -23,9 +24,9 @@ namespace thimble {
 
 // A disk of the guest: /dev/vda, /dev/vdb, … in the order given.
 struct Disk {
-  Fd file;                 // regular file or block device, opened for what read_only says
+  Fd file;  // regular file or block device, opened for what read_only says
   bool read_only = true;
-  std::string name;        // for messages, and the guest's serial number of the disk (20 bytes)
+  std::string name;  // for messages, and the guest's serial number of the disk (20 bytes)
 };
 
 // virtio-vsock: streams between the host and ports of the guest.
@@ -46,15 +47,16 @@ struct MachineOptions {
   std::string command_line;
   std::vector<Disk> disks;
   std::optional<VsockOptions> vsock;
-  bool entropy = true;                   // a virtio-rng device
+  bool entropy = true;  // a virtio-rng device
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
   // the guest's devices wait.
   std::function<void(std::span<const uint8_t>)> on_serial;
   // One line of the machine's own for a log (which disk backend was chosen and why), any thread.
   std::function<void(const std::string&)> on_notice;
-  // The guest connected to a vsock port of the host: returns the stream to join it with (a connected
-  // byte stream socket), or nothing to refuse. On run()'s thread. Ports not listed here go to `path`.
+  // The guest connected to a vsock port of the host: returns the stream to join it with (a
+  // connected byte stream socket), or nothing to refuse. On run()'s thread. Ports not listed here
+  // go to `path`.
   std::function<Fd(uint32_t port)> on_guest_connect;
   std::vector<uint32_t> guest_connect_ports;
 };
