@@ -22,7 +22,7 @@ using std::chrono::seconds;
 // A guest that does not answer for so long after a signal that should end it is taken for hung.
 constexpr seconds kAnswerPatience{10};
 // How long the VM may take to end once its init closed the control channel.
-constexpr seconds kVmEndPatience{5};
+constexpr seconds kVmEndPatience{3};
 // --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
 
@@ -288,7 +288,7 @@ void ServerSession::on_deadlines() {
   } else if (reached(answer_deadline_)) {
     finish(kExitSignalBase + asked_to_end_, "the guest does not answer any more: VM killed");
   } else if (reached(vm_end_deadline_) && !server_status_) {
-    finish(kExitFailure, "the guest closed its control channel: VM killed");
+    finish(kExitFailure, "the guest shut itself down without an end of the server: VM killed");
   }
 }
 

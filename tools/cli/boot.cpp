@@ -42,7 +42,7 @@ when the VM could not be made.)";
 struct BootOptions {
   std::string kernel;
   std::string initrd;
-  std::string command_line = "console=ttyS0 panic=-1 reboot=t";
+  std::string command_line = "console=ttyS0 panic=-1 reboot=k";
   std::string memory = "512M";
   unsigned vcpus = 1;
   std::vector<std::string> disks;

@@ -22,7 +22,7 @@ namespace {
 
 // Our kernel's: no waiting for hardware that is not there, and an end of the VM on every panic.
 constexpr const char* kCommandLine =
-    "console=ttyS0 quiet panic=-1 reboot=t 8250.nr_uarts=1 "
+    "console=ttyS0 quiet panic=-1 reboot=k 8250.nr_uarts=1 "
     "thimble.root=/dev/vda thimble.rootfstype=erofs";
 
 constexpr std::chrono::milliseconds kStdinGrace{10'000};
