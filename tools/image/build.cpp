@@ -101,8 +101,8 @@ bool is_disk_full(const std::string& message, const fs::path& directory) {
 
 Error explain(const Error& error, const fs::path& directory) {
   if (!is_disk_full(error.message, directory)) return error;
-  return Error{"disk full: " + error.message + ": free space below " + directory.string() +
-               " or set THIMBLE_CACHE to another disk"};
+  return Error{"disk full: " + error.message + ": make room for " + directory.string() +
+               " or set THIMBLE_CACHE to a directory on another disk"};
 }
 
 }  // namespace

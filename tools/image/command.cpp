@@ -2,7 +2,9 @@
 #include "tools/image/command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include "tools/image/ensure.h"
 #include "tools/image/plan.h"
@@ -12,6 +14,8 @@ namespace thimble::image {
 namespace {
 
 using nlohmann::json;
+
+constexpr int kExitUsage = 2;
 
 struct BuildOptions {
   std::vector<std::string> what;  // npm:PKG | recipe NAME | DIR
@@ -45,6 +49,9 @@ Result<Request> build_request(const BuildOptions& options) {
     request = request_directory(directory,
                                 options.name.empty() ? base.filename().string() : options.name);
     if (request) request->command = options.command;
+  }
+  if (request && request->kind != Request::Kind::kDirectory && !options.command.empty()) {
+    return fail("image build: a default command after -- is only for an image from a directory");
   }
   if (request) request->node = options.node == "system" ? NodeSource::kSystem : NodeSource::kNpm;
   return request;
@@ -174,14 +181,32 @@ int run_prepare(const std::vector<std::string>& argv, const std::string& image) 
   return 0;
 }
 
+int usage_error(const char* subcommand, const std::string& message) {
+  std::fprintf(stderr, "thimble: %s: %s: see `thimble %s --help`\n", subcommand, message.c_str(),
+               subcommand);
+  return kExitUsage;
+}
+
 // CLI11 reports by exceptions: they end here.
-int parse_and_run(CLI::App& app, int argc, char** argv, const std::function<int()>& run) {
+std::optional<int> parse(CLI::App& app, const char* subcommand, int argc, char** argv) {
   try {
     app.parse(argc, argv);
+  } catch (const CLI::Success& success) {
+    return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error);
+    return usage_error(subcommand, error.what());
   }
-  return run();
+  return std::nullopt;
+}
+
+// Where the user's command begins: after "--" or at the first word that is no option of ours.
+int find_command(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    if (word == "--" || !word.starts_with('-')) return i;
+    if (word == "--image") ++i;
+  }
+  return argc;
 }
 
 }  // namespace
@@ -200,13 +225,12 @@ int image_main(int argc, char** argv) {
   build_command->add_option("--name", options.name, "Also call the image NAME");
   build_command->add_option("--node", options.node, "Where node comes from: npm (pinned) or system")
       ->check(CLI::IsMember({"npm", "system"}));
-  build_command->add_option("--cmd", options.command, "Default command of an image from a DIR")
-      ->expected(1, 1000);
   build_command->footer(
       "Examples:\n"
       "  thimble image build npm:@modelcontextprotocol/server-everything\n"
       "  thimble image build --name py recipe python\n"
-      "  thimble image build --name mine ./rootfs --cmd /usr/bin/server --stdio");
+      "  thimble image build --name mine ./rootfs -- /usr/bin/server --stdio\n"
+      "What follows -- is the default command of an image from a directory.");
 
   bool as_json = false;
   CLI::App* list_command = app.add_subcommand("ls", "List the images");
@@ -224,30 +248,31 @@ int image_main(int argc, char** argv) {
   CLI::App* remove_command = app.add_subcommand("rm", "Remove images");
   remove_command->add_option("names", removed, "Names or digests")->required();
 
-  return parse_and_run(app, argc, argv, [&] {
-    if (build_command->parsed()) return run_build(options);
-    if (list_command->parsed()) return run_list(as_json);
-    if (inspect_command->parsed()) return run_inspect(inspected, as_json, verify);
-    return run_remove(removed);
-  });
+  char** const end = argv + argc;
+  char** const separator =
+      std::find_if(argv, end, [](std::string_view word) { return word == "--"; });
+  const auto ours = static_cast<int>(separator - argv);
+  if (const std::optional<int> status = parse(app, "image", ours, argv)) return *status;
+  if (separator != end) options.command.assign(separator + 1, end);
+  if (build_command->parsed()) return run_build(options);
+  if (list_command->parsed()) return run_list(as_json);
+  if (inspect_command->parsed()) return run_inspect(inspected, as_json, verify);
+  return run_remove(removed);
 }
 
 int prepare_main(int argc, char** argv) {
   CLI::App app("Do the slow part of `thimble run -- CMD…` ahead: build the image that it needs.",
                "thimble prepare");
   std::string image;
-  std::vector<std::string> command;
   app.add_option("--image", image, "Image name, npm:PACKAGE or an erofs file");
-  app.add_option("command", command, "The command as you would run it");
-  app.positionals_at_end();
-  app.prefix_command();
-  app.footer("Example:\n  thimble prepare -- npx -y @modelcontextprotocol/server-memory");
-  return parse_and_run(app, argc, argv, [&] {
-    std::vector<std::string> words = command;
-    for (const std::string& word : app.remaining()) words.push_back(word);
-    if (!words.empty() && words[0] == "--") words.erase(words.begin());
-    return run_prepare(words, image);
-  });
+  app.footer(
+      "Usage: thimble prepare [--image IMAGE] [--] CMD ARGS...\n\nExample:\n  thimble prepare -- "
+      "npx -y @modelcontextprotocol/server-memory");
+  const int begin = std::min(find_command(argc, argv), argc);
+  if (const std::optional<int> status = parse(app, "prepare", begin, argv)) return *status;
+  std::vector<std::string> words(argv + begin, argv + argc);
+  if (!words.empty() && words[0] == "--") words.erase(words.begin());
+  return run_prepare(words, image);
 }
 
 }  // namespace thimble::image

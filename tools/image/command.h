@@ -4,7 +4,7 @@
 
 namespace thimble::image {
 
-// Exit status: 0 done, 1 could not be done, CLI11's own (100 and up) for wrong usage.
+// Exit status: 0 done, 1 could not be done, 2 for wrong usage.
 int image_main(int argc, char** argv);
 int prepare_main(int argc, char** argv);
 

@@ -24,13 +24,13 @@ std::string string_of(const json& object, const char* name) {
 }
 
 Command npm_command(const Building& building, std::string verb, const fs::path& directory) {
-  return {
-      .argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
-               "--no-update-notifier", "--no-progress", "--bin-links=false", "--omit=dev",
-               "--global=false", "--omit-lockfile-registry-resolved", "--loglevel=error",
-               "--prefix", directory.string(), "--cache", (building.cache / "npm/cache").string()},
-      .cwd = directory,
-      .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
+  return {.argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
+                   "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
+                   "--omit=dev", "--global=false", "--omit-lockfile-registry-resolved",
+                   "--loglevel=error", "--prefix", directory.string(), "--cache",
+                   (building.cache / "npm/cache").string()},
+          .cwd = directory,
+          .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
 }
 
 // npm's own words without its prefix and without the hint at its log file.
@@ -64,6 +64,8 @@ Result<void> run_npm(const Command& command, const std::string& what) {
     reason = "the npm registry has no such package";
   } else if (output->err.find("code ETARGET") != std::string::npos) {
     reason = "the package has no such version";
+  } else if (output->err.find("ENOSPC") != std::string::npos) {
+    reason = "No space left on device";
   }
   return fail(what + ": " + reason);
 }
