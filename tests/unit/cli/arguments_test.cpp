@@ -1,0 +1,112 @@
+// Where thimble's options end and the user's command begins.
+#include "tools/cli/arguments.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tools/cli/run_options.h"
+#include "tools/cli/terminal.h"
+
+namespace thimble::cli {
+namespace {
+
+RunOptions parsed(const Arguments& arguments) {
+  auto result = parse_run(arguments);
+  auto* options = std::get_if<RunOptions>(&result);
+  EXPECT_NE(options, nullptr) << (arguments.empty() ? "" : arguments.front());
+  return options != nullptr ? std::move(*options) : RunOptions{};
+}
+
+int refused(const Arguments& arguments) {
+  auto result = parse_run(arguments);
+  const int* status = std::get_if<int>(&result);
+  return status != nullptr ? *status : -1;
+}
+
+TEST(RunOptions, WhatFollowsTheCommandIsTheCommands) {
+  const Arguments command{"node", "--memory", "1", "--", "-x", "[1,2]", "", "{}", "--help", "%%"};
+  Arguments with_dashes{"--memory", "1G", "--"};
+  with_dashes.insert(with_dashes.end(), command.begin(), command.end());
+  EXPECT_EQ(parsed(with_dashes).command, command);
+  EXPECT_EQ(parsed(with_dashes).memory_bytes, 1ULL << 30);
+  Arguments without{"--memory=1G"};
+  without.insert(without.end(), command.begin(), command.end());
+  EXPECT_EQ(parsed(without).command, command);
+}
+
+TEST(RunOptions, ACommandMayLookLikeAnOptionAfterTheDashes) {
+  EXPECT_EQ(parsed({"--", "--version"}).command, (Arguments{"--version"}));
+  EXPECT_EQ(parsed({"--", "--", "x"}).command, (Arguments{"--", "x"}));
+}
+
+TEST(RunOptions, EveryEnvTakesOneValue) {
+  const auto options =
+      parsed({"--env", "A=1", "-e", "B", "-eC=[x,y]", "--env=D=a=b", "cmd", "-e", "E"});
+  EXPECT_EQ(options.env, (Arguments{"A=1", "B", "C=[x,y]", "D=a=b"}));
+  EXPECT_EQ(options.command, (Arguments{"cmd", "-e", "E"}));
+}
+
+TEST(RunOptions, MistakesEndWithAUsageStatus) {
+  EXPECT_EQ(refused({"--nonsense", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--memory", "lots", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--memory"}), kExitUsage);
+  EXPECT_EQ(refused({"--vcpus", "0", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--timeout", "0", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--timeout", "soon", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--stdin-grace", "soon", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--workdir", "here", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({}), kExitUsage) << "no command and no image";
+  EXPECT_EQ(refused({"--"}), kExitUsage);
+}
+
+TEST(RunOptions, AnImageMayBringItsOwnCommand) {
+  EXPECT_TRUE(parsed({"--image", "node"}).command.empty());
+}
+
+TEST(RunOptions, TheStdinGraceIsOffOnlyByItsWord) {
+  EXPECT_EQ(parsed({"x"}).stdin_grace, std::nullopt);
+  EXPECT_EQ(parsed({"--stdin-grace", "never", "x"}).stdin_grace, std::chrono::milliseconds(0));
+  EXPECT_GT(*parsed({"--stdin-grace", "0", "x"}).stdin_grace, std::chrono::milliseconds(0));
+}
+
+TEST(Environment, OnlyNamedVariablesCross) {
+  ::setenv("THIMBLE_TEST_NAMED", "value", 1);
+  ::setenv("THIMBLE_TEST_SECRET", "secret", 1);
+  std::map<std::string, std::string> environment{{"PATH", "/bin"}};
+  auto missing =
+      add_environment({"THIMBLE_TEST_NAMED", "K=", "PATH=/x", "THIMBLE_TEST_NONE"}, environment);
+  ASSERT_TRUE(missing);
+  EXPECT_EQ(*missing, (std::vector<std::string>{"THIMBLE_TEST_NONE"}));
+  const std::map<std::string, std::string> expected{
+      {"PATH", "/x"}, {"K", ""}, {"THIMBLE_TEST_NAMED", "value"}};
+  EXPECT_EQ(environment, expected);
+}
+
+TEST(Environment, AVariableWithoutANameIsRefused) {
+  std::map<std::string, std::string> environment;
+  EXPECT_FALSE(add_environment({"=value"}, environment));
+  EXPECT_FALSE(add_environment({""}, environment));
+}
+
+std::string filtered(EscapeFilter& filter, std::string typed) {
+  typed.resize(filter.filter(typed.data(), typed.size()));
+  return typed;
+}
+
+TEST(EscapeFilter, CtrlAThenXQuitsAlsoInTwoPieces) {
+  EscapeFilter filter;
+  EXPECT_EQ(filtered(filter, "ls\n\001"), "ls\n");
+  EXPECT_FALSE(filter.quit());
+  EXPECT_EQ(filtered(filter, "xrest"), "");
+  EXPECT_TRUE(filter.quit());
+}
+
+TEST(EscapeFilter, AnXAloneAndADoubledCtrlAGoThrough) {
+  EscapeFilter filter;
+  EXPECT_EQ(filtered(filter, "x\001\001x"), "x\001x");
+  EXPECT_FALSE(filter.quit());
+}
+
+}  // namespace
+}  // namespace thimble::cli
