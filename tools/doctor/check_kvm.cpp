@@ -120,10 +120,12 @@ void check_creation_cost(const HostProbe& probe, const Places& places, Findings&
            static_cast<double>(cost->destroy.count()) / 1000);
   const auto pages = read_text(places.root / "sys/module/kvm/parameters/nx_huge_pages");
   if (made > kQuick) {
+    const bool explained = pages && *pages != "never";
     finding.level = Level::kSlow;
-    finding.what += ": the host's kernel waits for grace periods";
-    finding.fix = pages && *pages != "never" ? "see nx_huge_pages and favordynmods below"
-                                             : "a busy host measures too much: try again";
+    finding.what += explained ? ": the host's kernel waits for grace periods"
+                              : ": more than the fraction of a millisecond that it should be";
+    finding.fix =
+        explained ? "see kvm.nx_huge_pages below" : "a busy host measures too much: try again";
   }
   findings.push_back(std::move(finding));
 }
