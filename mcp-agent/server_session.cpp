@@ -123,7 +123,8 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   }
   if (!run_.verbose) {
     const auto& lines = vm_.console_tail();
-    if (!event.panicked && !lines.empty()) run_.say("the last line of the guest's console: " + lines.back());
+    if (!event.panicked && !lines.empty())
+      run_.say("the last line of the guest's console: " + lines.back());
   }
   const char* when = control_.state() == GuestControl::State::kRunning
                          ? "the VM ended while the server ran: "
@@ -224,7 +225,9 @@ void ServerSession::on_failed(const GuestEvent& event) {
     return finish(exec_exit_status(event.error),
                   exec_message(run_.server.arguments.front(), event.error));
   }
-  std::string message = "the guest could not " + event.text;
+  const bool ours = event.step == protocol::kStepProtocol;
+  std::string message =
+      (ours ? "the guest refused a message: " : "the guest could not ") + event.text;
   if (event.error != 0) message += text(": %s", std::strerror(static_cast<int>(event.error)));
   finish(kExitFailure, message);
 }

@@ -172,9 +172,11 @@ Result<std::vector<uint8_t>> encode_identity(const GuestIdentity& identity) {
   if (auto ok = check_string("a host name", identity.hostname); !ok) {
     return std::unexpected(ok.error());
   }
-  fields.add_text(kTagHostname, identity.hostname);
-  fields.add_number<uint64_t>(kTagWallClock, identity.wall_clock_ns);
-  fields.add(kTagEntropy, identity.entropy);
+  if (!identity.hostname.empty()) fields.add_text(kTagHostname, identity.hostname);
+  if (identity.wall_clock_ns != 0) {
+    fields.add_number<uint64_t>(kTagWallClock, identity.wall_clock_ns);
+  }
+  if (!identity.entropy.empty()) fields.add(kTagEntropy, identity.entropy);
   for (const Mount& mount : identity.mounts) {
     if (!terminated(mount.source) || !terminated(mount.fstype) || !terminated(mount.target)) {
       return fail("a mount with a path that is too long");

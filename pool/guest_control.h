@@ -19,7 +19,7 @@
 
 namespace thimble {
 
-// kConfigure: who the guest is, and what it mounts.
+// kConfigure: who the guest is, and what it mounts. What is empty or 0 stays as it is.
 struct GuestIdentity {
   std::string hostname;
   uint64_t wall_clock_ns = 0;

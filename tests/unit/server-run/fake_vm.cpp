@@ -1,0 +1,115 @@
+// See fake_vm.h.
+#include "tests/unit/server-run/fake_vm.h"
+
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "guest-init/session.h"
+#include "guest-init/transport.h"
+
+namespace thimble::test {
+namespace {
+
+void copy(int from, int to) {
+  std::array<char, 65536> chunk{};
+  for (ssize_t n = 0; (n = ::recv(from, chunk.data(), chunk.size(), 0)) > 0;) {
+    for (ssize_t at = 0; at < n;) {
+      const ssize_t put = ::send(to, chunk.data() + at, static_cast<size_t>(n - at), MSG_NOSIGNAL);
+      if (put <= 0) {
+        ::shutdown(from, SHUT_RD);  // a reader that is gone: the writer is to notice
+        return;
+      }
+      at += put;
+    }
+  }
+  ::shutdown(to, SHUT_WR);
+}
+
+// Joins a stream of the host's with a connection to init, as a vsock device would.
+void join(Fd host, Fd guest) {
+  auto ends = std::make_shared<std::pair<Fd, Fd>>(std::move(host), std::move(guest));
+  std::thread([ends] { copy(ends->first.get(), ends->second.get()); }).detach();
+  std::thread([ends] { copy(ends->second.get(), ends->first.get()); }).detach();
+}
+
+Fd connect_to(const std::string& path) {
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+  const auto* generic = reinterpret_cast<const sockaddr*>(&address);
+  if (::connect(socket.get(), generic, sizeof address) != 0) return Fd();
+  return socket;
+}
+
+pid_t start_init(const std::string& control, const std::string& streams) {
+  const int control_listener = init::listen_unix(control.c_str());
+  const int stream_listener = init::listen_unix(streams.c_str());
+  const pid_t pid = ::fork();
+  if (pid != 0) {
+    ::close(control_listener);
+    ::close(stream_listener);
+    return pid;
+  }
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  init::Platform platform;
+  platform.configure = [](void*, const init::Configure&, init::Failure&) { return true; };
+  platform.oom_kills = [](void*) -> uint32_t { return 0; };
+  static init::Session session;
+  session.open(control_listener, stream_listener, platform);
+  session.run();
+  ::_exit(0);
+}
+
+int serve(int broker, const std::string& directory) {
+  const std::string control = directory + "/control";
+  const std::string streams = directory + "/streams";
+  const pid_t init = start_init(control, streams);
+  std::thread([broker, init] {
+    ::waitpid(init, nullptr, 0);
+    (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kPowerOff),
+                      "off");
+    ::_exit(0);
+  }).detach();
+  (void)send_broker(broker, BrokerType::kReady, 0, "");
+  for (;;) {
+    auto received = receive_broker(broker, BrokerSide::kVmm, true);
+    auto* message = std::get_if<BrokerMessage>(&received);
+    if (message == nullptr) return 0;
+    const bool is_control = message->value == protocol::kControlPort;
+    Fd guest = connect_to(is_control ? control : streams);
+    if (guest) join(std::move(message->stream), std::move(guest));
+  }
+}
+
+}  // namespace
+
+VmProcess::Body guest_without_vm(std::filesystem::path directory) {
+  return
+      [directory = std::move(directory)](int broker) { return serve(broker, directory.string()); };
+}
+
+VmProcess::Body guest_that(std::function<void(int control)> behave) {
+  return [behave = std::move(behave)](int broker) {
+    (void)send_broker(broker, BrokerType::kReady, 0, "");
+    auto received = receive_broker(broker, BrokerSide::kVmm, true);
+    auto* message = std::get_if<BrokerMessage>(&received);
+    if (message == nullptr) return 1;
+    behave(message->stream.get());
+    for (;;) ::pause();
+    return 0;
+  };
+}
+
+}  // namespace thimble::test

@@ -1,0 +1,21 @@
+// Stand-ins for a VM in tests of run_server(): a process that speaks the broker protocol, with the
+// real guest-init's session in another process behind unix sockets, and no VM anywhere.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+
+#include "devices/fd.h"
+#include "pool/vm_process.h"
+
+namespace thimble::test {
+
+// The body of a VM process whose guest is a real session of guest-init. Its sockets are in
+// `directory`.
+VmProcess::Body guest_without_vm(std::filesystem::path directory);
+
+// The body of a VM process whose guest does `behave` with its control channel, once it is
+// connected.
+VmProcess::Body guest_that(std::function<void(int control)> behave);
+
+}  // namespace thimble::test

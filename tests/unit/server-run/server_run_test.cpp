@@ -1,0 +1,328 @@
+// A run as the process sees it that started `thimble`: bytes, end of input, signals, exit status,
+// and nothing left behind. The guest is guest-init's own session, without a VM around it.
+#include "mcp-agent/server_run.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "tests/unit/server-run/fake_vm.h"
+
+namespace thimble::test {
+namespace {
+
+using std::chrono::milliseconds;
+namespace fs = std::filesystem;
+
+std::string read_all(int fd) {
+  std::string out;
+  std::array<char, 65536> chunk{};
+  for (ssize_t n = 0; (n = ::read(fd, chunk.data(), chunk.size())) > 0;) {
+    out.append(chunk.data(), static_cast<size_t>(n));
+  }
+  return out;
+}
+
+std::vector<pid_t> children_of(pid_t pid) {
+  const std::string id = std::to_string(pid);
+  std::ifstream file("/proc/" + id + "/task/" + id + "/children");
+  std::vector<pid_t> out;
+  for (pid_t child = 0; file >> child;) out.push_back(child);
+  return out;
+}
+
+bool gone(pid_t pid) {
+  for (int i = 0; i < 500; ++i) {
+    // A zombie that a slow pid 1 has not reaped yet runs nothing any more.
+    std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+    std::string id;
+    std::string name;
+    std::string state;
+    if (!(stat >> id >> name >> state) || state == "Z") return true;
+    std::this_thread::sleep_for(milliseconds(10));
+  }
+  return false;
+}
+
+// run_server() in a process of its own, as `thimble` is, with a pipe for each standard descriptor
+// and one for what thimble itself says.
+class Session {
+ public:
+  using Tweak = std::function<void(ServerRun&)>;
+
+  explicit Session(std::vector<std::string> command, const Tweak& tweak = nullptr,
+                   VmProcess::Body body = nullptr)
+      : directory_(make_directory()) {
+    if (!body) body = guest_without_vm(directory_);
+    ::signal(SIGPIPE, SIG_IGN);
+    std::array<std::array<int, 2>, 4> pipes{};
+    for (auto& pipe : pipes) EXPECT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::close(pipes[0][1]);
+      for (int i = 1; i < 4; ++i) ::close(pipes[static_cast<size_t>(i)][0]);
+      ServerRun run;
+      run.server.arguments = std::move(command);
+      run.server.environment = {"PATH=/usr/bin:/bin"};
+      run.server.term_grace_ms = 5000;
+      run.user = {pipes[0][0], pipes[1][1], pipes[2][1]};
+      const int log_end = pipes[3][1];
+      run.say = [log_end](std::string_view line) {
+        (void)!::write(log_end, (std::string(line) + "\n").c_str(), line.size() + 1);
+      };
+      if (tweak) tweak(run);
+      ::_exit(run_server([&] { return VmProcess::start(body, {}, false); }, std::move(run)));
+    }
+    ::close(pipes[0][0]);
+    for (size_t i = 1; i < 4; ++i) ::close(pipes[i][1]);
+    in = Fd(pipes[0][1]);
+    out = Fd(pipes[1][0]);
+    err = Fd(pipes[2][0]);
+    log = Fd(pipes[3][0]);
+  }
+
+  ~Session() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      ::waitpid(pid_, nullptr, 0);
+    }
+    fs::remove_all(directory_);
+  }
+
+  // The exit status, or -1 for an end by a signal.
+  int wait() {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  std::string said() { return read_all(log.get()); }
+
+  // Waits for the server's first output, so that it is known to run.
+  void wait_for_output() const {
+    pollfd ready{out.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&ready, 1, 20000), 1);
+  }
+
+  Fd in;
+  Fd out;
+  Fd err;
+  Fd log;
+
+ private:
+  static fs::path make_directory() {
+    std::string path = (fs::temp_directory_path() / "thimble-run-XXXXXX").string();
+    EXPECT_NE(::mkdtemp(path.data()), nullptr);
+    return path;
+  }
+
+  fs::path directory_;
+  pid_t pid_ = -1;
+};
+
+std::vector<std::string> shell(std::string script) { return {"sh", "-c", std::move(script)}; }
+
+TEST(ServerRun, TheExitStatusIsTheServers) {
+  Session session(shell("exit 7"));
+  EXPECT_EQ(session.wait(), 7);
+  EXPECT_EQ(session.said(), "");
+}
+
+TEST(ServerRun, ADeathBySignalGivesItsNumberAbove128) {
+  Session session(shell("kill -9 $$"));
+  EXPECT_EQ(session.wait(), 137);
+}
+
+TEST(ServerRun, ACommandThatIsNotThereOrNotExecutableHasItsOwnStatus) {
+  Session missing({"no-such-command"});
+  EXPECT_EQ(missing.wait(), kExitNotFound);
+  EXPECT_NE(missing.said().find("no-such-command"), std::string::npos);
+  Session data({"/etc/passwd"});
+  EXPECT_EQ(data.wait(), kExitNotExecutable);
+}
+
+TEST(ServerRun, OutputAndErrorsArriveApartAndNothingOfOursAmongThem) {
+  Session session(shell("echo out; echo err >&2"));
+  EXPECT_EQ(session.wait(), 0);
+  EXPECT_EQ(read_all(session.out.get()), "out\n");
+  EXPECT_EQ(read_all(session.err.get()), "err\n");
+}
+
+TEST(ServerRun, ArgumentsAndEnvironmentArriveAsTheyAre) {
+  Session session(
+      {"sh", "-c", "printf '%s|' \"$@\" \"$A\" \"${HOME-unset}\"", "sh", "", "a b", "$x", "\xff\n"},
+      [](ServerRun& r) { r.server.environment.emplace_back("A=1=2"); });
+  EXPECT_EQ(session.wait(), 0);
+  EXPECT_EQ(read_all(session.out.get()), "|a b|$x|\xff\n|1=2|unset|");
+}
+
+TEST(ServerRun, MegabytesOfAnyBytesComeBackAndTheEndOfInputReachesTheServer) {
+  std::mt19937_64 random(3);
+  std::string sent(4 << 20, '\0');
+  for (char& c : sent) c = static_cast<char>(random());
+  Session session({"cat"});
+  std::thread writer([&] {
+    for (size_t at = 0; at < sent.size();) {
+      const ssize_t n = ::write(session.in.get(), sent.data() + at, sent.size() - at);
+      if (n <= 0) return;
+      at += static_cast<size_t>(n);
+    }
+    session.in.reset();
+  });
+  EXPECT_TRUE(read_all(session.out.get()) == sent);
+  writer.join();
+  EXPECT_EQ(session.wait(), 0);
+}
+
+TEST(ServerRun, InputThatEndsBeforeTheServerStartsIsNotLost) {
+  Session session({"cat"});
+  ASSERT_EQ(::write(session.in.get(), "early", 5), 5);
+  session.in.reset();
+  EXPECT_EQ(read_all(session.out.get()), "early");
+  EXPECT_EQ(session.wait(), 0);
+}
+
+TEST(ServerRun, SignalsReachTheServer) {
+  Session session(
+      shell("trap 'echo term; exit 5' TERM; trap 'echo usr1' USR1; echo up; "
+            "while :; do sleep 0.05; done"));
+  session.wait_for_output();
+  ::kill(session.pid(), SIGUSR1);
+  std::this_thread::sleep_for(milliseconds(300));
+  ::kill(session.pid(), SIGTERM);
+  EXPECT_EQ(session.wait(), 5);
+  EXPECT_EQ(read_all(session.out.get()), "up\nusr1\nterm\n");
+}
+
+TEST(ServerRun, AnUntrappedSignalEndsBothWithItsStatus) {
+  Session session(shell("echo up; exec sleep 60"));
+  session.wait_for_output();
+  ::kill(session.pid(), SIGINT);
+  EXPECT_EQ(session.wait(), 130);
+}
+
+TEST(ServerRun, ASignalBeforeTheServerRunsEndsThimble) {
+  Session session({"cat"}, nullptr, [](int) {
+    for (;;) ::pause();
+    return 0;
+  });
+  std::this_thread::sleep_for(milliseconds(200));
+  const auto children = children_of(session.pid());
+  ::kill(session.pid(), SIGTERM);
+  EXPECT_EQ(session.wait(), 143);
+  for (const pid_t child : children) EXPECT_TRUE(gone(child));
+}
+
+TEST(ServerRun, TheTimeoutEndsTheServerWithItsOwnStatus) {
+  const auto begin = std::chrono::steady_clock::now();
+  Session session(shell("echo up; exec sleep 60"),
+                  [](ServerRun& r) { r.timeout = milliseconds(300); });
+  EXPECT_EQ(session.wait(), kExitTimeout);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  EXPECT_NE(session.said().find("--timeout"), std::string::npos);
+}
+
+TEST(ServerRun, AReaderThatIsGoneReachesTheServerAsABrokenPipe) {
+  Session session({"yes"});
+  session.wait_for_output();
+  session.out.reset();
+  EXPECT_EQ(session.wait(), 128 + SIGPIPE);
+}
+
+TEST(ServerRun, AServerThatClosesItsOutputEndsTheUsersStreamWhileItRuns) {
+  Session session(shell("exec >&-; read line; exit 9"));
+  EXPECT_EQ(read_all(session.out.get()), "") << "the end is seen though the server waits";
+  ASSERT_EQ(::write(session.in.get(), "go\n", 3), 3);
+  EXPECT_EQ(session.wait(), 9);
+}
+
+TEST(ServerRun, AReaderThatStallsDelaysTheEndButLosesNothing) {
+  Session session(shell("head -c 1000000 /dev/zero; exit 4"));
+  session.wait_for_output();
+  std::this_thread::sleep_for(milliseconds(300));
+  EXPECT_EQ(read_all(session.out.get()).size(), 1000000U);
+  EXPECT_EQ(session.wait(), 4);
+}
+
+TEST(ServerRun, AKilledVmmIsOneLineAndAFailure) {
+  Session session(shell("echo up; exec sleep 60"));
+  session.wait_for_output();
+  const auto children = children_of(session.pid());
+  ASSERT_EQ(children.size(), 1U);
+  ::kill(children.front(), SIGKILL);
+  EXPECT_EQ(session.wait(), kExitFailure);
+  const std::string said = session.said();
+  EXPECT_NE(said.find("signal 9"), std::string::npos) << said;
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+}
+
+TEST(ServerRun, AKilledThimbleLeavesNoProcess) {
+  Session session(shell("echo up; exec sleep 60"));
+  session.wait_for_output();
+  auto processes = children_of(session.pid());
+  ASSERT_EQ(processes.size(), 1U);
+  for (const pid_t init : children_of(processes.front())) processes.push_back(init);
+  ::kill(session.pid(), SIGKILL);
+  EXPECT_EQ(session.wait(), -1);
+  for (const pid_t process : processes) EXPECT_TRUE(gone(process));
+}
+
+TEST(ServerRun, AVmThatCannotBeMadeIsRefusedWithItsReason) {
+  Session session({"cat"}, nullptr, [](int broker) {
+    (void)send_broker(broker, BrokerType::kRefused, 0, "load kernel: not an ELF file");
+    return 1;
+  });
+  EXPECT_EQ(session.wait(), kExitFailure);
+  EXPECT_EQ(session.said(), "load kernel: not an ELF file\n");
+}
+
+TEST(ServerRun, AGuestThatPanicsIsExplainedInOneLine) {
+  Session session({"cat"}, nullptr, [](int broker) {
+    (void)send_broker(broker, BrokerType::kTail, 0, "Kernel panic - not syncing: VFS");
+    (void)send_broker(broker, BrokerType::kEnded,
+                      static_cast<uint32_t>(End::Kind::kReset) | kBrokerPanicked,
+                      "the guest's kernel panicked: VFS");
+    return 0;
+  });
+  EXPECT_EQ(session.wait(), kExitFailure);
+  EXPECT_EQ(session.said(),
+            "the VM ended before the server was started: the guest's kernel panicked: VFS\n");
+}
+
+TEST(ServerRun, AGuestThatBreaksTheProtocolIsEnded) {
+  Session session({"cat"}, nullptr, guest_that([](int control) {
+                    (void)!::write(control, "GET / HTTP/1.1\r\n\r\n", 18);
+                  }));
+  EXPECT_EQ(session.wait(), kExitFailure);
+  EXPECT_NE(session.said().find("protocol"), std::string::npos);
+}
+
+TEST(ServerRun, AGuestThatNeverAnswersIsGivenUp) {
+  Session session(
+      {"cat"}, [](ServerRun& r) { r.boot_patience = milliseconds(300); }, guest_that([](int) {}));
+  EXPECT_EQ(session.wait(), kExitFailure);
+  EXPECT_NE(session.said().find("did not start"), std::string::npos);
+}
+
+TEST(ServerRun, AGuestThatClosesItsControlChannelIsGivenUp) {
+  Session session({"cat"}, nullptr,
+                  guest_that([](int control) { ::shutdown(control, SHUT_RDWR); }));
+  EXPECT_EQ(session.wait(), kExitFailure);
+}
+
+}  // namespace
+}  // namespace thimble::test
