@@ -36,6 +36,23 @@ bool is_word(char c) {
          c == '$';
 }
 
+// require.resolve(NAME) wants the path of a file in node_modules, not of what was bundled.
+bool redirect_resolves(std::string& text) {
+  constexpr std::string_view kCall = "require.resolve(";
+  constexpr std::string_view kTied = "__thimble_require.resolve(";
+  bool replaced = false;
+  for (std::size_t at = 0; (at = text.find(kCall, at)) != std::string::npos;) {
+    if (at > 0 && (is_word(text[at - 1]) || text[at - 1] == '.')) {
+      at += kCall.size();
+      continue;
+    }
+    text.replace(at, kCall.size(), kTied);
+    at += kTied.size();
+    replaced = true;
+  }
+  return replaced;
+}
+
 // require(EXPRESSION), where esbuild cannot know the file.
 bool redirect_computed_requires(std::string& text) {
   constexpr std::string_view kCall = "require(";
@@ -242,7 +259,8 @@ std::string tie_to_place(std::string text, const std::string& guest_path, bool i
     if (text.find("__dirname") != std::string::npos) {
       declarations += "var __dirname=\"" + directory + "\";";
     }
-    if (redirect_computed_requires(text)) {
+    const bool resolves = redirect_resolves(text);
+    if (redirect_computed_requires(text) || resolves) {
       declarations +=
           "var __thimble_require=require(\"module\").createRequire(\"" + guest_path + "\");";
     }
@@ -257,7 +275,7 @@ std::string find_hazard(std::string_view bundle) {
   // The main-module test, the loader's own tables and names resolved at run time see the bundle
   // where they expect the package.
   constexpr std::array<std::string_view, 7> kHazards = {
-      "require.main",       "module.parent", "require.resolve",   "require.cache",
+      "require.main",       "module.parent", "__require.resolve", "require.cache",
       "require.extensions", "import.meta",   "process.mainModule"};
   for (const std::string_view hazard : kHazards) {
     if (bundle.find(hazard) != std::string_view::npos) {

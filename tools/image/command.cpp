@@ -169,6 +169,9 @@ int run_prepare(const std::vector<std::string>& argv, const std::string& image) 
   if (!context) return report(context.error());
   const Result<Plan> plan = plan_command(argv, *context);
   if (!plan) return report(plan.error());
+  for (const std::string& note : plan->notes) {
+    std::fprintf(stderr, "thimble: note: %s\n", note.c_str());
+  }
   const Result<Prepared> prepared = prepare_plan(*store, *plan, progress_to_stderr());
   if (!prepared) return report(prepared.error());
   std::string text =

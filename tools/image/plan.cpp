@@ -230,7 +230,6 @@ Result<Plan> plan_command(const Words& argv, const PlanContext& context) {
 }
 
 Result<Prepared> prepare_plan(const Store& store, const Plan& plan, const Progress& progress) {
-  for (const std::string& note : plan.notes) progress("note: " + note);
   Result<Image> image = ensure_image(store, plan.image, progress);
   if (!image) return std::unexpected(image.error());
   Prepared prepared;

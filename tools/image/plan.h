@@ -38,7 +38,7 @@ struct Plan {
   std::string image_command;  // for an empty first word: which of Image::commands; empty: default
   std::vector<HostPath> mounts;
   std::string workdir;             // empty: the image's
-  std::vector<std::string> notes;  // for stderr: what was left out and why
+  std::vector<std::string> notes;  // for the caller to show: what was left out and why
 };
 
 // Looks at the host's file system, changes nothing.

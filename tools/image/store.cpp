@@ -24,6 +24,9 @@ constexpr std::size_t kShortestPrefix = 8;
 constexpr std::size_t kLongestFileName = 120;
 // An image without a name may still be on its way into a VM that was planned just now.
 constexpr std::chrono::hours kUnnamedGrace{1};
+// Copies of host directories come back in a moment when they are wanted again.
+constexpr std::chrono::hours kHostPathGrace{24 * 7};
+constexpr std::string_view kHostPathPrefix = "path:";
 
 bool is_hex(std::string_view text) {
   return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -77,12 +80,12 @@ Image image_of(const Manifest& manifest, const std::string& name, const std::str
                .workdir = manifest.workdir};
 }
 
-bool older_than_grace(const fs::path& path) {
+bool unused_for(const fs::path& path, std::chrono::hours grace) {
   struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return false;
+  if (::stat(path.c_str(), &status) != 0) return true;
   const auto age =
       std::chrono::system_clock::now() - std::chrono::system_clock::from_time_t(status.st_mtime);
-  return age > kUnnamedGrace;
+  return age > grace;
 }
 
 }  // namespace
@@ -292,10 +295,16 @@ void Store::sweep() const {
     const Result<std::optional<FileLock>> lock = FileLock::try_take(root_ / "locks" / lock_name);
     if (lock && *lock) remove_tree(path);
   }
+  for (const StoredName& entry : names()) {
+    if (entry.name.starts_with(kHostPathPrefix) &&
+        unused_for(root_ / entry.digest, kHostPathGrace)) {
+      ::unlink(name_path(entry.name).c_str());
+    }
+  }
   for (const fs::path& path : list_directory(root_)) {
     const std::string name = path.filename().string();
     if (name.size() != kDigestLength || !is_hex(name)) continue;
-    if (older_than_grace(path) && !is_named(name)) remove_tree(path);
+    if (unused_for(path, kUnnamedGrace) && !is_named(name)) remove_tree(path);
   }
 }
 

@@ -61,7 +61,8 @@ class Store {
   std::filesystem::path log_path(const std::string& name) const;
   // An empty directory for a build whose lock the caller holds.
   Result<std::filesystem::path> make_build_directory(const std::string& name) const;
-  // Removes what dead builders left, and images that no name has any more and nobody opened lately.
+  // Removes what dead builders left, copies of host directories that nobody used for a week, and
+  // images that no name has any more and nobody opened within the hour.
   void sweep() const;
 
  private:

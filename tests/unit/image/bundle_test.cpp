@@ -28,8 +28,14 @@ TEST(TieToPlaceTest, AComputedRequireResolvesFromItsOwnFile) {
   EXPECT_NE(tied.find("createRequire(\"/a/i.js\")"), std::string::npos);
 }
 
+TEST(TieToPlaceTest, ARequireResolveAsksForTheUnbundledFile) {
+  const std::string tied = tie_to_place("p=require.resolve('x')", "/a/i.js", false);
+  EXPECT_NE(tied.find("p=__thimble_require.resolve('x')"), std::string::npos);
+  EXPECT_NE(tied.find("createRequire(\"/a/i.js\")"), std::string::npos);
+}
+
 TEST(TieToPlaceTest, MethodsAndOtherWordsNamedRequireAreLeftAlone) {
-  const std::string source = "a.require(x);myrequire(y);require()";
+  const std::string source = "a.require(x);myrequire(y);require();b.require.resolve(z)";
   EXPECT_EQ(tie_to_place(source, "/a/i.js", false), source);
 }
 
@@ -41,9 +47,9 @@ TEST(TieToPlaceTest, WhatDependsOnNoPlaceIsUnchanged) {
 }
 
 TEST(BundleHazardTest, SeesWhatWouldBehaveOtherwise) {
-  for (const char* source :
-       {"if(require.main===module)run()", "module.parent", "require.resolve('x')", "import.meta.x",
-        "await import(name)", "import(`x`)", "import(", "delete require.cache[x]"}) {
+  for (const char* source : {"if(require.main===module)run()", "module.parent",
+                             "__require.resolve('x')", "import.meta.x", "await import(name)",
+                             "import(`x`)", "import(", "delete require.cache[x]"}) {
     EXPECT_NE(find_hazard(source), "") << source;
   }
   for (const char* source : {"", "import(\"node:fs\")", "myimport(x)", "require(\"x\")"}) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -254,6 +255,26 @@ TEST_F(StoreTest, WhatADeadBuilderLeftIsSweptAndALiveOnesStays) {
   store_.sweep();
   ASSERT_EQ(count("tmp"), 1U);
   EXPECT_TRUE(list_directory(store_.root() / "tmp")[0].filename().string().starts_with("live."));
+}
+
+TEST_F(StoreTest, CopiesOfHostDirectoriesThatNobodyUsesAreSweptAndImagesStay) {
+  const Image image = build();
+  ASSERT_TRUE(store_.set_name({"path:/x", image.digest, "k"}));
+  store_.sweep();
+  EXPECT_EQ(store_.names().size(), 2U) << "used just now";
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (store_.root() / image.digest).c_str(), old, 0), 0);
+  store_.sweep();
+  ASSERT_EQ(store_.names().size(), 1U);
+  EXPECT_EQ(store_.names()[0].name, "mine");
+  ASSERT_TRUE(store_.find("mine")) << "an image that a user named is kept";
+  const Image used = *store_.find("mine");
+  ASSERT_TRUE(store_.set_name({"mine", std::string(64, 'a'), "k"}));
+  store_.sweep();
+  EXPECT_TRUE(fs::exists(used.erofs)) << "without a name, but opened just now";
+  ASSERT_EQ(::utimensat(AT_FDCWD, (store_.root() / used.digest).c_str(), old, 0), 0);
+  store_.sweep();
+  EXPECT_FALSE(fs::exists(used.erofs));
 }
 
 TEST_F(StoreTest, ABareErofsFileIsAnImageAndSomethingElseIsNot) {
