@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <sstream>
 
 #include "devices/fd.h"
@@ -14,16 +15,15 @@ std::optional<std::string> read_text(const std::filesystem::path& file) {
   constexpr size_t kLimit = 1 << 20;
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return std::nullopt;
-  std::string out(kLimit, '\0');
-  size_t size = 0;
-  for (;;) {
-    const ssize_t got = ::read(fd.get(), out.data() + size, out.size() - size);
+  std::string out;
+  std::array<char, 4096> part;
+  while (out.size() < kLimit) {
+    const ssize_t got = ::read(fd.get(), part.data(), part.size());
     if (got < 0) return std::nullopt;
     if (got == 0) break;
-    size += static_cast<size_t>(got);
+    out.append(part.data(), static_cast<size_t>(got));
   }
-  out.resize(size);
-  out.erase(out.find_last_not_of(" \t\n\0") + 1);
+  out.erase(out.find_last_not_of(" \t\n") + 1);
   return out;
 }
 
