@@ -1,4 +1,6 @@
 // KVM: is it there, is it ours to use, and what is behind it.
+#include <grp.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +24,20 @@ const char* word_for(Nature nature) {
   return nature == Nature::kHardware ? "hardware" : "unknown";
 }
 
+// The device's own group is the way in where it has one.
+std::string permission_fix() {
+  struct stat info{};
+  if (::geteuid() == 0) return "something confines this root user: look at the container's devices";
+  constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
+  if (::stat("/dev/kvm", &info) == 0 && (info.st_mode & kGroupMay) == kGroupMay) {
+    const group* owner = ::getgrgid(info.st_gid);
+    const std::string name = owner != nullptr ? owner->gr_name : std::to_string(info.st_gid);
+    return "sudo usermod -aG " + name + " $USER, then log in again";
+  }
+  return "it is not open to any group: sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, then "
+         "sudo usermod -aG kvm $USER and log in again";
+}
+
 void check_device(const HostProbe& probe, Findings& findings) {
   if (!probe.device_exists) {
     findings.push_back({"kvm_device", Level::kNo, "/dev/kvm is not there",
@@ -29,10 +45,8 @@ void check_device(const HostProbe& probe, Findings& findings) {
                         "virtualization) and load the module, modprobe kvm_intel or kvm_amd; or " +
                             std::string(kUseLab)});
   } else if (!probe.may_open) {
-    const bool root = ::geteuid() == 0;
-    findings.push_back({"kvm_device", Level::kNo, "/dev/kvm is there, but may not be opened",
-                        root ? "something confines this root user: look at the container's devices"
-                             : "sudo usermod -aG kvm $USER, then log in again"});
+    findings.push_back(
+        {"kvm_device", Level::kNo, "/dev/kvm is there, but may not be opened", permission_fix()});
   } else if (!probe.open_error.empty()) {
     findings.push_back({"kvm_device", Level::kNo, probe.open_error, kUseLab});
   } else {

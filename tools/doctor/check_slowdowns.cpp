@@ -21,7 +21,7 @@ bool favors_dynamic_mods(const fs::path& root) {
 // With the mitigation possible, KVM (until Linux 6.11) starts a recovery thread for each new VM and
 // moves it into its creator's cgroups; that takes a lock which waits for grace periods unless
 // favordynmods is set. So what was measured decides, and the settings explain it.
-void check_recovery_thread(const fs::path& root, bool slow, Findings& findings) {
+void check_recovery_thread(const fs::path& root, const Finding* creation, Findings& findings) {
   const auto pages = read_text(root / "sys/module/kvm/parameters/nx_huge_pages");
   if (!pages) return;
   Finding finding{.key = "nx_huge_pages", .level = Level::kOk, .what = "", .fix = ""};
@@ -31,11 +31,12 @@ void check_recovery_thread(const fs::path& root, bool slow, Findings& findings) 
     finding.what += ": no recovery thread per VM";
   } else if (favors_dynamic_mods(root)) {
     finding.what += ", with cgroup2 favordynmods: making a VM need not wait";
-  } else if (!slow) {
+  } else if (creation != nullptr && creation->level == Level::kOk) {
     finding.what += " and cgroup2 is without favordynmods, which does not slow this kernel down";
   } else {
-    finding.level = Level::kSlow;
-    finding.what += " and cgroup2 is without favordynmods: making a VM waits for grace periods";
+    finding.level = creation != nullptr ? Level::kSlow : Level::kNote;
+    finding.what += text(" and cgroup2 is without favordynmods: making a VM %s for grace periods",
+                         creation != nullptr ? "waits" : "may wait");
     finding.fix =
         "mount -o remount,favordynmods /sys/fs/cgroup; or kvm.nx_huge_pages=never on the kernel's "
         "command line where /sys/devices/system/cpu/vulnerabilities/itlb_multihit says \"Not "
@@ -96,10 +97,9 @@ void check_halt_polling(const fs::path& root, Findings& findings) {
 }  // namespace
 
 void check_slowdowns(const Places& places, Findings& findings) {
-  const bool slow = std::ranges::any_of(findings, [](const Finding& finding) {
-    return finding.key == "kvm_create" && finding.level == Level::kSlow;
-  });
-  check_recovery_thread(places.root, slow, findings);
+  const auto creation = std::ranges::find(findings, "kvm_create", &Finding::key);
+  const Finding measured = creation == findings.end() ? Finding{} : *creation;
+  check_recovery_thread(places.root, measured.key.empty() ? nullptr : &measured, findings);
   check_huge_pages(places.root, findings);
   check_page_merging(places.root, findings);
   check_threads(places.root, findings);
