@@ -2,7 +2,9 @@
 #include "tools/doctor/checks.h"
 
 #include <gtest/gtest.h>
+#include <seccomp.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "tests/unit/doctor/fake_host.h"
 #include "tools/doctor/host_files.h"
@@ -142,6 +144,27 @@ TEST(SandboxTest, RingsAndNamespacesAreTriedAndLeaveNoProcess) {
   check_user_namespaces({}, findings);
   ASSERT_EQ(findings.size(), 2U);
   for (const Finding& finding : findings) EXPECT_NE(finding.level, Level::kNo);
+}
+
+// Exits with 0 when `check`, in a process that may not call `forbidden`, gives one note with a fix.
+[[noreturn]] void check_without(int forbidden, void (*check)(const Places&, Findings&)) {
+  scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+  seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), forbidden, 0);
+  if (seccomp_load(filter) != 0) _exit(2);
+  Findings findings;
+  const FakeHost host;
+  check(host.places(), findings);
+  const bool noted =
+      findings.size() == 1 && findings[0].level == Level::kNote && !findings[0].fix.empty();
+  std::filesystem::remove_all(host.root());
+  _exit(noted ? 0 : 1);
+}
+
+TEST(SandboxTest, ForbiddenRingsAndNamespacesAreNotesWithAFix) {
+  EXPECT_EXIT(check_without(SCMP_SYS(io_uring_setup), check_io_uring), testing::ExitedWithCode(0),
+              "");
+  EXPECT_EXIT(check_without(SCMP_SYS(unshare), check_user_namespaces), testing::ExitedWithCode(0),
+              "");
 }
 
 TEST(FilesTest, MissingKernelAndUnwritableCacheHaveAFix) {
