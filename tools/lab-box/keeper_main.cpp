@@ -33,6 +33,7 @@ namespace {
 
 constexpr int kPollMs = 1000;
 constexpr int kSocketTimeoutMs = 10'000;
+constexpr int kLockTries = 200;
 constexpr int kEndTimeoutMs = 3000;
 
 struct FileServer {
@@ -112,6 +113,11 @@ class Keeper {
 
   Result<void> run() {
     auto alive = lock(box_.state + "/alive", LOCK_EX);
+    // Whoever asks whether the box is alive holds the lock for a moment.
+    for (int tries = 0; !alive && tries < kLockTries; ++tries) {
+      ::usleep(10'000);
+      alive = lock(box_.state + "/alive", LOCK_EX);
+    }
     if (!alive) return fail(alive.error().message);
     Fd signals = watch_signals();
     ::stat(box_.state.c_str(), &state_folder_);

@@ -78,4 +78,15 @@ Result<void> Link::drain(int timeout_ms) {
   return {};
 }
 
+void Link::finish(int timeout_ms) {
+  if (!drain(timeout_ms)) return;
+  ::shutdown(fd(), SHUT_WR);
+  pollfd wait{fd(), POLLIN, 0};
+  while (::poll(&wait, 1, timeout_ms) > 0) {
+    const auto more = fill();
+    if (!more || !*more) return;
+    in_used_ = in_.size();
+  }
+}
+
 }  // namespace thimble::lab

@@ -44,6 +44,9 @@ class Link {
   Result<std::optional<Frame>> next();
   // Blocks until everything is written, for at most `timeout_ms`.
   Result<void> drain(int timeout_ms);
+  // Sends what is left and waits for the peer to close. A socket closed with unread input would be
+  // reset, and the reset can overtake our last frames.
+  void finish(int timeout_ms);
 
  private:
   Fd socket_;

@@ -51,7 +51,7 @@ class CommandSession {
     if (!present) process_.kill_all();
     if (present) {
       link_.send_number(FrameType::kExit, 0, *exit_status_);
-      (void)link_.drain(kExitTimeoutMs);
+      link_.finish(kExitTimeoutMs);
     }
     process_.leave();
   }
@@ -132,7 +132,7 @@ class CommandSession {
 void refuse(Link& link, const std::string& why) {
   link.send(FrameType::kNote, 0, why);
   link.send_number(FrameType::kExit, 0, kLabFailure);
-  (void)link.drain(kHelloTimeoutMs);
+  link.finish(kHelloTimeoutMs);
 }
 
 void run_command(Link& link, const Frame& request) {
@@ -148,8 +148,7 @@ void relay_port(Link& link, const Frame& request) {
   auto listener = listen_for_relay();
   if (!listener) return refuse(link, listener.error().message);
   link.send_number(FrameType::kPort, 0, listener->port);
-  (void)link.drain(kHelloTimeoutMs);
-  if (::fork() != 0) return;  // the relay outlives the client who asked for it
+  if (::fork() != 0) return link.finish(kHelloTimeoutMs);  // the relay outlives the client who asked for it
   ::close(link.fd());
   relay(std::move(listener->socket), static_cast<uint16_t>(request.number()));
 }
