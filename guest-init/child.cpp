@@ -20,7 +20,7 @@ namespace {
 
 // Less backpressure churn than the usual 64 KiB; memory is used only for what waits in a pipe.
 constexpr int kPipeBytes = 256 * 1024;
-constexpr size_t kMaxDatabase = 64 * 1024;  // passwd, group
+constexpr size_t kMaxDatabase = size_t{64} * 1024;  // passwd, group
 
 struct Pipe {
   int read_end = -1;

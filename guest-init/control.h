@@ -40,7 +40,7 @@ class ControlChannel {
 
  private:
   static constexpr size_t kInCapacity = sizeof(protocol::FrameHeader) + protocol::kMaxPayload;
-  static constexpr size_t kOutCapacity = 16 * 1024;
+  static constexpr size_t kOutCapacity = size_t{16} * 1024;
   static constexpr size_t kLargestAnswer = 1024;
 
   [[nodiscard]] bool may_answer() const { return kOutCapacity - out_size_ >= kLargestAnswer; }

@@ -27,7 +27,7 @@ class RelayBuffer {
   Drain drain(int fd, bool& moved);
 
  private:
-  static constexpr size_t kCapacity = 64 * 1024;
+  static constexpr size_t kCapacity = size_t{64} * 1024;
   size_t begin_ = 0;
   size_t end_ = 0;
   char data_[kCapacity];

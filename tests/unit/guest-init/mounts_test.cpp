@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <string_view>
 
 namespace thimble::init {
 namespace {
@@ -32,9 +33,9 @@ testing::AssertionResult in_namespace(Body body) {
 
 protocol::Mount tmpfs_on(const char* target) {
   protocol::Mount mount = {};
-  std::strcpy(mount.source, "tmpfs");
-  std::strcpy(mount.fstype, "tmpfs");
-  std::strcpy(mount.target, target);
+  std::string_view("tmpfs").copy(mount.source, sizeof mount.source - 1);
+  std::string_view("tmpfs").copy(mount.fstype, sizeof mount.fstype - 1);
+  std::string_view(target).copy(mount.target, sizeof mount.target - 1);
   mount.flags = MS_RDONLY;
   return mount;
 }
@@ -58,7 +59,7 @@ TEST_F(ExtraMount, SaysWhatCouldNotBeMountedWhere) {
   EXPECT_TRUE(in_namespace([] {
     Failure failure;
     protocol::Mount mount = tmpfs_on("/mnt/a");
-    std::strcpy(mount.fstype, "nosuchfs");
+    std::string_view("nosuchfs").copy(mount.fstype, sizeof mount.fstype - 1);
     return !mount_extra(mount, failure) && failure.error == ENODEV &&
            failure.step == protocol::kStepMount &&
            !std::strcmp(failure.text, "mount tmpfs on /mnt/a");
