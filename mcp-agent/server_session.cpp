@@ -121,15 +121,16 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   if (event.kind == VmEvent::Kind::kLost) {
     return finish(kExitFailure, "the VMM process died: " + event.text);
   }
-  if (!run_.verbose) {
-    const auto& lines = vm_.console_tail();
-    if (!event.panicked && !lines.empty())
-      run_.say("the last line of the guest's console: " + lines.back());
+  const auto& lines = vm_.console_tail();
+  const bool console_helps = event.end == End::Kind::kReset || event.end == End::Kind::kPowerOff;
+  std::string why = event.text;
+  if (console_helps && !event.panicked && !lines.empty()) {
+    why += " (the last line of its console: " + lines.back() + ")";
   }
   const char* when = control_.state() == GuestControl::State::kRunning
                          ? "the VM ended while the server ran: "
                          : "the VM ended before the server was started: ";
-  finish(kExitFailure, when + event.text);
+  finish(kExitFailure, when + why);
 }
 
 void ServerSession::connect_control() {
