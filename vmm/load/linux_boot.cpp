@@ -32,9 +32,14 @@ struct Initrd {
   uint64_t size = 0;
 };
 
+// Not blocking, so that a FIFO is refused instead of waited for.
 Result<Fd> open_file(const char* what, const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail_errno(text("open %s %s", what, path.c_str()));
+  struct stat info{};
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return fail(text("%s %s: not a regular file", what, path.c_str()));
+  }
   return fd;
 }
 

@@ -3,6 +3,8 @@
 
 #include <asm/bootparam.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -137,6 +139,16 @@ TEST_F(LinuxBootTest, CommandLineOfTheLargestSizeFitsAndOneByteMoreDoesNot) {
   EXPECT_EQ(guest.memory.load<uint8_t>(map::kCommandLine + map::kCommandLineMax - 1), 0);
   EXPECT_FALSE(load(guest, "", std::string(map::kCommandLineMax, 'x')));
   EXPECT_FALSE(load(guest, "", std::string("a\0b", 3)));
+}
+
+TEST_F(LinuxBootTest, AFifoAsKernelIsRefusedInsteadOfWaitedFor) {
+  const std::string path = testing::TempDir() + "thimble-fifo-" + std::to_string(::getpid());
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  const TestMemory guest(64 * kMiB);
+  const auto entry = load_linux(guest.memory, {.kernel = path, .initrd = ""}, "");
+  ::unlink(path.c_str());
+  ASSERT_FALSE(entry);
+  EXPECT_NE(entry.error().message.find("not a regular file"), std::string::npos);
 }
 
 TEST_F(LinuxBootTest, MissingKernelIsNamed) {
