@@ -156,8 +156,8 @@ class RemoteCommand {
   Result<void> turn() {
     const bool linked = !exit_status_;
     pollfd waits[] = {
-        {linked ? link_.fd() : -1,
-         static_cast<short>(POLLIN | (link_.pending() > 0 ? POLLOUT : 0)), 0},
+        {linked ? link_.fd() : -1, static_cast<short>(POLLIN | (link_.pending() > 0 ? POLLOUT : 0)),
+         0},
         {signals_.get(), POLLIN, 0},
         linked ? in_.wish(link_) : pollfd{-1, 0, 0},
         out_.wish(),

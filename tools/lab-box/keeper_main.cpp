@@ -1,6 +1,6 @@
-// lab-keeper: owns the processes of a warm box, QEMU and a virtiofsd per share, and ends them when the box
-// is stopped (SIGTERM), idle for too long, or when its project or state folder has vanished.
-// If the keeper itself is killed, all die with it.
+// lab-keeper: owns the processes of a warm box, QEMU and a virtiofsd per share, and ends them when
+// the box is stopped (SIGTERM), idle for too long, or when its project or state folder has
+// vanished. If the keeper itself is killed, all die with it.
 //
 //   lab-keeper STATE PROJECT IDLE_SECONDS SOCKET VIRTIOFSD… -- SOCKET VIRTIOFSD… -- QEMU…
 //
@@ -37,8 +37,8 @@ constexpr int kLockTries = 200;
 constexpr int kEndTimeoutMs = 3000;
 
 struct FileServer {
-  std::string socket;             // it is ready when this appears
-  std::vector<char*> arguments;   // null-terminated
+  std::string socket;            // it is ready when this appears
+  std::vector<char*> arguments;  // null-terminated
 };
 
 struct Box {
@@ -57,9 +57,8 @@ Result<Box> parse(std::span<char*> arguments) {
   std::from_chars(idle.data(), idle.data() + idle.size(), box.idle_limit);
   auto rest = arguments.subspan(3);
   while (true) {
-    const auto separator = std::find_if(rest.begin(), rest.end(), [](const char* text) {
-      return std::string_view(text) == "--";
-    });
+    const auto separator = std::find_if(
+        rest.begin(), rest.end(), [](const char* text) { return std::string_view(text) == "--"; });
     if (separator == rest.end()) break;
     if (separator - rest.begin() < 2) return std::unexpected(usage);
     FileServer server{rest[0], {rest.begin() + 1, separator}};

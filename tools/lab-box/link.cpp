@@ -31,8 +31,7 @@ void Link::send_number(FrameType type, uint8_t stream, uint32_t number) {
 
 Result<void> Link::flush() {
   while (pending() > 0) {
-    const ssize_t n =
-        ::send(fd(), out_.data() + out_sent_, pending(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t n = ::send(fd(), out_.data() + out_sent_, pending(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == EAGAIN) return {};
     if (n < 0) return fail_errno("write to the lab connection");
@@ -62,8 +61,7 @@ Result<std::optional<Frame>> Link::next() {
   std::memcpy(&header, in_.data() + in_used_, sizeof(header));
   if (header.length > limit_) return fail("a frame on the lab connection is too long");
   if (available - sizeof(header) < header.length) return std::nullopt;
-  Frame frame{header.type, header.stream,
-              in_.substr(in_used_ + sizeof(header), header.length)};
+  Frame frame{header.type, header.stream, in_.substr(in_used_ + sizeof(header), header.length)};
   in_used_ += sizeof(header) + header.length;
   return frame;
 }

@@ -15,13 +15,14 @@ namespace thimble::lab {
 
 class Process {
  public:
-  // A command that cannot be started is no error here: it ends with 126 or 127, and `note` says why.
+  // A command that cannot be started is no error here: it ends with 126 or 127, and `note` says
+  // why.
   static Result<Process> start(const Command& command);
 
   Process(Process&&) = default;
   Process(const Process&) = delete;
 
-  Fd standard_input;   // our ends of the pipes, non-blocking
+  Fd standard_input;  // our ends of the pipes, non-blocking
   Fd standard_output;
   Fd standard_error;
   std::string note;

@@ -148,7 +148,8 @@ void relay_port(Link& link, const Frame& request) {
   auto listener = listen_for_relay();
   if (!listener) return refuse(link, listener.error().message);
   link.send_number(FrameType::kPort, 0, listener->port);
-  if (::fork() != 0) return link.finish(kHelloTimeoutMs);  // the relay outlives the client who asked for it
+  if (::fork() != 0)
+    return link.finish(kHelloTimeoutMs);  // the relay outlives the client who asked for it
   ::close(link.fd());
   relay(std::move(listener->socket), static_cast<uint16_t>(request.number()));
 }
