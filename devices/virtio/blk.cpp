@@ -74,7 +74,6 @@ void BlkState::describe(StateVisitor& visitor) {
 }
 
 // ---- set-up
-// --------------------------------------------------------------------------------------
 
 Result<std::unique_ptr<Blk>> Blk::create(DiskOptions options, EventLoop& loop) {
   auto io = open_disk_io(options.file.get(), options.backend);
@@ -123,7 +122,6 @@ void Blk::read_config(uint32_t offset, std::span<uint8_t> data) {
 }
 
 // ---- the driver's life
-// ---------------------------------------------------------------------------
 
 void Blk::activate(VirtioTransport& transport, uint64_t features) {
   transport_ = &transport;
@@ -147,7 +145,6 @@ void Blk::drain() {
 }
 
 // ---- requests
-// ------------------------------------------------------------------------------------
 
 // One round: everything that a notification or a completion can have changed.
 void Blk::serve() {
@@ -238,7 +235,6 @@ uint32_t Blk::write_id(const BlkRequest& request) {
 }
 
 // ---- completions
-// ---------------------------------------------------------------------------------
 
 void Blk::reap() {
   while (auto done = io_->next_completion()) complete(*done);
@@ -261,7 +257,6 @@ void Blk::answer(uint16_t head, uint8_t* status, BlkStatus value, uint32_t data_
 }
 
 // ---- state
-// ---------------------------------------------------------------------------------------
 
 BlkState Blk::save() {
   const std::scoped_lock guard(lock());

@@ -86,7 +86,6 @@ MmioTransport::MmioTransport(const GuestMemory& memory, VirtioDevice& device, Ir
 }
 
 // ---- register access
-// -----------------------------------------------------------------------------
 
 // Registers are 32 bits wide and reached as such (4.2.2.2); only the configuration space takes any
 // width.
@@ -170,7 +169,6 @@ void MmioTransport::write_register(uint64_t offset, uint32_t value) {
 }
 
 // ---- status and features
-// -------------------------------------------------------------------------
 
 void MmioTransport::write_status(uint32_t value) {
   if (value == 0) return reset();
@@ -213,7 +211,6 @@ void MmioTransport::reset() {
 }
 
 // ---- queues
-// --------------------------------------------------------------------------------------
 
 Queue* MmioTransport::selected_queue() {
   return state_.queue_select < queues_.size() ? &queues_[state_.queue_select] : nullptr;
@@ -276,7 +273,6 @@ void MmioTransport::kick() {
 }
 
 // ---- interrupts
-// ----------------------------------------------------------------------------------
 
 // The line is edge-triggered, so every cause is an edge, also while an earlier one is pending: the
 // handler may have read the status before this bit came and would never look again.
@@ -302,7 +298,6 @@ void MmioTransport::needs_reset() {
 }
 
 // ---- state
-// ---------------------------------------------------------------------------------------
 
 MmioState MmioTransport::save() {
   const std::scoped_lock guard(device_.lock());

@@ -66,7 +66,6 @@ Connection::Connection(const VsockHeader& request, Fd stream, uint32_t window)
 }
 
 // ---- from the guest
-// ------------------------------------------------------------------------------
 
 void Connection::receive(const VsockHeader& header, std::span<const iovec> payload) {
   if (!send_credit_.update(header.buf_alloc, header.fwd_cnt)) failed_ = true;
@@ -139,7 +138,6 @@ void Connection::receive_shutdown(uint32_t flags) {
 }
 
 // ---- the host's socket
-// ---------------------------------------------------------------------------
 
 void Connection::socket_ready(uint32_t events) {
   if ((events & EPOLLOUT) != 0) flush();
@@ -199,7 +197,6 @@ void Connection::pass_on_end() {
 }
 
 // ---- to the guest
-// --------------------------------------------------------------------------------
 
 VsockHeader Connection::header(VsockOp op) {
   credit_update_due_ = false;  // every packet carries it
@@ -277,7 +274,6 @@ std::optional<VsockHeader> Connection::read_data(std::span<const iovec> room) {
 }
 
 // ---- what it wants
-// -------------------------------------------------------------------------------
 
 std::optional<uint32_t> Connection::interest() const {
   uint32_t events = 0;

@@ -52,7 +52,6 @@ VsockDevice::~VsockDevice() {
 }
 
 // ---- set-up and state
-// ----------------------------------------------------------------------------
 
 void VsockDevice::connect(uint32_t guest_port, Fd stream) {
   const std::scoped_lock guard(lock());
@@ -103,7 +102,6 @@ size_t VsockDevice::connections() {
 }
 
 // ---- the driver
-// ----------------------------------------------------------------------------------
 
 uint64_t VsockDevice::features() const { return kFeatureStream; }
 
@@ -140,7 +138,6 @@ void VsockDevice::reset() {
 }
 
 // ---- connections
-// ---------------------------------------------------------------------------------
 
 void VsockDevice::join(uint32_t guest_port, Fd stream, bool greet) {
   if (entries_.size() >= limits_.max_connections) return;  // closes the stream
@@ -263,7 +260,6 @@ void VsockDevice::socket_ready(Entry& entry, uint32_t events) {
 }
 
 // ---- rounds of work
-// ------------------------------------------------------------------------------
 
 // On the loop's thread.
 void VsockDevice::work() {

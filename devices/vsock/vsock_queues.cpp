@@ -38,7 +38,6 @@ uint64_t slice(const std::vector<Buffer>& buffers, uint64_t offset, uint64_t siz
 }  // namespace
 
 // ---- the event queue
-// -----------------------------------------------------------------------------
 
 // Tells the driver that all streams are gone, and learns that it has taken note: a driver puts each
 // event buffer back after it has dealt with it. To see that, the queue is emptied: the event in the
@@ -70,7 +69,6 @@ bool VsockDevice::tell_reset() {
 }
 
 // ---- from the guest
-// ------------------------------------------------------------------------------
 
 // Returns whether packets are left for another round.
 bool VsockDevice::take_packets() {
@@ -148,7 +146,6 @@ void VsockDevice::queue_reset(const VsockHeader& header) {
 }
 
 // ---- to the guest
-// --------------------------------------------------------------------------------
 
 bool VsockDevice::something_to_give() const {
   return !resets_.empty() || !control_line_.empty() || !data_line_.empty();

@@ -160,7 +160,6 @@ class BlkTest : public testing::Test {
 };
 
 // ---- on the real backends
-// ------------------------------------------------------------------------
 
 class BlkBackend : public BlkTest, public testing::WithParamInterface<DiskBackend> {};
 
@@ -280,7 +279,6 @@ TEST_P(BlkBackend, DiskMayGoWhileRequestsAreUnderWay) {
 }
 
 // ---- judging requests
-// ----------------------------------------------------------------------------
 
 class BlkRequests : public BlkTest {
  protected:
@@ -429,7 +427,6 @@ TEST_F(BlkRequests, RequestsThatMakeMoreRequestsDoNotKeepTheLoop) {
 }
 
 // ---- on a backend that completes by hand
-// ---------------------------------------------------------
 
 class BlkByHand : public BlkTest {
  protected:
@@ -566,7 +563,6 @@ TEST_F(BlkByHand, SavingFinishesWhatIsUnderWay) {
 }
 
 // ---- set-up
-// --------------------------------------------------------------------------------------
 
 class BlkSetUp : public BlkTest {
  protected:
@@ -615,7 +611,6 @@ TEST(BlkSetUpDeathTest, WorkerThreadStandsInWhereIoUringIsForbidden) {
 }
 
 // ---- state
-// ---------------------------------------------------------------------------------------
 
 TEST_F(BlkTest, SaveLoadSaveGivesTheSameBytes) {
   plug_in_file(DiskBackend::kAuto);

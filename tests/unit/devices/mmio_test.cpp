@@ -98,7 +98,6 @@ TEST_F(MmioTest, ConfigurationSpaceAnswersToAnyWidth) {
 }
 
 // ---- status
-// --------------------------------------------------------------------------------------
 
 TEST_F(MmioTest, HonestDriverActivatesOnce) {
   driver.start();
@@ -156,7 +155,6 @@ TEST_F(MmioTest, ResetReachesADeviceThatRanAndForgetsEverything) {
 }
 
 // ---- queues
-// --------------------------------------------------------------------------------------
 
 TEST_F(MmioTest, NotificationsReachOnlyQueuesThatRun) {
   driver.set(0x050, 0);
@@ -250,7 +248,6 @@ TEST_F(MmioTest, BrokenRingMeansNeedsResetAndSilence) {
 }
 
 // ---- interrupts
-// ----------------------------------------------------------------------------------
 
 TEST_F(MmioTest, EveryBatchPulsesEvenIfTheLastWasNotAcknowledged) {
   driver.start();
@@ -290,7 +287,6 @@ TEST_F(MmioTest, ConfigurationChangeIsANewGenerationAndAnInterrupt) {
 }
 
 // ---- state
-// ---------------------------------------------------------------------------------------
 
 class MmioStateTest : public MmioTest {
  protected:

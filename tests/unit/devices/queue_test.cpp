@@ -135,7 +135,6 @@ TEST_F(QueueTest, IndirectTableMayEndADirectChain) {
 }
 
 // ---- interrupts and notifications
-// ----------------------------------------------------------------
 
 TEST_F(QueueTest, InterruptsUnlessTheDriverSaysNo) {
   EXPECT_FALSE(queue.should_interrupt()) << "nothing was put";
@@ -181,7 +180,6 @@ TEST_F(QueueTest, EventIdxAsksForANotificationAtTheNextChain) {
 }
 
 // ---- where the areas lie
-// -------------------------------------------------------------------------
 
 struct Placement {
   const char* name;
@@ -230,7 +228,6 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& test) { return test.param.name; });
 
 // ---- hostile rings
-// -------------------------------------------------------------------------------
 
 TEST_F(QueueTest, IndexThatJumpsAheadBreaks) {
   driver.set_available_index(kSize + 1);
@@ -348,7 +345,6 @@ TEST_F(QueueTest, ResetForgetsABreak) {
 }
 
 // ---- state
-// ---------------------------------------------------------------------------------------
 
 TEST_F(QueueTest, GoesOnAfterRestoreWhereItStood) {
   const Gpa page = guest.allocate(64);

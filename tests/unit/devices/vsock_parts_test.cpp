@@ -121,7 +121,6 @@ TEST(ByteRing, EmptyRingHoldsNothing) {
 }
 
 // ---- one connection
-// ------------------------------------------------------------------------------
 
 constexpr uint32_t kWindow = 64 * 1024;
 

@@ -56,7 +56,6 @@ TEST(Vsock, ConfigurationSpaceIsTheGuestCid) {
 }
 
 // ---- opening
-// -------------------------------------------------------------------------------------
 
 TEST(Vsock, StreamRequestedBeforeTheDriverIsUpOpensAfterwards) {
   VsockDriver driver;
@@ -170,7 +169,6 @@ TEST(Vsock, PortsWithoutAListenerGoToTheConnector) {
 }
 
 // ---- bulk
-// ----------------------------------------------------------------------------------------
 
 // Takes what comes, counts it as consumed at once, and tells so in tiny steps.
 void receive_bulk(VsockDriver& driver, const std::string& sent, int host, uint32_t buf_alloc) {
@@ -248,7 +246,6 @@ TEST(Vsock, TenMebibytesReachAHostThatReadsSlowly) {
 }
 
 // ---- closing
-// -------------------------------------------------------------------------------------
 
 TEST(Vsock, GuestsCloseIsAnsweredByAReset) {
   VsockDriver driver;
@@ -413,7 +410,6 @@ TEST(Vsock, DestroyedDeviceLeavesNothingInTheLoop) {
 }
 
 // ---- many, and idle
-// ------------------------------------------------------------------------------
 
 TEST(Vsock, AThousandStreamsCarryTheirOwnBytes) {
   rlimit files{};
