@@ -314,14 +314,14 @@ vanished_folder_ends_box() {
 }
 
 virtual_clock_counts() {
-  # The same work twice: real time differs, virtual time hardly does.
-  local work='s=$(date +%s%N); i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; e=$(date +%s%N); echo $((e-s))'
+  # The same work twice, without files: real time differs, virtual time hardly does.
+  local work='s=${EPOCHREALTIME/./}; for ((i = 0; i < 20000; i++)); do :; done; echo $((${EPOCHREALTIME/./} - s))'
   local first second
-  first=$("$LAB" run --virtual-time --memory 1200 -- sh -c "$work; $work" | tail -n 1)
-  second=$("$LAB" run --virtual-time --memory 1200 -- sh -c "$work; $work" | tail -n 1)
-  echo "$first ns, $second ns"
+  first=$("$LAB" run --virtual-time --memory 1200 -- bash -c "$work; $work" | tail -n 1)
+  second=$("$LAB" run --virtual-time --memory 1200 -- bash -c "$work; $work" | tail -n 1)
+  echo "$first us, $second us"
   "$LAB" stop --virtual-time --memory 1200
-  ((first > 0 && (first > second ? first - second : second - first) * 20 < first))
+  ((first > 0 && (first > second ? first - second : second - first) * 50 < first))
 }
 
 wrong_use() {
