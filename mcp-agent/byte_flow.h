@@ -15,7 +15,7 @@ namespace thimble {
 
 class ByteFlow {
  public:
-  static constexpr size_t kDefaultCapacity = 256 * 1024;
+  static constexpr size_t kDefaultCapacity = size_t{256} * 1024;
 
   ByteFlow(Endpoint source, Endpoint sink, size_t capacity = kDefaultCapacity);
 

@@ -26,7 +26,7 @@ constexpr seconds kVmEndPatience{3};
 // --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
 
-constexpr size_t kControlChunk = 64 * 1024;
+constexpr size_t kControlChunk = size_t{64} * 1024;
 constexpr int kEventsAtOnce = 64;
 
 int exec_exit_status(uint32_t error) {
@@ -272,9 +272,10 @@ void ServerSession::next_step_of_timeout() {
   if (step == 0) {
     run_.say("--timeout reached: ending the server");
     if (bridge_) bridge_->end_input();
-    (void)control_.end();
-  } else {
-    (void)control_.signal(step == 1 ? SIGTERM : SIGKILL);
+  }
+  const uint32_t signal = step == 1 ? SIGTERM : SIGKILL;
+  if (auto sent = step == 0 ? control_.end() : control_.signal(signal); !sent) {
+    finish(kExitTimeout, sent.error().message);
   }
 }
 

@@ -74,8 +74,8 @@ Result<std::pair<Fd, Fd>> make_broker() {
   return std::pair{Fd(ends[0]), Fd(ends[1])};
 }
 
-Result<void> send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
-                         int stream, bool wait) {
+bool send_broker(int socket, BrokerType type, uint32_t value, std::string_view text, int stream,
+                 bool wait) {
   Header header{static_cast<uint32_t>(type), value};
   text = text.substr(0, kBrokerMaxText);
   std::array<iovec, 2> parts{iovec{&header, sizeof header},
@@ -96,10 +96,9 @@ Result<void> send_broker(int socket, BrokerType type, uint32_t value, std::strin
   const int flags = MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT);
   while (::sendmsg(socket, &message, flags) < 0) {
     if (errno == EINTR) continue;
-    if (errno == EAGAIN && !wait) return {};
-    return fail_errno("send to the other end of the broker");
+    return errno == EAGAIN && !wait;
   }
-  return {};
+  return true;
 }
 
 Result<BrokerMessage> parse_broker(std::span<const uint8_t> datagram, BrokerSide side) {

@@ -57,9 +57,10 @@ enum class BrokerSide { kParent, kVmm };
 Result<std::pair<Fd, Fd>> make_broker();
 
 // Sends one message; text beyond kBrokerMaxText is cut. `stream` is the descriptor to pass, or -1.
-// Waits while the socket is full, unless `wait` is false: then the message is dropped.
-Result<void> send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
-                         int stream = -1, bool wait = true);
+// Waits while the socket is full, unless `wait` is false: then the message is dropped. False, with
+// errno, when the other end is gone; a VMM process may ignore that, since its end is near then.
+bool send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
+                 int stream = -1, bool wait = true);
 
 struct BrokerEmpty {};   // nothing there now (only with wait = false)
 struct BrokerClosed {};  // the other end is gone

@@ -63,13 +63,13 @@ void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, bool& announced
     if (console >= 0) write_all(console, bytes);
   };
   spec.machine.on_notice = [broker](const std::string& line) {
-    (void)send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
+    send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
   };
   if (!spec.machine.vsock) return;
   spec.machine.guest_connect_ports = {protocol::kReadyPort};
   spec.machine.on_guest_connect = [broker, &announced](uint32_t port) {
     if (port != protocol::kReadyPort) return Fd();
-    if (!announced) (void)send_broker(broker, BrokerType::kReady, 0, "");
+    if (!announced) send_broker(broker, BrokerType::kReady, 0, "");
     announced = true;  // a guest that repeats itself is not passed on
     return closed_stream();
   };
@@ -77,11 +77,11 @@ void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, bool& announced
 
 void report_end(int broker, const End& end, const ConsoleTail& tail) {
   for (const std::string& line : tail.lines()) {
-    (void)send_broker(broker, BrokerType::kTail, 0, line);
+    send_broker(broker, BrokerType::kTail, 0, line);
   }
   const uint32_t panicked = tail.panic().empty() ? 0 : kBrokerPanicked;
-  (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
-                    explain_end(end, tail));
+  send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
+              explain_end(end, tail));
 }
 
 }  // namespace
@@ -110,20 +110,20 @@ int run_vm_process(VmSpec spec, Fd broker) {
   // ---- confinement: nothing of the guest has been touched yet ----
   if (spec.confine) {
     if (auto confined = spec.confine(); !confined) {
-      (void)send_broker(broker.get(), BrokerType::kRefused, 0, confined.error().message);
+      send_broker(broker.get(), BrokerType::kRefused, 0, confined.error().message);
       return EXIT_FAILURE;
     }
   }
 
   ConsoleTail tail([&broker, wanted = spec.report_console](const std::string& line) {
-    if (wanted) (void)send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
+    if (wanted) send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
   });
   bool announced = false;
   join_callbacks(spec, broker.get(), tail, announced);
   const Fd console = std::move(spec.console);
   auto machine = Machine::create(std::move(spec.machine));
   if (!machine) {
-    (void)send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
+    send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
     return EXIT_FAILURE;
   }
 

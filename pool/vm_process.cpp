@@ -48,6 +48,7 @@ Result<std::pair<Fd, Fd>> make_stream_pair() {
 
 Result<VmProcess> VmProcess::start(VmSpec spec) {
   std::vector<int> kept;
+  kept.reserve(spec.kept.size() + spec.machine.disks.size() + 1);
   for (const Fd& fd : spec.kept) kept.push_back(fd.get());
   for (const Disk& disk : spec.machine.disks) kept.push_back(disk.file.get());
   if (spec.console) kept.push_back(spec.console.get());
@@ -136,8 +137,9 @@ Result<Fd> VmProcess::connect(uint32_t port) {
   if (!broker_) return fail("connect to the guest: the VM has ended");
   auto pair = make_stream_pair();
   if (!pair) return std::unexpected(pair.error());
-  auto sent = send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get());
-  if (!sent) return std::unexpected(sent.error());
+  if (!send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get())) {
+    return fail_errno("pass a stream to the VMM process");
+  }
   return std::move(pair->first);
 }
 

@@ -60,7 +60,7 @@ Result<fs::path> find_kernel(const std::string& given) {
   }
   const fs::path directory = cache_directory() / "kernel";
   const fs::path current = directory / "current" / "vmlinux";
-  const fs::path kernel =
+  fs::path kernel =
       ::access(current.c_str(), R_OK) == 0 ? current : newest_cached_kernel(directory);
   if (!kernel.empty()) return kernel;
   return fail("no guest kernel in " + directory.string() +

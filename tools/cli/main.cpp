@@ -5,7 +5,6 @@
 
 #include <array>
 #include <cstdio>
-#include <string_view>
 
 #include "mcp-agent/server_run.h"
 #include "tools/cli/arguments.h"
@@ -16,12 +15,12 @@ namespace {
 
 using namespace thimble::cli;  // NOLINT: this file is its main()
 
-constexpr std::string_view kVersion = "0.1.0";
+constexpr const char* kVersion = "0.1.0";
 
 struct Subcommand {
-  std::string_view name;
+  const char* name;
   int (*run)(const Arguments&);
-  std::string_view summary;
+  const char* summary;
 };
 
 constexpr std::array kSubcommands{
@@ -40,7 +39,7 @@ void print_help(std::FILE* to) {
       "Subcommands:\n",
       to);
   for (const auto& subcommand : kSubcommands) {
-    std::fprintf(to, "  %-9s %s\n", subcommand.name.data(), subcommand.summary.data());
+    std::fprintf(to, "  %-9s %s\n", subcommand.name, subcommand.summary);
   }
   std::fputs(
       "\nOptions:\n"
@@ -68,7 +67,7 @@ int main_of(const Arguments& words) {
   }
   const std::string& word = words.front();
   if (word == "--help" || word == "-h" || word == "help") return print_help(stdout), 0;
-  if (word == "--version") return std::printf("thimble %s\n", kVersion.data()), 0;
+  if (word == "--version") return std::printf("thimble %s\n", kVersion), 0;
   for (const auto& subcommand : kSubcommands) {
     if (word == subcommand.name) return subcommand.run({words.begin() + 1, words.end()});
   }

@@ -23,7 +23,8 @@ char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 
 // 0 for what is no unit.
 uint64_t size_unit(std::string_view unit) {
-  if (unit.size() != 1 && !(unit.size() == 3 && unit.substr(1) == "iB")) return 0;
+  const bool known = unit.size() == 1 || (unit.size() == 3 && unit.substr(1) == "iB");
+  if (!known) return 0;
   switch (lower(unit[0])) {
     case 'k':
       return 1ULL << 10;
@@ -39,8 +40,8 @@ uint64_t size_unit(std::string_view unit) {
 uint64_t milliseconds_of(std::string_view unit) {
   if (unit == "ms") return 1;
   if (unit.empty() || unit == "s") return 1000;
-  if (unit == "m") return 60 * 1000;
-  if (unit == "h") return 3600 * 1000;
+  if (unit == "m") return 60'000;
+  if (unit == "h") return 3'600'000;
   return 0;
 }
 
