@@ -87,6 +87,7 @@ start_box() {
     check_programs
     say "starting the box ($KIND time, $MEMORY MiB)"
     ensure_kernel
+    rm -rf "$BOX"/initrd.*
     rm -f "$BOX"/{serial.log,keeper.log,forwards,monitor,port,host.sock,live.sock}
     make_initrd
     launch

@@ -34,12 +34,20 @@ unpack_kernel() { # PACKAGE DIRECTORY
   rm -rf "$tree"
 }
 
-# Sets KERNEL to a directory with vmlinux and modules/. The caller holds the start lock.
+# Sets KERNEL to a directory with vmlinux and modules/. Boxes that start together fetch once.
 ensure_kernel() {
+  exec 5>"$LAB/kernel.lock"
+  flock 5
   KERNEL=$(cached_kernel)
-  if [[ -n $KERNEL ]] && have_all_modules; then return; fi
+  if [[ -z $KERNEL ]] || ! have_all_modules; then fetch_kernel; fi
+  exec 5>&-
+}
+
+fetch_kernel() {
   local package work
-  package=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p')
+  rm -rf "$LAB"/fetch.* # of fetches that were killed
+  package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
+    sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p') || true
   [[ -n $package ]] ||
     die "apt knows no linux-image-cloud-amd64: run 'apt-get update' (the lab needs Debian 12, amd64)"
   say "fetching $package (27 MB, unpacked into $LAB, not installed)"

@@ -38,7 +38,8 @@ Result<std::string> ask_qemu(const std::string& socket_path, const std::string& 
   address.sun_family = AF_UNIX;
   if (socket_path.size() >= sizeof(address.sun_path)) return fail("too long: " + socket_path);
   std::snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path.c_str());
-  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
+  if (!socket ||
+      ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0) {
     return fail_errno("connect to " + socket_path);
   }
   if (auto greeting = read_to_prompt(socket); !greeting) return greeting;

@@ -46,6 +46,7 @@ std::string make_cgroup() {
 
 std::vector<char*> pointers(const std::vector<std::string>& list) {
   std::vector<char*> result;
+  result.reserve(list.size() + 1);
   for (const auto& text : list) result.push_back(const_cast<char*>(text.c_str()));
   result.push_back(nullptr);
   return result;

@@ -42,11 +42,11 @@ struct FrameHeader {
 };
 static_assert(sizeof(FrameHeader) == 8);
 
-inline constexpr uint16_t kAgentPort = 7;             // inside the box
-inline constexpr size_t kWindow = 256 * 1024;         // bytes of a stream that may be on their way
-inline constexpr size_t kChunk = 32 * 1024;           // largest Data payload
-inline constexpr size_t kMaxFrame = 4 * 1024 * 1024;  // an Exec with a large environment
-inline constexpr size_t kMaxHello = 256;              // before the token has been shown
+inline constexpr uint16_t kAgentPort = 7;              // inside the box
+inline constexpr size_t kWindow = size_t{256} * 1024;  // bytes of a stream that may be on their way
+inline constexpr size_t kChunk = size_t{32} * 1024;    // largest Data payload
+inline constexpr size_t kMaxFrame = size_t{4} * 1024 * 1024;  // an Exec with a large environment
+inline constexpr size_t kMaxHello = 256;                      // before the token has been shown
 
 inline constexpr int kLabFailure = 125;  // exit status when the lab itself failed
 inline constexpr int kCannotExecute = 126;

@@ -20,14 +20,14 @@ constexpr int kExitTimeoutMs = 60'000;
 // After the command has ended, a child of it may hold its streams open for ever: its output is
 // still taken while it keeps coming, and given up after this much silence.
 constexpr int kSilenceMs = 250;
-constexpr size_t kPipeWrite = 64 * 1024;
+constexpr size_t kPipeWrite = size_t{64} * 1024;
 
 // Waits for the next frame; nothing when the client is gone, silent or talks nonsense.
 std::optional<Frame> await_frame(Link& link) {
   while (true) {
     auto frame = link.next();
     if (!frame) return std::nullopt;
-    if (*frame) return std::move(**frame);
+    if (*frame) return std::move(*frame);
     pollfd wait{link.fd(), POLLIN, 0};
     if (::poll(&wait, 1, kHelloTimeoutMs) <= 0) return std::nullopt;
     const auto more = link.fill();
