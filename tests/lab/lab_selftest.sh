@@ -15,7 +15,7 @@ export THIMBLE_LAB_IDLE=600
 
 cleanup() {
   "$LAB" stop "${OPTIONS[@]}" 2>/dev/null || true
-  rm -rf "$WORK" "$SHARED"
+  rm -rf "$WORK" "$SHARED" "$(box_folder)"
 }
 trap cleanup EXIT
 
@@ -133,6 +133,12 @@ input_ends() {
   [[ $(run -- wc -c <&-) == 0 ]]
   [[ $(echo hello | run -- wc -c) == 6 ]]
   [[ $(status_of run -- sh -c 'exec <&-; sleep 0.3; exit 3' < <(sleep 1; echo x)) == 3 ]]
+}
+
+terminal_input() {
+  echo word | script -qec "$LAB run ${OPTIONS[*]} -- sh -c 'read -r x; echo got \$x'" /dev/null |
+    tr -d '\r' >"$WORK/out"
+  grep -qx 'got word' "$WORK/out"
 }
 
 closed_reader_ends_writer() {
@@ -254,6 +260,14 @@ token_is_needed() {
   run -- true
 }
 
+fetch() { # PORT
+  (
+    exec 5<>"/dev/tcp/127.0.0.1/$1"
+    printf 'GET / HTTP/1.0\r\n\r\n' >&5
+    timeout 10 cat <&5 >"$WORK/out"
+  ) && grep -q '200 OK' "$WORK/out"
+}
+
 forwarding() {
   local port=$((20000 + RANDOM % 10000))
   "$LAB" run "${OPTIONS[@]}" -- node -e '
@@ -261,8 +275,8 @@ forwarding() {
       .listen(8123, "127.0.0.1")' &
   local pid=$!
   "$LAB" forward "${OPTIONS[@]}" "$port:8123"
-  eventually 30 curl -fsS -o "$WORK/out" "http://127.0.0.1:$port/"
-  [[ $(<"$WORK/out") == 'hello from thimble-lab' ]]
+  eventually 30 fetch "$port"
+  [[ $(tail -n 1 "$WORK/out") == 'hello from thimble-lab' ]]
   [[ $("$LAB" status) == *"forward $port:8123"* ]]
   kill "$pid"
 }
@@ -344,6 +358,7 @@ check "a line of 16 MiB comes back identical" long_line_survives
 check "4 MiB on stderr arrive identical" stderr_survives
 check "lines are answered one by one, unbuffered" unbuffered
 check "an empty, closed or unread stdin does no harm" input_ends
+check "a terminal may be stdin and stdout" terminal_input
 check "a reader who leaves ends the writer in the box" closed_reader_ends_writer
 check "a reader who waits holds back the writer in the box" slow_reader_holds_back
 check "a signal reaches the command" signals_go_through
