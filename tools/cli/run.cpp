@@ -23,7 +23,7 @@ namespace {
 // Our kernel's: no waiting for hardware that is not there, and an end of the VM on every panic.
 constexpr const char* kCommandLine =
     "console=ttyS0 quiet panic=-1 reboot=k 8250.nr_uarts=1 "
-    "thimble.root=/dev/vda thimble.rootfstype=erofs";
+    "swiotlb=noforce thimble.root=/dev/vda thimble.rootfstype=erofs";
 
 constexpr std::chrono::milliseconds kStdinGrace{10'000};
 constexpr std::chrono::milliseconds kTermGrace{5'000};
