@@ -48,7 +48,7 @@ TEST(Payload, AFloodOnTheSerialPortIsBounded) {
   const PayloadResult result = run_payload("serial_flood");
   EXPECT_EQ(result.end.kind, End::Kind::kPowerOff) << result.end.message;
   EXPECT_GT(result.output.size(), 0U);
-  EXPECT_LE(result.output.size(), 512U * 1024);
+  EXPECT_LE(result.output.size(), 96U * 1024);
 }
 
 TEST(Payload, TypedBytesReachTheGuestInOrder) {
