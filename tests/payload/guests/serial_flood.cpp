@@ -1,4 +1,5 @@
-// Writes 96 KiB, more than the port keeps, without ever looking at the line status: the host's memory must not grow with it.
+// Writes 96 KiB, more than the port keeps, without ever looking at the line status: the host's
+// memory must not grow with it.
 #include "payload.h"
 
 void _start() {
