@@ -27,6 +27,7 @@ bool configure(void*, const Configure& message, Failure& failure) {
 }
 
 uint32_t oom_kills(void*) { return count_oom_kills(); }
+uint64_t cpu_ms(void*) { return server_cpu_ms(); }
 
 // PID 1 cannot be killed for lack of memory, but it should not be tried either.
 void protect_from_oom() {
@@ -73,6 +74,7 @@ void announce_or_die() {
   Platform platform;
   platform.configure = configure;
   platform.oom_kills = oom_kills;
+  platform.cpu_ms = cpu_ms;
   platform.notice = make_server_cgroup();
   platform.child.cgroup_procs = kServerCgroupProcs;
   platform.child.oom_score_adj = kOomScoreAdj;

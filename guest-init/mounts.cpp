@@ -160,19 +160,32 @@ const char* make_server_cgroup() {
   return others ? nullptr : "no pids or cpu controller: those limits do not apply";
 }
 
-uint32_t parse_oom_kills(Bytes events) {
-  const Bytes key = bytes_of("oom_kill ");
-  const char* at = events.data;
-  const char* const end = events.data + events.size;
+namespace {
+
+// Digits alone; 0 for anything else and for what does not fit.
+uint64_t parse_number(Bytes digits) {
+  uint64_t value = 0;
+  for (size_t i = 0; i < digits.size; ++i) {
+    const char c = digits.data[i];
+    if (c < '0' || c > '9' || __builtin_mul_overflow(value, 10U, &value)) return 0;
+    if (__builtin_add_overflow(value, static_cast<uint64_t>(c - '0'), &value)) return 0;
+  }
+  return value;
+}
+
+}  // namespace
+
+uint64_t parse_counter(Bytes file, const char* name) {
+  const Bytes key = bytes_of(name);
+  const char* at = file.data;
+  const char* const end = file.data + file.size;
   while (at < end) {
     const size_t rest = static_cast<size_t>(end - at);
     const void* const newline = memchr(at, '\n', rest);
     const size_t length =
         newline ? static_cast<size_t>(static_cast<const char*>(newline) - at) : rest;
-    uint32_t count = 0;
-    if (length > key.size && equal({at, key.size}, key) &&
-        parse_id({at + key.size, length - key.size}, count)) {
-      return count;
+    if (length > key.size + 1 && equal({at, key.size}, key) && at[key.size] == ' ') {
+      return parse_number({at + key.size + 1, length - key.size - 1});
     }
     at += length + (newline ? 1 : 0);
   }
@@ -182,7 +195,13 @@ uint32_t parse_oom_kills(Bytes events) {
 uint32_t count_oom_kills() {
   char events[512];
   const size_t size = read_file("/sys/fs/cgroup/server/memory.events", events, sizeof events);
-  return parse_oom_kills({events, size});
+  return static_cast<uint32_t>(parse_counter({events, size}, "oom_kill"));
+}
+
+uint64_t server_cpu_ms() {
+  char stat[1024];
+  const size_t size = read_file("/sys/fs/cgroup/server/cpu.stat", stat, sizeof stat);
+  return parse_counter({stat, size}, "usage_usec") / 1000;
 }
 
 }  // namespace thimble::init

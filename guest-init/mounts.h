@@ -22,7 +22,9 @@ constexpr const char* kServerCgroupProcs = "/sys/fs/cgroup/server/cgroup.procs";
 
 // The oom_kill line of the server's memory.events; 0 when it cannot be read.
 [[nodiscard]] uint32_t count_oom_kills();
-// Its parser: the number behind the word oom_kill at the start of a line.
-[[nodiscard]] uint32_t parse_oom_kills(Bytes events);
+// Milliseconds of processor time that the server's processes have used; 0 when it cannot be read.
+[[nodiscard]] uint64_t server_cpu_ms();
+// The parser of both: the number behind the word `name` at the start of a line; 0 without one.
+[[nodiscard]] uint64_t parse_counter(Bytes file, const char* name);
 
 }  // namespace thimble::init

@@ -66,7 +66,7 @@ void Session::wait_and_serve() {
   bool moved = input_.run(set);
   moved = output_.run(set) || moved;
   moved = error_.run(set) || moved;
-  if (moved) last_activity_ms_ = now_ms();
+  if (moved) note_activity();
   if (set.at(child_index_)) reap_children();
   for (Guest& guest : unnamed_) {
     if (set.at(guest.index)) read_preface(guest);
@@ -224,7 +224,7 @@ const char* Session::on_start(const Frame& frame) {
   error_.open(pipes.from_stderr);
   stdin_grace_ms_ = start_.stdin_grace_ms;
   term_grace_ms_ = start_.term_grace_ms;
-  last_activity_ms_ = now_ms();
+  note_activity();
   state_ = State::kRunning;
   FrameWriter started(protocol::kStarted);
   started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_));
@@ -254,7 +254,7 @@ const char* Session::on_end(const Frame& frame) {
   if (state_ == State::kFresh || state_ == State::kConfigured) return "end came before start";
   if (state_ != State::kRunning) return nullptr;
   input_.end();
-  last_activity_ms_ = now_ms();
+  note_activity();
   return nullptr;
 }
 
@@ -313,7 +313,23 @@ uint64_t Session::next_deadline() const {
   if (ending_ != Ending::kNone || !stdin_grace_ms_ || !input_.host_ended()) return kNever;
   // A server whose output the host does not take is not to blame for being silent.
   if (output_.waits_for_host() || error_.waits_for_host()) return kNever;
-  return last_activity_ms_ + stdin_grace_ms_;
+  return last_activity_ms_ + (sampled_ ? stdin_grace_ms_ : stdin_grace_ms_ / 2);
+}
+
+void Session::note_activity() {
+  last_activity_ms_ = now_ms();
+  sampled_ = false;
+}
+
+uint64_t Session::server_cpu_ms() const {
+  return platform_.cpu_ms ? platform_.cpu_ms(platform_.context) : 0;
+}
+
+// A silent server that computes is not waiting for anybody. Half-way through the grace its
+// processor time is noted; at the end it must have used less than a quarter of the time since.
+bool Session::server_worked() const {
+  constexpr uint64_t kBusyShare = 4;
+  return (server_cpu_ms() - cpu_sample_ms_) * kBusyShare > stdin_grace_ms_ / 2;
 }
 
 void Session::end_when_due() {
@@ -324,6 +340,12 @@ void Session::end_when_due() {
     ending_ = Ending::kKilled;
     return;
   }
+  if (!sampled_) {
+    sampled_ = true;
+    cpu_sample_ms_ = server_cpu_ms();
+    return;
+  }
+  if (server_worked()) return note_activity();
   signal_server(SIGTERM);
   terminated_ms_ = now_ms();
   ending_ = Ending::kTerminated;

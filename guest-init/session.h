@@ -19,6 +19,8 @@ struct Platform {
   bool (*configure)(void* context, const Configure& message, Failure& failure) = nullptr;
   // Processes of the server that the kernel killed for lack of memory so far.
   uint32_t (*oom_kills)(void* context) = nullptr;
+  // Processor time that the server has used so far, in milliseconds; null = not known.
+  uint64_t (*cpu_ms)(void* context) = nullptr;
   ChildSettings child;
   // Sent to the host's log after the hello; null = nothing to say.
   const char* notice = nullptr;
@@ -68,6 +70,9 @@ class Session {
   void on_server_ended(int status);
   void report_exit_when_drained();
   void end_when_due();
+  void note_activity();
+  [[nodiscard]] uint64_t server_cpu_ms() const;
+  [[nodiscard]] bool server_worked() const;
   void signal_server(int number);
   [[nodiscard]] uint64_t next_deadline() const;
 
@@ -87,6 +92,8 @@ class Session {
   uint32_t stdin_grace_ms_ = 0;
   uint32_t term_grace_ms_ = 0;
   uint64_t last_activity_ms_ = 0;  // bytes moved to or from the server
+  bool sampled_ = false;           // cpu_sample_ms_ was taken since the last activity
+  uint64_t cpu_sample_ms_ = 0;     // the server's processor time half a grace after it
   uint64_t terminated_ms_ = 0;     // when SIGTERM was sent
 
   ControlChannel control_;

@@ -86,7 +86,7 @@ equal "--timeout gives 124" 124 "$STATUS"
 
 # An MCP server that ignores the end of its stdin is ended all the same.
 start=$SECONDS
-(sleep 2) | timeout 60 "$THIMBLE" run --stdin-grace 1s -- sh -c 'exec <&-; while :; do sleep 1; done'
+(sleep 2) | timeout 60 "$THIMBLE" run --stdin-grace 1s -- sh -c 'while :; do sleep 1; done'
 status=$?
 equal "the end of stdin ends a command that ignores it (SIGTERM)" 143 "$status"
 

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <sstream>
 
 #include <chrono>
 #include <cstdlib>
@@ -33,6 +34,26 @@ bool configure(void*, const init::Configure& message, init::Failure& failure) {
 
 uint32_t oom_kills(void*) { return 3; }
 
+// The children of the session; those that still run count through their own statistics.
+uint64_t cpu_ms(void*) {
+  uint64_t ticks = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream stat(entry.path() / "stat");
+    std::string line;
+    if (!std::getline(stat, line)) continue;
+    std::istringstream fields(line.substr(line.rfind(')') + 2));
+    std::string skip;
+    int parent = 0;
+    uint64_t user = 0;
+    uint64_t system = 0;
+    fields >> skip >> parent;
+    for (int i = 0; i < 9; ++i) fields >> skip;
+    fields >> user >> system;
+    if (parent == getpid()) ticks += user + system;
+  }
+  return ticks * 1000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+}
+
 [[noreturn]] void run_session(int control, int streams, const std::string& directory) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);  // what the test's own caller left open
@@ -43,6 +64,7 @@ uint32_t oom_kills(void*) { return 3; }
   init::Platform platform;
   platform.configure = configure;
   platform.oom_kills = oom_kills;
+  platform.cpu_ms = cpu_ms;
   platform.child.passwd_path = passwd.c_str();
   platform.child.group_path = group.c_str();
   session->open(control, streams, platform);

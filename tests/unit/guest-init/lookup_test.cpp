@@ -145,13 +145,14 @@ TEST(Environment, FindsAVariableByItsWholeName) {
 }
 
 TEST(OomKills, AreReadFromTheirOwnLine) {
-  EXPECT_EQ(parse_oom_kills(bytes("low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 1\n")),
+  EXPECT_EQ(parse_counter(bytes("low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 1\n"),
+                          "oom_kill"),
             2u);
-  EXPECT_EQ(parse_oom_kills(bytes("oom_kill 7")), 7u);
-  EXPECT_EQ(parse_oom_kills(bytes("not_oom_kill 7\n")), 0u);
-  EXPECT_EQ(parse_oom_kills(bytes("oom_kill x\n")), 0u);
-  EXPECT_EQ(parse_oom_kills(bytes("oom_kill")), 0u);
-  EXPECT_EQ(parse_oom_kills({}), 0u);
+  EXPECT_EQ(parse_counter(bytes("oom_kill 7"), "oom_kill"), 7u);
+  EXPECT_EQ(parse_counter(bytes("not_oom_kill 7\n"), "oom_kill"), 0u);
+  EXPECT_EQ(parse_counter(bytes("oom_kill x\n"), "oom_kill"), 0u);
+  EXPECT_EQ(parse_counter(bytes("oom_kill"), "oom_kill"), 0u);
+  EXPECT_EQ(parse_counter({}, "oom_kill"), 0u);
 }
 
 }  // namespace

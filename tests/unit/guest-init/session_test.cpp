@@ -208,6 +208,14 @@ TEST(Server, ThatNeverReadsAFullStdinIsStillEnded) {
   EXPECT_EQ(guest.receive().u32(protocol::kTagExitSignal), 15u);
 }
 
+TEST(Server, ThatComputesInSilenceIsLeftAlone) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell("i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done; exit 7", 400, 100);
+  guest.close_stdin();
+  EXPECT_EQ(guest.receive().u32(protocol::kTagExitCode), 7u);
+}
+
 TEST(Server, WithoutGraceIsNeverEnded) {
   Guest guest;
   guest.prepare();
