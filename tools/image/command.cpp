@@ -124,7 +124,8 @@ std::string describe(const Image& image, const Manifest& manifest) {
   std::string text = "name      " + image.name + "\ncontains  " + manifest.name + "\ndigest    " +
                      image.digest + "\nfile      " + image.erofs.string() + "\nsize      " +
                      human_size(image.size) + "\ncommand   " + command + "\n";
-  for (const auto& [name, value] : manifest.env) text.append("env       ").append(name).append("=").append(value).append("\n");
+  for (const auto& [name, value] : manifest.env)
+    text.append("env       ").append(name).append("=").append(value).append("\n");
   return text + "made from " + to_text(manifest.inputs);
 }
 

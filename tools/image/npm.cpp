@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "devices/text.h"
 #include "tools/image/files.h"
 #include "tools/image/manifest.h"
 #include "tools/image/process.h"
@@ -109,7 +110,7 @@ Result<fs::path> pinned_file(Building& building, const PinnedPackage& package, c
                              bool strip) {
   building.inputs["tools"][package.name] = {{"version", package.version},
                                             {"integrity", package.integrity}};
-  const fs::path kept = pinned_directory(building, package) / fs::path(file).filename();
+  fs::path kept = pinned_directory(building, package) / fs::path(file).filename();
   std::error_code code;
   if (fs::exists(kept, code)) return kept;
   building.progress(std::string("fetching ") + package.name + " " + package.version);
@@ -178,7 +179,8 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
   }
   for (const auto& [name, path] : bins) {
     if (!is_inner_path(path)) {
-      return fail("package " + package + ": its command " + name + " points outside the package");
+      return fail(text("package %s: its command %s points outside the package", package.c_str(),
+                       name.c_str()));
     }
     installed.bins[name] = (fs::path("node_modules") / package / path).lexically_normal().string();
   }

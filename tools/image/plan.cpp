@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdlib>
 
+#include "devices/text.h"
 #include "tools/image/ensure.h"
 #include "tools/image/files.h"
 #include "tools/image/named_paths.h"
@@ -50,11 +51,13 @@ Result<NpxCall> parse_npx(const Words& argv, std::size_t at, const std::string& 
         return fail(tool + ": two packages: only one can be in an image");
       }
       const bool inside = word.size() > name.size();
-      if (!inside && at + 1 == argv.size()) return fail(tool + ": " + word + " needs a package");
+      if (!inside && at + 1 == argv.size()) {
+        return fail(text("%s: %s needs a package", tool.c_str(), word.c_str()));
+      }
       call.package = inside ? word.substr(name.size() + 1) : argv[++at];
     } else if (std::ranges::find(kHarmless, word) == kHarmless.end()) {
-      return fail(tool + " option " + word +
-                  ": is not known here: write npx [-y] [-p PACKAGE] COMMAND ARGS…");
+      return fail(text("%s option %s: is not known here: write npx [-y] [-p PACKAGE] COMMAND ARGS…",
+                       tool.c_str(), word.c_str()));
     }
   }
   if (at == argv.size()) return fail(tool + ": which package? write npx [-y] PACKAGE ARGS…");

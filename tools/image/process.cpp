@@ -12,8 +12,6 @@
 
 #include "tools/image/files.h"
 
-extern char** environ;
-
 namespace thimble::image {
 namespace {
 
@@ -31,12 +29,14 @@ std::vector<std::string> merged_environment(const Command& command) {
   for (const std::string& name : command.unset) variables.erase(name);
   for (const auto& [name, value] : command.env) variables[name] = value;
   std::vector<std::string> entries;
-  for (const auto& [name, value] : variables) entries.push_back(name + "=" + value);
+  entries.reserve(variables.size());
+  for (const auto& [name, value] : variables) entries.emplace_back(name).append("=").append(value);
   return entries;
 }
 
 std::vector<char*> pointers(std::vector<std::string>& strings) {
   std::vector<char*> result;
+  result.reserve(strings.size() + 1);
   for (std::string& text : strings) result.push_back(text.data());
   result.push_back(nullptr);
   return result;

@@ -17,7 +17,8 @@ bool is_alphanumeric(char c) {
 
 // One half of a package name: may not look like an option, a hidden file or a path.
 bool is_name_part(std::string_view part) {
-  if (part.empty() || !(is_alphanumeric(part[0]) || part[0] == '~')) return false;
+  const bool begins_well = !part.empty() && (is_alphanumeric(part[0]) || part[0] == '~');
+  if (!begins_well) return false;
   return std::ranges::all_of(part, [](char c) {
     return is_alphanumeric(c) || c == '.' || c == '_' || c == '-' || c == '~';
   });

@@ -61,7 +61,7 @@ Result<void> write_start_tables(const GuestMemory& memory) {
   for (uint64_t i = 0; i < kGigabytes; ++i) {
     level3[i] = (map::kPageTables + (2 + i) * kPage) | kPresentWritable;
   }
-  for (uint64_t i = 0; i < kGigabytes * 512; ++i) {
+  for (uint64_t i = 0; i < 512UL * kGigabytes; ++i) {
     level2[i] = (i * kLargePageSize) | kPresentWritable | kLargePage;
   }
   return {};
