@@ -153,6 +153,7 @@ void judge(HostProbe& probe, const ProbeOptions& options) {
 std::vector<Step> steps_for(const ProbeOptions& options) {
   if (options.only_syscall) return {Step::kSyscall};
   std::vector<Step> steps;
+  steps.reserve(probe::kSteps);
   for (size_t i = 0; i < probe::kSteps; ++i) steps.push_back(static_cast<Step>(i));
   return steps;
 }
