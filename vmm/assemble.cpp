@@ -33,7 +33,7 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
     return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
   }
-  auto kvm = Kvm::open();
+  auto kvm = options.kvm ? Kvm::adopt(std::move(options.kvm)) : Kvm::open();
   if (!kvm) return std::unexpected(kvm.error());
   auto host_memory = HostMemory::map(options.memory_bytes);
   if (!host_memory) return std::unexpected(host_memory.error());
@@ -118,6 +118,9 @@ Result<void> Machine::Parts::set_up_disks() {
     blk_options.file = std::move(disk.file);
     blk_options.read_only = disk.read_only;
     blk_options.id = name;
+    if (options.on_thread) {
+      blk_options.on_worker = [hook = options.on_thread] { return hook(ThreadKind::kDiskWorker); };
+    }
     auto blk = Blk::create(std::move(blk_options), *loop);
     if (!blk) return std::unexpected(blk.error());
     notice("disk " + name + ": " + (*blk)->backend_name());
@@ -144,6 +147,10 @@ Result<void> Machine::Parts::set_up_vsock() {
       return connect_unix(path + "_" + std::to_string(port));
     });
   }
+  if (options.vsock->listener) {
+    if (auto done = vsock->serve(std::move(options.vsock->listener)); !done) return done;
+  }
+  if (wanted.open_host_port) vsock->set_opener(wanted.open_host_port);
   return slots.add(*vsock);
 }
 
@@ -154,9 +161,15 @@ Result<void> Machine::Parts::set_up_entropy() {
 }
 
 Result<void> Machine::Parts::load_guest() {
-  auto entry = load_linux(memory, {.kernel = options.kernel, .initrd = options.initrd},
+  auto entry = load_linux(memory,
+                          {.kernel = options.kernel,
+                           .initrd = options.initrd,
+                           .kernel_file = options.kernel_file.get(),
+                           .initrd_file = options.initrd_file.get()},
                           options.command_line + slots.command_line());
   if (!entry) return std::unexpected(entry.error());
+  options.kernel_file.reset();
+  options.initrd_file.reset();
   kernel_entry = *entry;
   if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
   return write_start_tables(memory);

@@ -37,6 +37,10 @@ Error cannot_open(const char* path, int err) {
 Result<Kvm> Kvm::open(const char* path) {
   Fd fd(::open(path, O_RDWR | O_CLOEXEC));
   if (!fd) return std::unexpected(cannot_open(path, errno));
+  return adopt(std::move(fd), path);
+}
+
+Result<Kvm> Kvm::adopt(Fd fd, const char* path) {
   auto version = kvm_ioctl(fd.get(), KVM_GET_API_VERSION, "KVM_GET_API_VERSION", 0);
   if (!version) return std::unexpected(version.error());
   if (*version != KVM_API_VERSION)

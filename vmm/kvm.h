@@ -21,6 +21,9 @@ class Kvm {
   // ioeventfd, irqfd). `path` is /dev/kvm but for tests.
   static Result<Kvm> open(const char* path = "/dev/kvm");
 
+  // The same checks for a device that is already open.
+  static Result<Kvm> adopt(Fd fd, const char* path = "/dev/kvm");
+
   [[nodiscard]] int fd() const { return fd_.get(); }
   // Value of an extension; 0 when it is not there.
   [[nodiscard]] int extension(int cap) const;

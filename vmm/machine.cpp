@@ -1,6 +1,7 @@
 // A running machine: its threads and its end; see thimble/machine.h. assemble.cpp puts it together.
 #include "thimble/machine.h"
 
+#include <latch>
 #include <system_error>
 #include <thread>
 
@@ -14,9 +15,12 @@ Machine::~Machine() = default;
 
 End Machine::run() {
   std::vector<std::thread> threads;
+  std::latch loop_is_ready(1);  // no guest instruction before
   for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
     try {
-      threads.emplace_back([this, cpu = vcpu.get()] {
+      threads.emplace_back([this, &loop_is_ready, cpu = vcpu.get()] {
+        parts_->prepare_thread(ThreadKind::kVcpu);
+        loop_is_ready.wait();
         if (auto end = cpu->run()) parts_->finish(std::move(*end));
       });
     } catch (const std::system_error& error) {
@@ -24,6 +28,8 @@ End Machine::run() {
       break;
     }
   }
+  parts_->prepare_thread(ThreadKind::kLoop);
+  loop_is_ready.count_down();
   if (auto served = parts_->loop->run(); !served) {
     parts_->finish({End::Kind::kHostError, served.error().message});
   }
@@ -42,6 +48,20 @@ void Machine::connect(uint32_t port, Fd stream) {
   // std::function copies; the descriptor must not be.
   auto shared = std::make_shared<Fd>(std::move(stream));
   parts_->loop->post([this, port, shared] { parts_->vsock->connect(port, std::move(*shared)); });
+}
+
+void Machine::opened(uint32_t port, Fd stream) {
+  if (!parts_->vsock) return;
+  auto shared = std::make_shared<Fd>(std::move(stream));
+  parts_->loop->post([this, port, shared] { parts_->vsock->opened(port, std::move(*shared)); });
+}
+
+// A machine that has ended runs no vCPU: kick() came before its run().
+void Machine::Parts::prepare_thread(ThreadKind kind) {
+  if (!options.on_thread) return;
+  if (auto done = options.on_thread(kind); !done) {
+    finish({End::Kind::kHostError, done.error().message});
+  }
 }
 
 void Machine::Parts::finish(End reason) {

@@ -62,6 +62,7 @@ struct Machine::Parts {
   Result<void> load_guest();
   Result<void> set_up_vcpus();
 
+  void prepare_thread(ThreadKind kind);
   // Ends the machine: vCPUs leave the guest, the loop returns. From any thread.
   void finish(End reason);
   void notice(const std::string& line) const;

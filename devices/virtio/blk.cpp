@@ -76,7 +76,7 @@ void BlkState::describe(StateVisitor& visitor) {
 // ---- set-up
 
 Result<std::unique_ptr<Blk>> Blk::create(DiskOptions options, EventLoop& loop) {
-  auto io = open_disk_io(options.file.get(), options.backend);
+  auto io = open_disk_io(options.file.get(), options.backend, options.on_worker);
   if (!io) return fail_in("disk " + options.id, io);
   return create(std::move(options), std::move(*io), loop);
 }

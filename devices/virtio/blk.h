@@ -26,6 +26,7 @@ struct DiskOptions {
   bool read_only = true;
   std::string id;  // what the guest sees as serial number: the first 20 bytes
   DiskBackend backend = DiskBackend::kAuto;
+  OnWorker on_worker = nullptr;  // see disk_io.h
 };
 
 // Requests are finished before a snapshot or still in the ring, so all that is left is what the

@@ -30,11 +30,12 @@ bool DiskRequest::advance(int64_t result) {
   return false;
 }
 
-Result<std::unique_ptr<DiskIo>> open_disk_io(int file, DiskBackend backend) {
-  if (backend == DiskBackend::kThread) return ThreadDisk::open(file, "as asked");
+Result<std::unique_ptr<DiskIo>> open_disk_io(int file, DiskBackend backend,
+                                             const OnWorker& on_worker) {
+  if (backend == DiskBackend::kThread) return ThreadDisk::open(file, "as asked", on_worker);
   auto uring = UringDisk::open(file);
   if (uring || backend == DiskBackend::kUring) return uring;
-  return ThreadDisk::open(file, uring.error().message);
+  return ThreadDisk::open(file, uring.error().message, on_worker);
 }
 
 }  // namespace thimble

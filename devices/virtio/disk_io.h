@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,10 +60,14 @@ class DiskIo {
   virtual void wait() = 0;
 };
 
+// Called on a thread of the backend's own before it does anything; an error refuses the backend.
+using OnWorker = std::function<Result<void>()>;
+
 enum class DiskBackend : uint8_t { kAuto, kUring, kThread };
 
 // `file` is not owned. kAuto takes the worker thread when io_uring cannot be had, whatever the
 // reason, and keeps the reason in name().
-Result<std::unique_ptr<DiskIo>> open_disk_io(int file, DiskBackend backend);
+Result<std::unique_ptr<DiskIo>> open_disk_io(int file, DiskBackend backend,
+                                             const OnWorker& on_worker = nullptr);
 
 }  // namespace thimble

@@ -5,34 +5,42 @@
 #include <signal.h>
 #include <sys/eventfd.h>
 
+#include <future>
 #include <system_error>
 
 namespace thimble {
 
-Result<std::unique_ptr<DiskIo>> ThreadDisk::open(int file, std::string reason) {
+Result<std::unique_ptr<DiskIo>> ThreadDisk::open(int file, std::string reason,
+                                                 const OnWorker& on_worker) {
   std::unique_ptr<ThreadDisk> disk(new ThreadDisk(file, std::move(reason)));
   disk->event_.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!disk->event_) return fail_errno("eventfd");
-  if (auto done = disk->start_worker(); !done) return std::unexpected(done.error());
+  if (auto done = disk->start_worker(on_worker); !done) return std::unexpected(done.error());
   return disk;
 }
 
 // A thread inherits its maker's signal mask. Signals to the process are for other threads.
-Result<void> ThreadDisk::start_worker() {
+Result<void> ThreadDisk::start_worker(const OnWorker& on_worker) {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   int error = 0;
+  std::promise<Result<void>> prepared;
   try {
-    worker_ = std::thread([this] { work(); });
+    worker_ = std::thread([this, &prepared, &on_worker] {
+      auto ready = on_worker ? on_worker() : Result<void>();
+      const bool go_on = ready.has_value();
+      prepared.set_value(std::move(ready));  // what was captured is gone after this
+      if (go_on) work();
+    });
     pthread_setname_np(worker_.native_handle(), "disk");
   } catch (const std::system_error& refused) {
     error = refused.code().value();
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (error != 0) return fail_errno("start the disk's worker thread", error);
-  return {};
+  return prepared.get_future().get();
 }
 
 ThreadDisk::~ThreadDisk() {

@@ -15,7 +15,8 @@ namespace thimble {
 class ThreadDisk final : public DiskIo {
  public:
   // `file` is not owned; `reason` says why it is not io_uring.
-  static Result<std::unique_ptr<DiskIo>> open(int file, std::string reason);
+  static Result<std::unique_ptr<DiskIo>> open(int file, std::string reason,
+                                              const OnWorker& on_worker = nullptr);
   ~ThreadDisk() override;  // finishes what was submitted
   ThreadDisk(const ThreadDisk&) = delete;
   ThreadDisk& operator=(const ThreadDisk&) = delete;
@@ -35,7 +36,7 @@ class ThreadDisk final : public DiskIo {
   };
 
   ThreadDisk(int file, std::string reason) : file_(file), reason_(std::move(reason)) {}
-  Result<void> start_worker();
+  Result<void> start_worker(const OnWorker& on_worker);
   void work();
   [[nodiscard]] int64_t perform(const DiskRequest& request) const;
 

@@ -68,6 +68,25 @@ void VsockDevice::set_connector(Connector connector) {
   connector_ = std::move(connector);
 }
 
+void VsockDevice::set_opener(Opener opener) {
+  const std::scoped_lock guard(lock());
+  opener_ = std::move(opener);
+}
+
+void VsockDevice::opened(uint32_t host_port, Fd stream) {
+  const std::scoped_lock guard(lock());
+  const auto request = std::ranges::find(waiting_, host_port, &VsockHeader::dst_port);
+  if (request == waiting_.end()) return;  // it gave up meanwhile; closes the stream
+  const VsockHeader packet = *request;
+  waiting_.erase(request);
+  if (!stream || entries_.size() >= limits_.max_connections) {
+    refuse(packet);
+  } else {
+    add(Connection(packet, std::move(stream), limits_.window));
+  }
+  work_soon();
+}
+
 Result<void> VsockDevice::serve(Fd listener) {
   if (auto checked = check_listener(listener.get()); !checked) return checked;
   host_listener_ = std::make_unique<HostListener>(std::move(listener), loop_, limits_.host_clients,
@@ -130,6 +149,7 @@ void VsockDevice::reset() {
   transport_ = nullptr;
   reset_event_ = ResetEvent::kNone;
   resets_.clear();
+  waiting_.clear();
   for (auto& [entry, owned] : entries_) {
     if (!entry->connection.unborn()) entry->connection.forgotten_by_guest();
   }

@@ -72,6 +72,9 @@ class VsockDevice final : public VirtioDevice {
   // nor call this device (post to the loop instead).
   using Accept = std::function<Fd()>;
   using Connector = std::function<Result<Fd>(uint32_t port)>;
+  // Asks for such a stream; opened() answers. Called likewise.
+  using Opener = std::function<void(uint32_t port)>;
+  static constexpr size_t kMaxWaiting = 64;  // for an answer; further requests are refused
 
   // The loop must outlive the device. To be destroyed on the loop's thread or when it has stopped.
   VsockDevice(uint64_t guest_cid, EventLoop& loop, VsockLimits limits = {});
@@ -90,6 +93,11 @@ class VsockDevice final : public VirtioDevice {
   void listen(uint32_t host_port, Accept accept);
   // … and to ports without a listener. None: refused.
   void set_connector(Connector connector);
+  // … the same for streams that somebody else has to open: the guest's request waits for the
+  // answer.
+  void set_opener(Opener opener);
+  // Goes to the oldest request for that port that still waits; an empty Fd refuses.
+  void opened(uint32_t host_port, Fd stream);
   // Serves `CONNECT <port>` clients on a listening AF_UNIX socket (host_listener.h).
   Result<void> serve(Fd listener);
 
@@ -149,6 +157,7 @@ class VsockDevice final : public VirtioDevice {
   void take_packet(const Chain& chain);
   void take_for(Entry& entry, const VsockHeader& header, const Chain& chain);
   void accept(const VsockHeader& request);
+  void wait_for_opener(const VsockHeader& request);
   Fd open_host_stream(uint32_t port);
   bool give_packets();
   bool give_packet(Queue& rx, const Chain& chain);
@@ -170,6 +179,8 @@ class VsockDevice final : public VirtioDevice {
   std::unordered_map<uint64_t, Entry*> table_;  // by ports; entries that drain are not in it
   std::unordered_map<uint32_t, Accept> listeners_;
   Connector connector_;
+  Opener opener_;
+  std::deque<VsockHeader> waiting_;  // requests of the guest that the opener works on
   std::unique_ptr<HostListener> host_listener_;
 
   std::deque<VsockHeader> resets_;

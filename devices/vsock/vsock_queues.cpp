@@ -97,6 +97,14 @@ void VsockDevice::take_packet(const Chain& chain) {
   Entry* entry = find({.host = header.dst_port, .guest = header.src_port});
   const bool known = entry != nullptr && !entry->connection.unborn();
   if (known) return take_for(*entry, header, chain);
+  const auto same = [&header](const VsockHeader& request) {
+    return request.dst_port == header.dst_port && request.src_port == header.src_port;
+  };
+  if (const auto waits = std::ranges::find_if(waiting_, same); waits != waiting_.end()) {
+    // All that a guest can say to a request that is not answered yet is that it gives up.
+    if (header.op != VsockOp::kRequest) waiting_.erase(waits);
+    return;
+  }
   if (entry == nullptr && header.op == VsockOp::kRequest) return accept(header);
   refuse(header);
 }
@@ -117,9 +125,16 @@ void VsockDevice::take_for(Entry& entry, const VsockHeader& header, const Chain&
 
 void VsockDevice::accept(const VsockHeader& request) {
   if (entries_.size() >= limits_.max_connections) return refuse(request);
+  if (opener_ && !listeners_.contains(request.dst_port)) return wait_for_opener(request);
   Fd stream = open_host_stream(request.dst_port);
   if (!stream) return refuse(request);
   add(Connection(request, std::move(stream), limits_.window));
+}
+
+void VsockDevice::wait_for_opener(const VsockHeader& request) {
+  if (waiting_.size() >= kMaxWaiting) return refuse(request);
+  waiting_.push_back(request);
+  opener_(request.dst_port);
 }
 
 Fd VsockDevice::open_host_stream(uint32_t port) {

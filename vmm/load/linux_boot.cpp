@@ -32,9 +32,11 @@ struct Initrd {
   uint64_t size = 0;
 };
 
-// Not blocking, so that a FIFO is refused instead of waited for.
-Result<Fd> open_file(const char* what, const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+// Not blocking, so that a FIFO is refused instead of waited for. A descriptor that is `given` is
+// duplicated instead.
+Result<Fd> open_file(const char* what, const std::string& path, int given) {
+  Fd fd(given >= 0 ? ::fcntl(given, F_DUPFD_CLOEXEC, 0)
+                   : ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd) return fail_errno(text("open %s %s", what, path.c_str()));
   struct stat info{};
   if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -44,8 +46,9 @@ Result<Fd> open_file(const char* what, const std::string& path) {
 }
 
 // At the top of the memory below the limit, where it is out of the kernel's way.
-Result<Initrd> load_initrd(const GuestMemory& memory, const std::string& path, Gpa lowest) {
-  auto fd = open_file("initrd", path);
+Result<Initrd> load_initrd(const GuestMemory& memory, const BootFiles& files, Gpa lowest) {
+  const std::string& path = files.initrd;
+  auto fd = open_file("initrd", path, files.initrd_file);
   if (!fd) return std::unexpected(fd.error());
   struct stat info{};
   if (fstat(fd->get(), &info) != 0) return fail_errno(text("initrd %s", path.c_str()));
@@ -88,7 +91,7 @@ Result<void> write_command_line(const GuestMemory& memory, const std::string& li
 
 Result<Gpa> load_linux(const GuestMemory& memory, const BootFiles& files,
                        const std::string& command_line) {
-  auto kernel = open_file("kernel", files.kernel);
+  auto kernel = open_file("kernel", files.kernel, files.kernel_file);
   if (!kernel) return std::unexpected(kernel.error());
   auto elf = load_elf(kernel->get(), files.kernel.c_str(), memory, map::kHighMemory);
   if (!elf) return std::unexpected(elf.error());
@@ -102,8 +105,8 @@ Result<Gpa> load_linux(const GuestMemory& memory, const BootFiles& files,
   params.hdr.cmd_line_ptr = static_cast<uint32_t>(map::kCommandLine);
   params.hdr.cmdline_size = static_cast<uint32_t>(command_line.size());
   describe_memory(params, memory);
-  if (!files.initrd.empty()) {
-    auto initrd = load_initrd(memory, files.initrd, elf->end);
+  if (!files.initrd.empty() || files.initrd_file >= 0) {
+    auto initrd = load_initrd(memory, files, elf->end);
     if (!initrd) return std::unexpected(initrd.error());
     params.hdr.ramdisk_image = static_cast<uint32_t>(initrd->start);
     params.hdr.ramdisk_size = static_cast<uint32_t>(initrd->size);

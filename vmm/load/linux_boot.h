@@ -14,6 +14,9 @@ namespace thimble {
 struct BootFiles {
   std::string kernel;  // path of an uncompressed ELF vmlinux
   std::string initrd;  // path, or empty
+  // The files already open, not owned; then the paths are only for messages.
+  int kernel_file = -1;
+  int initrd_file = -1;
 };
 
 // Loads kernel and initrd, writes zero page and command line. Returns the address to enter at.

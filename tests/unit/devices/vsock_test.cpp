@@ -168,6 +168,54 @@ TEST(Vsock, PortsWithoutAListenerGoToTheConnector) {
   EXPECT_EQ(ops(driver.receive_all()), std::vector{VsockOp::kReset});
 }
 
+// The host's end is opened by somebody else, who is asked and answers later.
+TEST(Vsock, RequestWaitsForAnOpenerAndTakesItsAnswer) {
+  VsockDriver driver;
+  StreamPair pair;
+  std::vector<uint32_t> asked;
+  driver.device.set_opener([&](uint32_t port) { asked.push_back(port); });
+  driver.start();
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5000, 7000));
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5000, 7000));  // the guest repeats itself
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5001, 7001));
+  EXPECT_EQ(asked, (std::vector<uint32_t>{7000, 7001}));
+  EXPECT_TRUE(driver.receive_all().empty());
+  driver.device.opened(7001, Fd());
+  EXPECT_EQ(ops(driver.receive_all()), std::vector{VsockOp::kReset});
+  driver.device.opened(7000, std::move(pair.device));
+  EXPECT_EQ(ops(driver.receive_all()), std::vector{VsockOp::kResponse});
+  EXPECT_EQ(driver.device.connections(), 1U);
+}
+
+TEST(Vsock, RequestThatGaveUpOrWasForgottenTakesNoAnswer) {
+  VsockDriver driver;
+  StreamPair late;
+  StreamPair later;
+  driver.device.set_opener([](uint32_t) {});
+  driver.start();
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5000, 7000));
+  driver.send(VsockDriver::packet(VsockOp::kReset, 5000, 7000));
+  driver.device.opened(7000, std::move(late.device));
+  EXPECT_TRUE(fake::at_end(late.host.get()));
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5000, 7000));
+  driver.reset();
+  driver.device.opened(7000, std::move(later.device));
+  EXPECT_TRUE(fake::at_end(later.host.get()));
+  EXPECT_EQ(driver.device.connections(), 0U);
+}
+
+TEST(Vsock, RequestsThatWaitAreBounded) {
+  VsockDriver driver;
+  size_t asked = 0;
+  driver.device.set_opener([&](uint32_t) { ++asked; });
+  driver.start();
+  for (uint32_t port = 0; port < 2 * VsockDevice::kMaxWaiting; ++port) {
+    driver.send(VsockDriver::packet(VsockOp::kRequest, 5000 + port, 7000));
+  }
+  EXPECT_EQ(asked, VsockDevice::kMaxWaiting);
+  EXPECT_EQ(ops(driver.receive_all()).size(), VsockDevice::kMaxWaiting);
+}
+
 // ---- bulk
 
 // Takes what comes, counts it as consumed at once, and tells so in tiny steps.

@@ -35,6 +35,17 @@ struct VsockOptions {
   // An AF_UNIX path in the convention of Firecracker and Cloud Hypervisor: a client connects and
   // sends "CONNECT <port>\n"; streams that the guest opens go to "<path>_<port>". Empty: none.
   std::string path;
+  // The same for a process that cannot reach the path: a listening socket, and a way to ask for a
+  // stream to a port of the host, which Machine::opened() answers. Called on run()'s thread.
+  Fd listener;
+  std::function<void(uint32_t port)> open_host_port;
+};
+
+// The threads of a machine that deal with what its guest does.
+enum class ThreadKind : uint8_t {
+  kVcpu,
+  kLoop,        // the caller of run()
+  kDiskWorker,  // only where the host has no io_uring
 };
 
 struct MachineOptions {
@@ -42,6 +53,11 @@ struct MachineOptions {
   unsigned vcpus = 1;                    // 1 to 8
   std::string kernel;                    // path of an uncompressed ELF vmlinux
   std::string initrd;                    // path, or empty
+  // The same already open, for a process that cannot reach the paths (they only name the files in
+  // messages then), and /dev/kvm, which is opened when it is not given.
+  Fd kernel_file;
+  Fd initrd_file;
+  Fd kvm;
   // The guest kernel's command line. The machine appends what describes its devices
   // (virtio_mmio.device=…), nothing else.
   std::string command_line;
@@ -59,6 +75,9 @@ struct MachineOptions {
   // go to `path`.
   std::function<Fd(uint32_t port)> on_guest_connect;
   std::vector<uint32_t> guest_connect_ports;
+  // Called on each thread before it does anything for the guest, and before the guest's first
+  // instruction: the place to confine the thread. An error ends the machine.
+  std::function<Result<void>(ThreadKind)> on_thread;
 };
 
 // Why a machine ended.
@@ -97,6 +116,10 @@ class Machine {
   // Joins `stream` (one end of a socket pair, or any connected byte stream socket) with `port` of
   // the guest. When the guest refuses, or ends, the stream is closed. From any thread.
   void connect(uint32_t port, Fd stream);
+
+  // The answer to VsockOptions::open_host_port: a connected byte stream socket, or nothing to
+  // refuse. Answers for one port are taken in the order of the questions. From any thread.
+  void opened(uint32_t port, Fd stream);
 
  private:
   struct Parts;
