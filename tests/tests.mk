@@ -7,7 +7,7 @@ PAYLOAD_FLAGS := -std=c++23 -Wall -Wextra -Werror -O1 -ffreestanding -fno-except
   -fno-stack-protector -fno-pic -no-pie -fcf-protection=none -fno-asynchronous-unwind-tables \
   -mgeneral-regs-only -mno-red-zone -nostdlib -static -Wl,-Ttext=0x200000,-N,--build-id=none,--no-warn-rwx-segments
 
-$(BUILD)/payload/%.elf: tests/payload/guests/%.cpp tests/payload/guests/payload.h
+$(BUILD)/payload/%.elf: tests/payload/guests/%.cpp $(wildcard tests/payload/guests/*.h)
 	@mkdir -p $(@D)
 	g++ $(PAYLOAD_FLAGS) -o $@ $<
 
