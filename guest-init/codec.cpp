@@ -153,9 +153,51 @@ const char* start_field(const Field& field, uint32_t& seen, Start& message) {
     case protocol::kTagTermGrace:
       if (!first_time(seen, 3)) return "term grace given twice";
       return read_value(field, message.term_grace_ms) ? nullptr : "term grace of a wrong size";
+    case protocol::kTagDetached: {
+      if (!first_time(seen, 4)) return "detached given twice";
+      uint32_t value = 0;
+      if (!read_value(field, value) || value != 1) return "detached is not 1";
+      message.detached = true;
+      return nullptr;
+    }
     default:
       return "unknown field in start";
   }
+}
+
+const char* freeze_field(const Field& field, uint32_t& seen, Freeze& message) {
+  if (field.tag != protocol::kTagIdleLimit) return "unknown field in freeze";
+  if (!first_time(seen, 0)) return "idle limit given twice";
+  message.when_idle = true;
+  return read_value(field, message.idle_limit_ms) ? nullptr : "idle limit of a wrong size";
+}
+
+const char* thaw_field(const Field& field, uint32_t& seen, Thaw& message) {
+  switch (field.tag) {
+    case protocol::kTagStdinGrace:
+      if (!first_time(seen, 0)) return "stdin grace given twice";
+      message.has_stdin_grace = true;
+      return read_value(field, message.stdin_grace_ms) ? nullptr : "stdin grace of a wrong size";
+    case protocol::kTagTermGrace:
+      if (!first_time(seen, 1)) return "term grace given twice";
+      message.has_term_grace = true;
+      return read_value(field, message.term_grace_ms) ? nullptr : "term grace of a wrong size";
+    default:
+      return "unknown field in thaw";
+  }
+}
+
+// All fields of a payload, one after another.
+template <class Message>
+const char* decode_fields(char* payload, size_t size, Message& message,
+                          const char* (*take)(const Field&, uint32_t&, Message&)) {
+  FieldCursor cursor{payload, size};
+  Field field;
+  uint32_t seen = 0;
+  while (cursor.step(field)) {
+    if (const char* why = take(field, seen, message)) return why;
+  }
+  return cursor.error;
 }
 
 // The payload must be exactly one field of this tag holding a T.
@@ -173,7 +215,7 @@ const char* decode_single(char* payload, size_t size, uint16_t tag, T& value) {
 const char* check_header(const FrameHeader& header) {
   if (header.length > protocol::kMaxPayload) return "the frame is too long";
   if (header.zero != 0) return "a reserved header field is not zero";
-  if (header.type < protocol::kConfigure || header.type > protocol::kPowerOff) {
+  if (header.type < protocol::kConfigure || header.type > protocol::kThaw) {
     return "unknown message type";
   }
   return nullptr;
@@ -184,13 +226,7 @@ const char* decode_configure(char* payload, size_t size, Configure& message) {
   message.has_wall_clock = false;
   message.entropy = {};
   message.mount_count = 0;
-  FieldCursor cursor{payload, size};
-  Field field;
-  uint32_t seen = 0;
-  while (cursor.step(field)) {
-    if (const char* why = configure_field(field, seen, message)) return why;
-  }
-  return cursor.error;
+  return decode_fields(payload, size, message, configure_field);
 }
 
 const char* decode_start(char* payload, size_t size, Start& message) {
@@ -198,16 +234,30 @@ const char* decode_start(char* payload, size_t size, Start& message) {
   message.workdir = "/";
   message.user = nullptr;
   message.stdin_grace_ms = message.term_grace_ms = 0;
-  FieldCursor cursor{payload, size};
-  Field field;
-  uint32_t seen = 0;
-  while (cursor.step(field)) {
-    if (const char* why = start_field(field, seen, message)) return why;
-  }
-  if (cursor.error) return cursor.error;
+  message.detached = false;
+  if (const char* why = decode_fields(payload, size, message, start_field)) return why;
   message.arguments[message.argument_count] = nullptr;
   message.environment[message.environment_count] = nullptr;
   return message.argument_count > 0 ? nullptr : "start without a command";
+}
+
+bool says_detached(const char* payload, size_t size) {
+  FieldCursor cursor{const_cast<char*>(payload), size};  // a cursor alone writes nothing
+  Field field;
+  while (cursor.step(field)) {
+    if (field.tag == protocol::kTagDetached) return true;
+  }
+  return false;
+}
+
+const char* decode_freeze(char* payload, size_t size, Freeze& message) {
+  message = Freeze{};
+  return decode_fields(payload, size, message, freeze_field);
+}
+
+const char* decode_thaw(char* payload, size_t size, Thaw& message) {
+  message = Thaw{};
+  return decode_fields(payload, size, message, thaw_field);
 }
 
 const char* decode_signal(char* payload, size_t size, int& signal) {

@@ -28,6 +28,19 @@ struct Start {
   protocol::Rlimit rlimits[protocol::kMaxRlimits];
   uint32_t stdin_grace_ms;  // 0 = never
   uint32_t term_grace_ms;   // 0 = never
+  bool detached;
+};
+
+struct Freeze {
+  bool when_idle;
+  uint32_t idle_limit_ms;
+};
+
+struct Thaw {
+  bool has_stdin_grace;
+  uint32_t stdin_grace_ms;
+  bool has_term_grace;
+  uint32_t term_grace_ms;
 };
 
 constexpr uint32_t kMaxEntropy = 512;
@@ -38,6 +51,10 @@ constexpr uint32_t kMaxHostname = 64;
 [[nodiscard]] const char* check_header(const protocol::FrameHeader& header);
 [[nodiscard]] const char* decode_configure(char* payload, size_t size, Configure& message);
 [[nodiscard]] const char* decode_start(char* payload, size_t size, Start& message);
+// Whether a start that is not decoded yet carries kTagDetached; leaves the payload as it is.
+[[nodiscard]] bool says_detached(const char* payload, size_t size);
+[[nodiscard]] const char* decode_freeze(char* payload, size_t size, Freeze& message);
+[[nodiscard]] const char* decode_thaw(char* payload, size_t size, Thaw& message);
 [[nodiscard]] const char* decode_signal(char* payload, size_t size, int& signal);
 [[nodiscard]] const char* decode_ping(char* payload, size_t size, uint64_t& nonce);
 [[nodiscard]] const char* decode_empty(size_t size);

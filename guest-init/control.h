@@ -21,6 +21,8 @@ class ControlChannel {
   enum class Input { kFrame, kNothing, kClosed, kMalformed };
 
   [[nodiscard]] bool connected() const { return fd_ >= 0; }
+  // The host has closed its end; whole frames may still be there to be taken.
+  [[nodiscard]] bool closed_by_host() const { return closed_by_host_; }
   // Takes over a connected non-blocking socket.
   void connect(int fd);
   void close();

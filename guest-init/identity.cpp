@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -54,9 +56,68 @@ void write_hosts(const char* hostname) {
   close(fd);
 }
 
+// Makes the file anew, so that an image's own is never followed or kept.
+bool write_new(const char* path, const char* text, size_t size, Failure& failure) {
+  unlink(path);
+  const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+  const bool written = fd >= 0 && write(fd, text, size) == static_cast<ssize_t>(size);
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  return written || fail(failure, kStepIdentity, error, "write %s", path);
+}
+
+bool draw(void* bytes, size_t size, Failure& failure) {
+  return getrandom(bytes, size, 0) == static_cast<ssize_t>(size) ||
+         fail(failure, kStepIdentity, errno, "draw random bytes");
+}
+
+// machine-id(5): 32 digits and a newline; the version bits are those of a random UUID.
+bool renew_machine_id(Failure& failure) {
+  uint8_t id[16];
+  if (!draw(id, sizeof id, failure)) return false;
+  id[6] = (id[6] & 0x0f) | 0x40;
+  id[8] = (id[8] & 0x3f) | 0x80;
+  char text[34];
+  for (size_t i = 0; i < sizeof id; ++i) snprintf(text + 2 * i, 3, "%02x", id[i]);
+  text[32] = '\n';
+  return write_new("/etc/machine-id", text, 33, failure);
+}
+
+// The kernel draws its boot id once; a file bound over it takes its place.
+bool renew_boot_id(Failure& failure) {
+  constexpr const char* kCover = "/run/thimble/boot_id";
+  uint8_t id[16];
+  if (!draw(id, sizeof id, failure)) return false;
+  id[6] = (id[6] & 0x0f) | 0x40;
+  id[8] = (id[8] & 0x3f) | 0x80;
+  char text[38];
+  size_t at = 0;
+  for (size_t i = 0; i < sizeof id; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text[at++] = '-';
+    snprintf(text + at, 3, "%02x", id[i]);
+    at += 2;
+  }
+  text[at++] = '\n';
+  if (!write_new(kCover, text, at, failure)) return false;
+  return mount(kCover, "/proc/sys/kernel/random/boot_id", nullptr, MS_BIND, nullptr) == 0 ||
+         fail(failure, kStepIdentity, errno, "cover the kernel's boot id");
+}
+
+// In place: processes have the file mapped.
+bool renew_generation(Failure& failure) {
+  uint64_t generation = 0;
+  if (!draw(&generation, sizeof generation, failure)) return false;
+  const int fd = open(kGenerationFile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444);
+  const bool done = fd >= 0 && ftruncate(fd, 4096) == 0 &&
+                    pwrite(fd, &generation, sizeof generation, 0) == sizeof generation;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  return done || fail(failure, kStepIdentity, error, "write %s", kGenerationFile);
+}
+
 }  // namespace
 
-bool set_identity(const Configure& message, Failure& failure) {
+bool set_identity(const Configure& message, bool clone, Failure& failure) {
   if (message.entropy.size && !add_entropy(message.entropy, failure)) return false;
   if (message.has_wall_clock && !set_clock(message.wall_clock_ns, failure)) return false;
   const char* const hostname = message.hostname ? message.hostname : "thimble";
@@ -64,7 +125,9 @@ bool set_identity(const Configure& message, Failure& failure) {
     return fail(failure, kStepIdentity, errno, "set the host name %.64s", hostname);
   }
   write_hosts(hostname);
-  return true;
+  mkdir("/run/thimble", 0755);
+  return renew_machine_id(failure) && renew_generation(failure) &&
+         (!clone || renew_boot_id(failure));
 }
 
 bool start_loopback(Failure& failure) {

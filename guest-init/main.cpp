@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "guest-init/cgroup.h"
 #include "guest-init/identity.h"
 #include "guest-init/mounts.h"
 #include "guest-init/power.h"
@@ -18,8 +19,15 @@ namespace {
 
 constexpr const char* kOomScoreAdj = "/proc/self/oom_score_adj";
 
-bool configure(void*, const Configure& message, Failure& failure) {
-  if (!set_identity(message, failure)) return false;
+// The first host that configures this guest has booted it; every further one has cloned it.
+struct Guest {
+  bool configured = false;
+};
+
+bool configure(void* context, const Configure& message, Failure& failure) {
+  auto* const guest = static_cast<Guest*>(context);
+  if (!set_identity(message, guest->configured, failure)) return false;
+  guest->configured = true;
   for (uint32_t i = 0; i < message.mount_count; ++i) {
     if (!mount_extra(message.mounts[i], failure)) return false;
   }
@@ -27,7 +35,14 @@ bool configure(void*, const Configure& message, Failure& failure) {
 }
 
 uint32_t oom_kills(void*) { return count_oom_kills(); }
-uint64_t cpu_ms(void*) { return server_cpu_ms(); }
+uint64_t cpu_ms(void*) { return server_cpu_us() / 1000; }
+
+bool freeze(void*, bool frozen, Failure& failure) { return freeze_server(frozen, failure); }
+
+void look(void*, int input, IdleLook& found) {
+  look_at_server(kServerProcesses, input, found);
+  found.cpu_us = server_cpu_us();  // finer than what the threads' own statistics say
+}
 
 // PID 1 cannot be killed for lack of memory, but it should not be tried either.
 void protect_from_oom() {
@@ -71,12 +86,16 @@ void announce_or_die() {
   occupy_stdio();
   protect_from_oom();
 
+  static Guest guest;
   Platform platform;
+  platform.context = &guest;
+  platform.freeze = freeze;
+  platform.look = look;
   platform.configure = configure;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = cpu_ms;
   platform.notice = make_server_cgroup();
-  platform.child.cgroup_procs = kServerCgroupProcs;
+  platform.child.cgroup_procs = kServerProcesses;
   platform.child.oom_score_adj = kOomScoreAdj;
 
   static Session session;  // too large for the stack

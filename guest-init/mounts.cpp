@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "guest-init/lookup.h"
+#include "guest-init/small_file.h"
 
 namespace thimble::init {
 
@@ -80,22 +81,6 @@ bool enter_root(Failure& failure) {
   return fail(failure, kStepMount, errno, "enter the image as root");
 }
 
-size_t read_file(const char* path, char* buffer, size_t capacity) {
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  const ssize_t got = read(fd, buffer, capacity);
-  close(fd);
-  return got > 0 ? static_cast<size_t>(got) : 0;
-}
-
-bool write_file(const char* path, const char* text) {
-  const int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  const size_t length = strlen(text);
-  const bool written = write(fd, text, length) == static_cast<ssize_t>(length);
-  return close(fd) == 0 && written;
-}
-
 // Without swap a server that wants too much memory would make the kernel drop and reread its
 // program for minutes. With this it keeps what was used in the last second, and kills when it
 // cannot.
@@ -145,63 +130,6 @@ bool mount_extra(const protocol::Mount& extra, Failure& failure) {
   if (!make_directory(path, failure)) return false;
   if (mount(extra.source, path, extra.fstype, extra.flags, nullptr) == 0) return true;
   return fail(failure, kStepMount, errno, "mount %.60s on %.150s", extra.source, path);
-}
-
-const char* make_server_cgroup() {
-  if (mount("cgroup2", "/sys/fs/cgroup", "cgroup2", kData | MS_NOEXEC, nullptr) < 0) {
-    return "this kernel has no cgroup v2: no limits, and deaths for lack of memory go uncounted";
-  }
-  // One by one: a kernel that lacks one controller refuses the whole line.
-  const char* const control = "/sys/fs/cgroup/cgroup.subtree_control";
-  const bool memory = write_file(control, "+memory");
-  const bool others = write_file(control, "+pids") && write_file(control, "+cpu");
-  if (mkdir("/sys/fs/cgroup/server", 0755) < 0) return "the server's cgroup cannot be made";
-  if (!memory) return "no memory controller: deaths for lack of memory go uncounted";
-  return others ? nullptr : "no pids or cpu controller: those limits do not apply";
-}
-
-namespace {
-
-// Digits alone; 0 for anything else and for what does not fit.
-uint64_t parse_number(Bytes digits) {
-  uint64_t value = 0;
-  for (size_t i = 0; i < digits.size; ++i) {
-    const char c = digits.data[i];
-    if (c < '0' || c > '9' || __builtin_mul_overflow(value, 10U, &value)) return 0;
-    if (__builtin_add_overflow(value, static_cast<uint64_t>(c - '0'), &value)) return 0;
-  }
-  return value;
-}
-
-}  // namespace
-
-uint64_t parse_counter(Bytes file, const char* name) {
-  const Bytes key = bytes_of(name);
-  const char* at = file.data;
-  const char* const end = file.data + file.size;
-  while (at < end) {
-    const size_t rest = static_cast<size_t>(end - at);
-    const void* const newline = memchr(at, '\n', rest);
-    const size_t length =
-        newline ? static_cast<size_t>(static_cast<const char*>(newline) - at) : rest;
-    if (length > key.size + 1 && equal({at, key.size}, key) && at[key.size] == ' ') {
-      return parse_number({at + key.size + 1, length - key.size - 1});
-    }
-    at += length + (newline ? 1 : 0);
-  }
-  return 0;
-}
-
-uint32_t count_oom_kills() {
-  char events[512];
-  const size_t size = read_file("/sys/fs/cgroup/server/memory.events", events, sizeof events);
-  return static_cast<uint32_t>(parse_counter({events, size}, "oom_kill"));
-}
-
-uint64_t server_cpu_ms() {
-  char stat[1024];
-  const size_t size = read_file("/sys/fs/cgroup/server/cpu.stat", stat, sizeof stat);
-  return parse_counter({stat, size}, "usage_usec") / 1000;
 }
 
 }  // namespace thimble::init

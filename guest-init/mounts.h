@@ -15,16 +15,4 @@ namespace thimble::init {
 // Makes the mount point with its parents and mounts there.
 [[nodiscard]] bool mount_extra(const protocol::Mount& mount, Failure& failure);
 
-// The server's own cgroup, so that it can be frozen apart from init and its deaths for lack of
-// memory be counted. Null when it stands, otherwise what is missing (the guest works without).
-[[nodiscard]] const char* make_server_cgroup();
-constexpr const char* kServerCgroupProcs = "/sys/fs/cgroup/server/cgroup.procs";
-
-// The oom_kill line of the server's memory.events; 0 when it cannot be read.
-[[nodiscard]] uint32_t count_oom_kills();
-// Milliseconds of processor time that the server's processes have used; 0 when it cannot be read.
-[[nodiscard]] uint64_t server_cpu_ms();
-// The parser of both: the number behind the word `name` at the start of a line; 0 without one.
-[[nodiscard]] uint64_t parse_counter(Bytes file, const char* name);
-
 }  // namespace thimble::init

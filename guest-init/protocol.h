@@ -8,7 +8,7 @@
 
 namespace thimble::protocol {
 
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 
 // vsock ports. The host always connects to the guest; the one exception is the announcement.
 constexpr uint32_t kControlPort = 1024;  // guest listens: one control channel
@@ -45,26 +45,31 @@ constexpr uint32_t kMaxRlimits = 16;
 
 enum MessageType : uint16_t {
   // host -> guest
-  kConfigure = 1,  // identity and mounts, once, before kStart
+  kConfigure = 1,  // identity and mounts: once before kStart, and again in each clone while frozen
   kStart = 2,      // start the server
   kSignal = 3,     // send a signal to the server's process group
   kPing = 4,       // health probe
   kEnd = 5,        // end the server in order: close stdin, wait, SIGTERM, wait, SIGKILL
   kPowerOff = 6,   // end the VM now
+  kFreeze = 7,     // stop the server where it is, for a snapshot; closes the streams
+  kThaw = 8,       // let it go on
 
   // guest -> host
   kHello = 65,       // first message after the host connects
   kConfigured = 66,  // answer to kConfigure
   kStarted = 67,     // answer to kStart: the server was exec'd
-  kFailed = 68,      // answer to kConfigure or kStart: what could not be done
+  kFailed = 68,      // answer to a request: what could not be done
   kExited = 69,      // the server ended and all its output was handed to the streams
   kPong = 70,        // answer to kPing
   kNotice = 71,      // one line for the host's log
+  kFrozen = 72,      // answer to kFreeze: no instruction of the server runs any more
+  kThawed = 73,      // answer to kThaw
 };
 
 enum Tag : uint16_t {
   // kHello
   kTagVersion = 1,  // u32 kVersion
+  kTagState = 2,    // u32 GuestState
 
   // kConfigure
   kTagHostname = 10,   // bytes
@@ -81,6 +86,7 @@ enum Tag : uint16_t {
   kTagStdinGrace = 25,   // u32 milliseconds from the end of stdin to SIGTERM while the server is
                          // silent; 0 = never
   kTagTermGrace = 26,    // u32 milliseconds from SIGTERM to SIGKILL; 0 = never
+  kTagDetached = 27,     // u32 1: start at once; streams may be connected later, or after a freeze
 
   // kSignal
   kTagSignal = 30,  // u32 signal number
@@ -100,7 +106,16 @@ enum Tag : uint16_t {
   kTagExitCode = 70,    // u32, present when the server exited by itself
   kTagExitSignal = 71,  // u32, present when a signal ended it
   kTagOomKills = 72,    // u32 processes of the server that the guest's kernel killed for memory
+
+  // kFreeze
+  kTagIdleLimit = 80,  // u32 milliseconds to wait until the server has come up and awaits its
+                       // client; absent = freeze at once
+  // kThaw takes kTagStdinGrace and kTagTermGrace: what is absent stays as it was
 };
+
+// kTagState: what the host finds. A fresh guest is at the start of its life; the others were frozen
+// before or after kStart, and are clones of a snapshot unless the host has merely reconnected.
+enum GuestState : uint32_t { kStateFresh = 0, kStateFrozenConfigured = 1, kStateFrozenRunning = 2 };
 
 enum Step : uint32_t {
   kStepProtocol = 1,  // the message itself was malformed or came at the wrong time
@@ -111,6 +126,8 @@ enum Step : uint32_t {
   kStepExec = 6,  // ENOENT: the command is not in the image
   kStepFork = 7,
   kStepIdentity = 8,
+  kStepIdle = 9,  // the server did not settle in time; it runs on, not frozen
+  kStepFreeze = 10,
 };
 
 // kTagMount. Strings are NUL-terminated inside their arrays.
@@ -140,6 +157,7 @@ constexpr uint32_t kStreamMagic = 0x6d727473;  // "strm"
 
 enum Stream : uint32_t { kStdin = 0, kStdout = 1, kStderr = 2 };
 
-// All three streams must be connected before kStart.
+// All three streams must be connected before kStart, unless it says kTagDetached, and before kThaw
+// of a running server.
 
 }  // namespace thimble::protocol

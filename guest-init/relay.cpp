@@ -41,6 +41,11 @@ RelayBuffer::Drain RelayBuffer::drain(int fd, bool& moved) {
   return Drain::kEmpty;
 }
 
+void InputRelay::detach() {
+  close_descriptor(stream_);
+  stream_index_ = PollSet::kNone;
+}
+
 void InputRelay::end() {
   close_descriptor(stream_);
   host_ended_ = true;
@@ -88,7 +93,10 @@ void InputRelay::pump() {
       case RelayBuffer::Drain::kEmpty:
         break;
     }
-    if (stream_ < 0) return close_descriptor(pipe_);
+    if (stream_ < 0) {
+      if (host_ended_) close_descriptor(pipe_);
+      return;
+    }
     size_t count = 0;
     switch (buffer_.fill(stream_, SIZE_MAX, count)) {
       case RelayBuffer::Fill::kBlocked:
@@ -104,13 +112,14 @@ void InputRelay::pump() {
 // As with a pipe on one machine, the client is to see that nobody reads any more.
 void InputRelay::server_closed_it() { close_all(); }
 
-void OutputRelay::open(int pipe) {
-  pipe_ = pipe;
-  left_ = SIZE_MAX;
-  if (stream_ < 0) close_descriptor(pipe_);
+void OutputRelay::detach() {
+  close_descriptor(stream_);
+  stream_index_ = PollSet::kNone;
+  host_half_closed_ = stream_ended_ = false;
 }
 
 void OutputRelay::finish() {
+  if (stream_ < 0) return reader_gone();
   if (pipe_ < 0) return;
   int held = 0;
   if (ioctl(pipe_, FIONREAD, &held) < 0) held = 0;

@@ -40,6 +40,9 @@ class InputRelay {
   // The host may have closed the stream early: it counts as connected for the start all the same.
   void connect(int stream) { stream_ = stream; }
   void open(int pipe) { pipe_ = pipe; }
+  [[nodiscard]] int pipe() const { return pipe_; }
+  // The host is gone, but another one may come: what is buffered stays for the server.
+  void detach();
   // No more input is taken; the server sees the end once it has read what is buffered.
   void end();
   // The server is gone.
@@ -70,8 +73,11 @@ class OutputRelay {
  public:
   [[nodiscard]] bool connected() const { return stream_ >= 0; }
   void connect(int stream) { stream_ = stream; }
-  void open(int pipe);
-  // The server is gone: pass on what the pipe holds now, whoever else still has it open.
+  void open(int pipe) { pipe_ = pipe; }
+  // The host is gone, but another one may come and gets what is buffered and what the pipe holds.
+  void detach();
+  // The server is gone: pass on what the pipe holds now, whoever else still has it open; without a
+  // stream it is lost.
   void finish();
 
   void add(PollSet& set);

@@ -6,9 +6,9 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "guest-init/clock.h"
 #include "guest-init/transport.h"
 
 namespace thimble::init {
@@ -20,12 +20,6 @@ namespace {
 constexpr uint64_t kNever = UINT64_MAX;
 // How long a host may take to read the last message before the power goes off.
 constexpr int kFarewellMs = 1000;
-
-uint64_t now_ms() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
-}
 
 // For poll(2): rounded so that a deadline has passed when it returns.
 int timeout_until(uint64_t deadline) {
@@ -92,13 +86,16 @@ void Session::add_connections(PollSet& set) {
 void Session::accept_control() {
   const int fd = accept_host(control_listener_);
   if (fd < 0) return;
+  // In a clone the loss of the template's host and the next one may be seen in one round.
+  if (is_frozen() && control_.closed_by_host()) lose_host();
   if (control_.connected()) {
     close(fd);  // there is one host, and it is here already
     return;
   }
   control_.connect(fd);
   FrameWriter hello(protocol::kHello);
-  hello.add_u32(protocol::kTagVersion, protocol::kVersion);
+  hello.add_u32(protocol::kTagVersion, protocol::kVersion)
+      .add_u32(protocol::kTagState, guest_state());
   control_.send(hello);
   if (!platform_.notice) return;
   FrameWriter notice(protocol::kNotice);
@@ -143,7 +140,7 @@ void Session::read_preface(Guest& guest) {
 }
 
 void Session::attach_stream(int fd, uint32_t stream) {
-  const bool early = state_ == State::kFresh || state_ == State::kConfigured;
+  const bool early = takes_streams();
   if (early && stream == protocol::kStdin && !input_.connected()) return input_.connect(fd);
   if (early && stream == protocol::kStdout && !output_.connected()) return output_.connect(fd);
   if (early && stream == protocol::kStderr && !error_.connected()) return error_.connect(fd);
@@ -159,16 +156,14 @@ void Session::serve_control() {
       case ControlChannel::Input::kNothing:
         return;
       case ControlChannel::Input::kClosed:
+        if (is_frozen()) return lose_host();
         power_off_ = true;
         return;
       case ControlChannel::Input::kMalformed:
         return protocol_error(why);
       case ControlChannel::Input::kFrame:
         // Connections are not ordered among each other: a start may overtake its streams.
-        if (frame.type == protocol::kStart && state_ == State::kConfigured &&
-            !streams_connected()) {
-          return control_.put_back();
-        }
+        if (awaits_streams(frame)) return control_.put_back();
         why = dispatch(frame);
         if (why) return protocol_error(why);
         break;
@@ -188,6 +183,10 @@ const char* Session::dispatch(const Frame& frame) {
       return on_ping(frame);
     case protocol::kEnd:
       return on_end(frame);
+    case protocol::kFreeze:
+      return on_freeze(frame);
+    case protocol::kThaw:
+      return on_thaw(frame);
     case protocol::kPowerOff:
       power_off_ = true;
       return decode_empty(frame.size);
@@ -197,14 +196,15 @@ const char* Session::dispatch(const Frame& frame) {
 }
 
 const char* Session::on_configure(const Frame& frame) {
-  if (state_ != State::kFresh) return "configure came twice";
+  if (identity_known_) return "configure came twice";
   if (const char* why = decode_configure(frame.payload, frame.size, configure_)) return why;
   Failure failure;
   if (!platform_.configure(platform_.context, configure_, failure)) {
     send_failed(failure);
     return nullptr;
   }
-  state_ = State::kConfigured;
+  identity_known_ = true;
+  if (state_ == State::kFresh) state_ = State::kConfigured;
   FrameWriter configured(protocol::kConfigured);
   control_.send(configured);
   return nullptr;
@@ -212,6 +212,7 @@ const char* Session::on_configure(const Frame& frame) {
 
 const char* Session::on_start(const Frame& frame) {
   if (state_ != State::kConfigured) return "start came before configure, or twice";
+  if (freezing_ != Freezing::kNo) return "start came while frozen";
   if (const char* why = decode_start(frame.payload, frame.size, start_)) return why;
   Failure failure;
   ServerPipes pipes;
@@ -288,6 +289,7 @@ void Session::reap_children() {
 void Session::on_server_ended(int status) {
   server_ = -1;
   exit_status_ = status;
+  if (freezing_ == Freezing::kAwaitingIdle) freezing_ = Freezing::kNo;
   state_ = State::kDraining;
   input_.close_all();
   output_.finish();
@@ -308,7 +310,8 @@ void Session::report_exit_when_drained() {
 }
 
 uint64_t Session::next_deadline() const {
-  if (state_ != State::kRunning) return kNever;
+  if (state_ != State::kRunning || is_frozen()) return kNever;
+  if (freezing_ == Freezing::kAwaitingIdle) return next_look_ms_;
   if (ending_ == Ending::kTerminated && term_grace_ms_) return terminated_ms_ + term_grace_ms_;
   if (ending_ != Ending::kNone || !stdin_grace_ms_ || !input_.host_ended()) return kNever;
   // A server whose output the host does not take is not to blame for being silent.
@@ -335,6 +338,7 @@ bool Session::server_worked() const {
 void Session::end_when_due() {
   const uint64_t deadline = next_deadline();
   if (deadline == kNever || now_ms() < deadline) return;
+  if (freezing_ == Freezing::kAwaitingIdle) return look_for_idle();
   if (ending_ == Ending::kTerminated) {
     signal_server(SIGKILL);
     ending_ = Ending::kKilled;

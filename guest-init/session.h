@@ -8,6 +8,7 @@
 #include "guest-init/child.h"
 #include "guest-init/codec.h"
 #include "guest-init/control.h"
+#include "guest-init/idle.h"
 #include "guest-init/relay.h"
 
 namespace thimble::init {
@@ -21,6 +22,11 @@ struct Platform {
   uint32_t (*oom_kills)(void* context) = nullptr;
   // Processor time that the server has used so far, in milliseconds; null = not known.
   uint64_t (*cpu_ms)(void* context) = nullptr;
+  // Stops all of the server's processes, or lets them go on; false with the failure filled in. When
+  // it returns true, no instruction of the server runs any more.
+  bool (*freeze)(void* context, bool frozen, Failure& failure) = nullptr;
+  // What the server's threads do; `input` is init's end of the server's stdin.
+  void (*look)(void* context, int input, IdleLook& look) = nullptr;
   ChildSettings child;
   // Sent to the host's log after the hello; null = nothing to say.
   const char* notice = nullptr;
@@ -39,6 +45,7 @@ class Session {
  private:
   enum class State { kFresh, kConfigured, kRunning, kDraining, kExited };
   enum class Ending { kNone, kTerminated, kKilled };
+  enum class Freezing { kNo, kAwaitingIdle, kFrozen };
 
   // A connection to the stream port whose preface has not fully come.
   struct Guest {
@@ -64,6 +71,16 @@ class Session {
   const char* on_signal(const Frame& frame);
   const char* on_ping(const Frame& frame);
   const char* on_end(const Frame& frame);
+  // session_freeze.cpp
+  const char* on_freeze(const Frame& frame);
+  const char* on_thaw(const Frame& frame);
+  void freeze_now();
+  void look_for_idle();
+  void lose_host();
+  [[nodiscard]] bool is_frozen() const { return freezing_ == Freezing::kFrozen; }
+  [[nodiscard]] uint32_t guest_state() const;
+  [[nodiscard]] bool takes_streams() const;
+  [[nodiscard]] bool awaits_streams(const Frame& frame) const;
   void send_failed(const Failure& failure);
   void protocol_error(const char* why);
   void reap_children();
@@ -87,6 +104,11 @@ class Session {
 
   State state_ = State::kFresh;
   Ending ending_ = Ending::kNone;
+  Freezing freezing_ = Freezing::kNo;
+  bool identity_known_ = false;    // the host that is connected now has configured this guest
+  uint64_t idle_deadline_ms_ = 0;  // when waiting for the server to settle is given up
+  uint64_t next_look_ms_ = 0;
+  IdleWatch idle_;
   pid_t server_ = -1;
   int exit_status_ = 0;
   uint32_t stdin_grace_ms_ = 0;
@@ -103,6 +125,7 @@ class Session {
   Guest unnamed_[kMaxUnnamed];
   Configure configure_;
   Start start_;
+  Freeze freeze_;
 };
 
 }  // namespace thimble::init

@@ -72,10 +72,19 @@ Result<void> check_version(const Field& field) {
   return {};
 }
 
+Result<void> set_state(const Field& field, GuestEvent& event) {
+  auto value = number<uint32_t>(field);
+  if (!value) return std::unexpected(value.error());
+  if (*value > kStateFrozenRunning) return fail(text("a guest in an unknown state %u", *value));
+  event.found = static_cast<GuestState>(*value);
+  return {};
+}
+
 // One field of a message of this kind. Tags of other messages are errors.
 Result<void> take_field(const Field& field, GuestEvent& event) {
   const auto is = [&](Kind kind, Tag tag) { return event.kind == kind && field.tag == tag; };
   if (is(Kind::kHello, kTagVersion)) return check_version(field);
+  if (is(Kind::kHello, kTagState)) return set_state(field, event);
   if (is(Kind::kStarted, kTagPid)) return set_u32(field, event.pid);
   if (is(Kind::kFailed, kTagErrno)) return set_u32(field, event.error);
   if (is(Kind::kFailed, kTagStep)) return set_u32(field, event.step);
@@ -107,6 +116,10 @@ std::optional<Kind> kind_of(uint16_t type) {
       return Kind::kPong;
     case kNotice:
       return Kind::kNotice;
+    case kFrozen:
+      return Kind::kFrozen;
+    case kThawed:
+      return Kind::kThawed;
     default:
       return std::nullopt;
   }
@@ -120,6 +133,7 @@ Result<void> check_complete(const GuestEvent& event, const Tags& seen) {
   switch (event.kind) {
     case Kind::kHello:
       if (!seen[kTagVersion]) return fail("hello without a version");
+      if (!seen[kTagState]) return fail("hello without a state");
       break;
     case Kind::kFailed:
       if (!seen[kTagStep]) return fail("a failure that does not say of what");
@@ -213,6 +227,7 @@ Result<std::vector<uint8_t>> encode_server(const ServerSpec& server) {
   for (const Rlimit& limit : server.rlimits) fields.add_number<Rlimit>(kTagRlimit, limit);
   fields.add_number<uint32_t>(kTagStdinGrace, server.stdin_grace_ms);
   fields.add_number<uint32_t>(kTagTermGrace, server.term_grace_ms);
+  if (server.detached) fields.add_number<uint32_t>(kTagDetached, 1);
   return fields.take();
 }
 

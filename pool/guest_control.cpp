@@ -22,35 +22,6 @@ constexpr uint32_t kMaxSignal = 64;
 using State = GuestControl::State;
 using Kind = GuestEvent::Kind;
 
-// What the guest may say in which state; nullopt: nothing of the kind.
-std::optional<State> after(State state, Kind kind) {
-  const bool greeted = state != State::kConnecting;
-  switch (kind) {
-    case Kind::kHello:
-      if (state == State::kConnecting) return State::kGreeted;
-      break;
-    case Kind::kConfigured:
-      if (state == State::kConfiguring) return State::kConfigured;
-      break;
-    case Kind::kStarted:
-      if (state == State::kStarting) return State::kRunning;
-      break;
-    case Kind::kExited:
-      if (state == State::kRunning) return State::kExited;
-      break;
-    case Kind::kFailed:
-      if (greeted) return State::kFailed;
-      break;
-    case Kind::kPong:
-    case Kind::kNotice:
-      if (greeted) return state;
-      break;
-    case Kind::kBroken:
-      break;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 void GuestControl::received(std::span<const uint8_t> bytes) {
@@ -78,10 +49,61 @@ void GuestControl::received(std::span<const uint8_t> bytes) {
 void GuestControl::take_frame(uint16_t type, std::span<const uint8_t> payload) {
   auto event = decode_guest_message(type, payload);
   if (!event) return broken(event.error().message);
-  const auto next = after(state_, event->kind);
+  const auto next = after(*event);
   if (!next) return broken(text("a message of type %u out of turn", type));
   state_ = *next;
   events_.push_back(std::move(*event));
+}
+
+// What the guest may say in which state, and what follows; nullopt: nothing of the kind.
+std::optional<GuestControl::State> GuestControl::after(const GuestEvent& event) {
+  const bool greeted = state_ != State::kConnecting;
+  switch (event.kind) {
+    case Kind::kHello:
+      if (state_ == State::kConnecting) return after_hello(event.found);
+      break;
+    case Kind::kConfigured:
+      if (state_ == State::kConfiguring) return configured_;
+      break;
+    case Kind::kStarted:
+      if (state_ == State::kStarting) return State::kRunning;
+      break;
+    case Kind::kFrozen:
+      if (state_ == State::kFreezing) return State::kFrozen;
+      break;
+    case Kind::kThawed:
+      if (state_ == State::kThawing) return thawed_;
+      break;
+    case Kind::kExited:
+      if (may_exit()) return State::kExited;
+      break;
+    case Kind::kFailed:
+      // A server that does not settle is not the end of it.
+      if (state_ == State::kFreezing && event.step == protocol::kStepIdle) return thawed_;
+      if (greeted) return State::kFailed;
+      break;
+    case Kind::kPong:
+    case Kind::kNotice:
+      if (greeted) return state_;
+      break;
+    case Kind::kBroken:
+      break;
+  }
+  return std::nullopt;
+}
+
+GuestControl::State GuestControl::after_hello(protocol::GuestState found) {
+  configured_ = found == protocol::kStateFresh ? State::kConfigured : State::kFrozen;
+  thawed_ = found == protocol::kStateFrozenRunning ? State::kRunning : State::kConfigured;
+  return found == protocol::kStateFresh ? State::kGreeted : State::kFrozenClone;
+}
+
+// A server that was running can end at any time, also while it is being frozen.
+bool GuestControl::may_exit() const {
+  const bool between = state_ == State::kFreezing || state_ == State::kFrozen ||
+                       state_ == State::kFrozenClone || state_ == State::kThawing ||
+                       (state_ == State::kConfiguring && configured_ == State::kFrozen);
+  return state_ == State::kRunning || (between && thawed_ == State::kRunning);
 }
 
 void GuestControl::broken(const std::string& why) {
@@ -116,7 +138,9 @@ Result<void> GuestControl::queue(uint16_t type, std::vector<uint8_t> payload) {
 }
 
 Result<void> GuestControl::configure(const GuestIdentity& identity) {
-  if (state_ != State::kGreeted) return fail("configure the guest: not now");
+  if (state_ != State::kGreeted && state_ != State::kFrozenClone) {
+    return fail("configure the guest: not now");
+  }
   auto payload = encode_identity(identity);
   if (!payload) return std::unexpected(payload.error());
   auto queued = queue(protocol::kConfigure, std::move(*payload));
@@ -152,6 +176,33 @@ Result<void> GuestControl::ping(uint64_t nonce) {
 Result<void> GuestControl::end() {
   if (state_ != State::kRunning) return fail("end the server: it does not run");
   return queue(protocol::kEnd, {});
+}
+
+Result<void> GuestControl::freeze(std::optional<uint32_t> idle_limit_ms) {
+  if (state_ != State::kRunning && state_ != State::kConfigured) {
+    return fail("freeze the server: not now");
+  }
+  FieldWriter fields;
+  if (idle_limit_ms) fields.add_number<uint32_t>(protocol::kTagIdleLimit, *idle_limit_ms);
+  auto queued = queue(protocol::kFreeze, fields.take());
+  if (!queued) return queued;
+  thawed_ = state_;
+  state_ = State::kFreezing;
+  return {};
+}
+
+Result<void> GuestControl::thaw(const ThawOptions& options) {
+  if (state_ != State::kFrozen) return fail("thaw the server: not now");
+  FieldWriter fields;
+  if (options.stdin_grace_ms) {
+    fields.add_number<uint32_t>(protocol::kTagStdinGrace, *options.stdin_grace_ms);
+  }
+  if (options.term_grace_ms) {
+    fields.add_number<uint32_t>(protocol::kTagTermGrace, *options.term_grace_ms);
+  }
+  auto queued = queue(protocol::kThaw, fields.take());
+  if (queued) state_ = State::kThawing;
+  return queued;
 }
 
 Result<void> GuestControl::power_off() {

@@ -36,21 +36,31 @@ struct ServerSpec {
   std::vector<protocol::Rlimit> rlimits;
   uint32_t stdin_grace_ms = 0;  // 0: never
   uint32_t term_grace_ms = 0;   // 0: never
+  bool detached = false;        // start before the streams are connected
+};
+
+// What is absent stays as kStart said.
+struct ThawOptions {
+  std::optional<uint32_t> stdin_grace_ms;
+  std::optional<uint32_t> term_grace_ms;
 };
 
 struct GuestEvent {
   enum class Kind {
-    kHello,
+    kHello,  // found: a fresh guest, or a frozen one
     kConfigured,
     kStarted,  // pid
     kFailed,   // step, error, text
     kExited,   // exit_code or exit_signal; oom_kills
     kPong,     // nonce
     kNotice,   // text
-    kBroken,   // text: what the guest did wrong
+    kFrozen,   // nothing of the server runs; the streams are closed
+    kThawed,
+    kBroken,  // text: what the guest did wrong
   };
   Kind kind = Kind::kNotice;
   std::string text;  // printable
+  protocol::GuestState found = protocol::kStateFresh;
   uint32_t pid = 0;
   uint32_t step = 0;
   uint32_t error = 0;
@@ -70,12 +80,18 @@ class GuestControl {
 
   // Requests. Their bytes join output(). An error says what is too large or comes at the wrong
   // time; nothing was queued then.
-  Result<void> configure(const GuestIdentity& identity);  // after kHello
+  Result<void> configure(const GuestIdentity& identity);  // after kHello, fresh or frozen
   Result<void> start(const ServerSpec& server);           // after kConfigured
   Result<void> signal(uint32_t number);                   // after kStarted
   Result<void> ping(uint64_t nonce);                      // after kHello
   Result<void> end();                                     // after kStarted
-  Result<void> power_off();                               // after kHello
+  // After kConfigured or kStarted. With a limit the guest waits until the server has come up and
+  // awaits its client; when that takes longer, kFailed (step kStepIdle) comes and the server runs
+  // on.
+  Result<void> freeze(std::optional<uint32_t> idle_limit_ms);
+  // After kFrozen; in a clone after configure(). Its streams must be connected, too.
+  Result<void> thaw(const ThawOptions& options);
+  Result<void> power_off();  // after kHello
 
   // Bytes for the guest that wait to be sent; sent(n) takes the first n away.
   [[nodiscard]] std::span<const uint8_t> output() const;
@@ -88,6 +104,10 @@ class GuestControl {
     kConfigured,   // start() is next
     kStarting,     // waits for its answer
     kRunning,
+    kFreezing,     // waits for its answer
+    kFrozen,       // thaw() is next
+    kFrozenClone,  // found frozen: configure() is next
+    kThawing,      // waits for its answer
     kExited,
     kFailed,  // the guest could not do what was asked
     kBroken,
@@ -96,10 +116,15 @@ class GuestControl {
 
  private:
   void take_frame(uint16_t type, std::span<const uint8_t> payload);
+  [[nodiscard]] std::optional<State> after(const GuestEvent& event);
+  State after_hello(protocol::GuestState found);
+  [[nodiscard]] bool may_exit() const;
   void broken(const std::string& why);
   Result<void> queue(uint16_t type, std::vector<uint8_t> payload);
 
   State state_ = State::kConnecting;
+  State configured_ = State::kConfigured;  // what kConfigured leads to
+  State thawed_ = State::kConfigured;      // what a frozen guest comes back to
   std::vector<uint8_t> input_;
   std::vector<uint8_t> output_;
   size_t output_sent_ = 0;

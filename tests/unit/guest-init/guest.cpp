@@ -34,9 +34,9 @@ bool configure(void*, const init::Configure& message, init::Failure& failure) {
 
 uint32_t oom_kills(void*) { return 3; }
 
-// The children of the session; those that still run count through their own statistics.
-uint64_t cpu_ms(void*) {
-  uint64_t ticks = 0;
+// Calls `visit` with pid, processor ticks of every child of the session that still runs.
+template <class Visit>
+void for_each_child(Visit visit) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     std::ifstream stat(entry.path() / "stat");
     std::string line;
@@ -49,9 +49,29 @@ uint64_t cpu_ms(void*) {
     fields >> skip >> parent;
     for (int i = 0; i < 9; ++i) fields >> skip;
     fields >> user >> system;
-    if (parent == getpid()) ticks += user + system;
+    if (parent == getpid()) visit(std::stoi(entry.path().filename()), user + system);
   }
+}
+
+uint64_t cpu_ms(void*) {
+  uint64_t ticks = 0;
+  for_each_child([&](pid_t, uint64_t used) { ticks += used; });
   return ticks * 1000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
+}
+
+// Stands in for the cgroup's freezer.
+bool freeze(void*, bool frozen, init::Failure&) {
+  for_each_child([&](pid_t pid, uint64_t) { kill(-pid, frozen ? SIGSTOP : SIGCONT); });
+  return true;
+}
+
+void look(void* context, int input, init::IdleLook& found) {
+  const std::string processes = *static_cast<std::string*>(context) + "/processes";
+  {
+    std::ofstream list(processes);
+    for_each_child([&](pid_t pid, uint64_t) { list << pid << '\n'; });
+  }
+  init::look_at_server(processes.c_str(), input, found);
 }
 
 [[noreturn]] void run_session(int control, int streams, const std::string& directory) {
@@ -62,7 +82,11 @@ uint64_t cpu_ms(void*) {
   const std::string passwd = directory + "/passwd";
   const std::string group = directory + "/group";
   init::Platform platform;
+  std::string context = directory;
+  platform.context = &context;
   platform.configure = configure;
+  platform.freeze = freeze;
+  platform.look = look;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = cpu_ms;
   platform.child.passwd_path = passwd.c_str();
@@ -142,13 +166,21 @@ void Guest::connect_control() {
   const Message hello = receive();
   EXPECT_EQ(hello.type, protocol::kHello);
   EXPECT_EQ(hello.u32(protocol::kTagVersion), protocol::kVersion);
+  found_ = hello.u32(protocol::kTagState);
+}
+
+void Guest::connect_streams() {
+  close_descriptor(input_);
+  close_descriptor(output_);
+  close_descriptor(error_);
+  input_ = connect_stream(protocol::kStdin);
+  output_ = connect_stream(protocol::kStdout);
+  error_ = connect_stream(protocol::kStderr);
 }
 
 void Guest::prepare() {
   connect_control();
-  input_ = connect_stream(protocol::kStdin);
-  output_ = connect_stream(protocol::kStdout);
-  error_ = connect_stream(protocol::kStderr);
+  connect_streams();
   send(protocol::kConfigure);
   EXPECT_EQ(receive().type, protocol::kConfigured);
 }

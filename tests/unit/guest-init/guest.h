@@ -19,8 +19,10 @@ class Guest {
   Guest(const Guest&) = delete;
   Guest& operator=(const Guest&) = delete;
 
-  // Connects and takes the hello.
+  // Connects and takes the hello, whose state is then found().
   void connect_control();
+  [[nodiscard]] uint32_t found() const { return found_; }
+  void connect_streams();
   [[nodiscard]] int connect_stream(uint32_t stream);  // with its preface
   [[nodiscard]] int connect_raw_control() const;
   [[nodiscard]] int connect_raw_stream() const;
@@ -56,6 +58,7 @@ class Guest {
   std::string directory_;
   pid_t process_ = -1;
   pid_t server_ = -1;  // the last one started; its process group
+  uint32_t found_ = 0;
   int control_ = -1;
   int input_ = -1;
   int output_ = -1;

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "guest-init/mounts.h"
+#include "guest-init/cgroup.h"
 
 namespace thimble::init {
 namespace {

@@ -36,7 +36,12 @@ Bytes text_field(uint16_t tag, std::string_view value) {
   return fields.take();
 }
 
-Bytes hello() { return frame(kHello, number_field(kTagVersion, kVersion)); }
+Bytes hello(uint32_t state = kStateFresh) {
+  FieldWriter fields;
+  fields.add_number<uint32_t>(kTagVersion, kVersion);
+  fields.add_number<uint32_t>(kTagState, state);
+  return frame(kHello, fields.take());
+}
 
 std::vector<GuestEvent> drain(GuestControl& control) {
   std::vector<GuestEvent> events;
@@ -275,6 +280,84 @@ TEST(GuestControl, AGuestThatDoesNotReadCannotMakeTheQueueGrow) {
   for (int i = 0; i < 200000 && !refused; ++i) refused = !control.signal(15);
   EXPECT_TRUE(refused);
   EXPECT_LE(control.output().size(), 5U * kMaxPayload);
+}
+
+TEST(GuestControl, AFrozenServerIsThawedByItsOwnHostWithoutANewIdentity) {
+  GuestControl control;
+  run_until_started(control);
+  EXPECT_FALSE(control.thaw({}));
+  ASSERT_TRUE(control.freeze(1000));
+  EXPECT_EQ(control.state(), State::kFreezing);
+  feed(control, frame(kFrozen));
+  EXPECT_EQ(control.state(), State::kFrozen);
+  EXPECT_FALSE(control.freeze({}));
+  ASSERT_TRUE(control.thaw({}));
+  feed(control, frame(kThawed));
+  EXPECT_EQ(control.state(), State::kRunning);
+}
+
+TEST(GuestControl, ACloneMustBeConfiguredBeforeItIsThawed) {
+  GuestControl control;
+  const auto events = feed(control, hello(kStateFrozenRunning));
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].found, kStateFrozenRunning);
+  EXPECT_EQ(control.state(), State::kFrozenClone);
+  EXPECT_FALSE(control.thaw({}));
+  EXPECT_FALSE(control.start(cat()));
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  ASSERT_TRUE(control.thaw({.stdin_grace_ms = 5, .term_grace_ms = {}}));
+  feed(control, frame(kThawed));
+  EXPECT_EQ(control.state(), State::kRunning);
+}
+
+TEST(GuestControl, ACloneFrozenBeforeItsServerStartedIsStartedAfterTheThaw) {
+  GuestControl control;
+  feed(control, hello(kStateFrozenConfigured));
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  ASSERT_TRUE(control.thaw({}));
+  feed(control, frame(kThawed));
+  EXPECT_EQ(control.state(), State::kConfigured);
+  EXPECT_TRUE(control.start(cat()));
+}
+
+TEST(GuestControl, AServerThatDoesNotSettleRunsOn) {
+  GuestControl control;
+  run_until_started(control);
+  ASSERT_TRUE(control.freeze(10));
+  const auto events = feed(control, frame(kFailed, number_field(kTagStep, kStepIdle)));
+  ASSERT_EQ(events.size(), 1U);
+  EXPECT_EQ(events[0].kind, Kind::kFailed);
+  EXPECT_EQ(control.state(), State::kRunning);
+}
+
+TEST(GuestControl, AServerCanEndWhileItIsBeingFrozenAndInAClone) {
+  GuestControl control;
+  run_until_started(control);
+  ASSERT_TRUE(control.freeze(10));
+  feed(control, frame(kExited, number_field(kTagExitCode, 1)));
+  EXPECT_EQ(control.state(), State::kExited);
+
+  GuestControl clone;
+  feed(clone, hello(kStateFrozenRunning));
+  feed(clone, frame(kExited, number_field(kTagExitCode, 1)));
+  EXPECT_EQ(clone.state(), State::kExited);
+}
+
+TEST(GuestControl, WhatNoFreezeAskedForBreaksTheChannel) {
+  expect_broken(frame(kFrozen), "frozen unasked");
+  expect_broken(frame(kThawed), "thawed unasked");
+  GuestControl control;
+  EXPECT_EQ(feed(control, hello(3)).back().kind, Kind::kBroken) << "an unknown state";
+  GuestControl stateless;
+  EXPECT_EQ(feed(stateless, frame(kHello, number_field(kTagVersion, kVersion))).back().kind,
+            Kind::kBroken);
+  GuestControl fresh_only;
+  feed(fresh_only, hello(kStateFrozenConfigured));
+  EXPECT_EQ(feed(fresh_only, frame(kExited, number_field(kTagExitCode, 1))).back().kind,
+            Kind::kBroken)
+      << "no server that could have ended";
 }
 
 }  // namespace

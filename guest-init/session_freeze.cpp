@@ -1,0 +1,116 @@
+// Freezing for a snapshot, and the way back, in this guest or in a clone of it:
+//
+//   kFreeze ── server settled? ── cgroup frozen, streams closed ── kFrozen ══ snapshot ══
+//      the same host goes on:  streams, kThaw
+//      a clone: the old connections are gone; a new host connects, is told by the hello that it
+//               found a frozen guest, and sends kConfigure (who it is now), streams, kThaw
+//
+// Between the snapshot and kThaw no instruction of the server runs: a clone knows who it is before
+// its server can ask.
+#include <errno.h>
+#include <unistd.h>
+
+#include "guest-init/clock.h"
+#include "guest-init/session.h"
+
+namespace thimble::init {
+
+uint32_t Session::guest_state() const {
+  if (!is_frozen()) return protocol::kStateFresh;
+  return state_ == State::kConfigured ? protocol::kStateFrozenConfigured
+                                      : protocol::kStateFrozenRunning;
+}
+
+bool Session::takes_streams() const {
+  if (state_ == State::kFresh || state_ == State::kConfigured) return true;
+  return is_frozen() || (state_ == State::kRunning && start_.detached);
+}
+
+// Connections are not ordered among each other: a request may overtake its streams.
+bool Session::awaits_streams(const Frame& frame) const {
+  if (streams_connected()) return false;
+  if (frame.type == protocol::kThaw) return is_frozen() && state_ == State::kRunning;
+  return frame.type == protocol::kStart && state_ == State::kConfigured &&
+         !says_detached(frame.payload, frame.size);
+}
+
+const char* Session::on_freeze(const Frame& frame) {
+  if (const char* why = decode_freeze(frame.payload, frame.size, freeze_)) return why;
+  if (freezing_ != Freezing::kNo) return "freeze came twice";
+  if (state_ != State::kConfigured && state_ != State::kRunning) {
+    return "freeze came before configure, or after the server's end";
+  }
+  if (state_ == State::kConfigured || !freeze_.when_idle) {
+    freeze_now();
+    return nullptr;
+  }
+  freezing_ = Freezing::kAwaitingIdle;
+  next_look_ms_ = now_ms();
+  idle_deadline_ms_ = next_look_ms_ + freeze_.idle_limit_ms;
+  idle_.begin();
+  return nullptr;
+}
+
+void Session::look_for_idle() {
+  IdleLook look;
+  platform_.look(platform_.context, input_.pipe(), look);
+  const uint64_t now = now_ms();
+  if (idle_.settled(look, now)) return freeze_now();
+  next_look_ms_ = now + IdleWatch::kLookMs;
+  if (now < idle_deadline_ms_) return;
+  freezing_ = Freezing::kNo;
+  Failure failure;
+  fail(failure, protocol::kStepIdle, ETIMEDOUT, "wait until the server is idle: %s",
+       look.reason[0] ? look.reason : "it still uses the processor");
+  send_failed(failure);
+}
+
+void Session::freeze_now() {
+  freezing_ = Freezing::kNo;
+  Failure failure;
+  if (state_ == State::kRunning && !platform_.freeze(platform_.context, true, failure)) {
+    send_failed(failure);
+    return;
+  }
+  // Streams are sockets, which do not live on in a clone; what they had not taken yet is kept.
+  input_.detach();
+  output_.detach();
+  error_.detach();
+  for (Guest& guest : unnamed_) {
+    if (guest.fd >= 0) close(guest.fd);
+    guest = Guest{};
+  }
+  freezing_ = Freezing::kFrozen;
+  FrameWriter frozen(protocol::kFrozen);
+  control_.send(frozen);
+}
+
+const char* Session::on_thaw(const Frame& frame) {
+  Thaw thaw;
+  if (const char* why = decode_thaw(frame.payload, frame.size, thaw)) return why;
+  if (!is_frozen()) return "thaw came without a freeze";
+  if (!identity_known_) return "thaw came before the clone was told who it is";
+  if (thaw.has_stdin_grace) stdin_grace_ms_ = thaw.stdin_grace_ms;
+  if (thaw.has_term_grace) term_grace_ms_ = thaw.term_grace_ms;
+  Failure failure;
+  if (state_ == State::kRunning && !platform_.freeze(platform_.context, false, failure)) {
+    send_failed(failure);
+    return nullptr;
+  }
+  freezing_ = Freezing::kNo;
+  note_activity();
+  FrameWriter thawed(protocol::kThawed);
+  control_.send(thawed);
+  return nullptr;
+}
+
+// The host of the template is not in the clone. Whoever connects next has to say who this is.
+void Session::lose_host() {
+  control_.close();
+  identity_known_ = false;
+  input_.detach();
+  output_.detach();
+  error_.detach();
+}
+
+}  // namespace thimble::init
