@@ -5,7 +5,7 @@ INIT_CXX ?= g++
 INIT_LINK ?= musl-gcc
 MUSL_SPECS ?= /usr/lib/$(shell uname -m)-linux-musl/musl-gcc.specs
 
-init_SRC := $(call sources,guest-init)
+init_SRC := $(sort $(wildcard guest-init/*.cpp))
 init_OBJ := $(patsubst %.cpp,$(BUILD)/obj/musl/%.o,$(init_SRC))
 # -idirafter: musl has no kernel headers; the system's come last, so that its C library's stay out.
 INIT_FLAGS := -std=c++23 -Os -Wall -Wextra -Werror -Wshadow -fno-exceptions -fno-rtti -nostdinc++ \
@@ -30,3 +30,14 @@ $(BUILD)/tests/guest-init_unit: $(call objects,$(init_TEST_SRC) $(filter-out gue
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgmock -lgtest_main -pthread
 
 UNIT_TESTS += $(if $(init_TEST_SRC),$(BUILD)/tests/guest-init_unit)
+
+# What renews a runtime's random numbers in a clone. It is part of node's images, so it is compiled
+# for the C library of Debian, and it lies inside the thimble binary.
+$(BUILD)/renew.so: guest-init/renew/renew.cpp
+	@mkdir -p $(@D)
+	$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -Wshadow -fPIC -shared -fvisibility=hidden \
+	  -fno-exceptions -fno-rtti -s -Wl,--build-id=none -o $@ $<
+
+$(BUILD)/obj/tools/image/renewal.o: $(BUILD)/renew.so $(wildcard guest-init/renew/*)
+$(BUILD)/obj/tools/image/renewal.o: override CPPFLAGS += \
+  -DTHIMBLE_RENEW='"guest-init/renew"' -DTHIMBLE_RENEW_SO='"$(BUILD)/renew.so"'

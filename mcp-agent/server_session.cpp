@@ -168,7 +168,10 @@ void ServerSession::on_guest_event(const GuestEvent& event) {
     case GuestEvent::Kind::kHello:
       return greet();
     case GuestEvent::Kind::kConfigured:
-      return start_server();
+    case GuestEvent::Kind::kThawed:
+      return go_on();
+    case GuestEvent::Kind::kFrozen:
+      return;  // nobody here freezes: the guest control lets it through only as an answer
     case GuestEvent::Kind::kStarted:
       return on_started();
     case GuestEvent::Kind::kFailed:
@@ -207,6 +210,27 @@ Result<void> ServerSession::connect_streams() {
   bridge_.emplace(run_.user, ServerStreams{std::move(sockets[0]), std::move(sockets[1]),
                                            std::move(sockets[2])});
   return {};
+}
+
+// After each answer of the guest's: a booted guest starts its server; a clone is thawed first, and
+// has a server already unless it was frozen before that.
+void ServerSession::go_on() {
+  switch (control_.state()) {
+    case GuestControl::State::kConfigured:
+      return start_server();
+    case GuestControl::State::kFrozen:
+      return thaw();
+    case GuestControl::State::kRunning:
+      return on_started();
+    default:
+      return;
+  }
+}
+
+void ServerSession::thaw() {
+  auto sent = control_.thaw({.stdin_grace_ms = run_.server.stdin_grace_ms,
+                             .term_grace_ms = run_.server.term_grace_ms});
+  if (!sent) finish(kExitFailure, sent.error().message);
 }
 
 void ServerSession::start_server() {

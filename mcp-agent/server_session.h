@@ -38,6 +38,8 @@ class ServerSession {
   void connect_control();
   void greet();
   Result<void> connect_streams();
+  void go_on();
+  void thaw();
   void start_server();
   void on_started();
   void on_failed(const GuestEvent& event);

@@ -14,7 +14,7 @@ UNIT_TESTS += $(BUILD)/tests/cli_unit
 # A run from end to end with guest-init's real session and no VM: needs both sides' objects.
 server_run_TEST_SRC := $(call sources,tests/unit/server-run)
 $(BUILD)/tests/server-run_unit: $(call objects,$(server_run_TEST_SRC)) \
-    $(call objects,$(filter-out guest-init/main.cpp,$(call sources,guest-init))) \
+    $(call objects,$(filter-out guest-init/main.cpp,$(init_SRC))) \
     $(call lib,$(agent_LIBS))
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgmock -lgtest_main $(SYSTEM_LIBS)

@@ -97,6 +97,19 @@ std::variant<RunOptions, int> parse_run(const Arguments& arguments) {
   return options;
 }
 
+namespace {
+
+// Two variables of an image load what a clone needs (docs/identity.md): the user's are added to
+// them.
+void set_variable(std::map<std::string, std::string>& environment, const std::string& name,
+                  const std::string& value) {
+  std::string& variable = environment[name];
+  const char* separator = name == "NODE_OPTIONS" ? " " : name == "LD_PRELOAD" ? ":" : nullptr;
+  variable = separator == nullptr || variable.empty() ? value : variable + separator + value;
+}
+
+}  // namespace
+
 Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
                                                  std::map<std::string, std::string>& environment) {
   std::vector<std::string> missing;
@@ -105,9 +118,9 @@ Result<std::vector<std::string>> add_environment(const std::vector<std::string>&
     const std::string name = variable.substr(0, equals);
     if (name.empty()) return fail("--env '" + variable + "': write K=V or K");
     if (equals != std::string::npos) {
-      environment[name] = variable.substr(equals + 1);
+      set_variable(environment, name, variable.substr(equals + 1));
     } else if (const char* value = std::getenv(name.c_str()); value != nullptr) {
-      environment[name] = value;
+      set_variable(environment, name, value);
     } else {
       missing.push_back(name);
     }

@@ -8,6 +8,7 @@
 #include "tools/image/image.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
+#include "tools/image/renewal.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
@@ -80,6 +81,9 @@ Result<Manifest> make_node(Building& building, NodeSource source) {
   manifest.name = "node";
   manifest.command = {"node"};
   manifest.env = base_environment();
+  if (Result<void> added = add_node_renewal(building, manifest); !added) {
+    return std::unexpected(added.error());
+  }
   return manifest;
 }
 
@@ -111,6 +115,9 @@ Result<Manifest> make_python(Building& building) {
   for (const char* name : {"python3", "python"}) {
     const Result<void> linked = make_symlink("python3.11", root / "usr/bin" / name);
     if (!linked) return std::unexpected(linked.error());
+  }
+  if (Result<void> added = add_python_renewal(building); !added) {
+    return std::unexpected(added.error());
   }
   building.progress("compiling the standard library");
   // Debian's own interpreter, from the packages just unpacked. Unchecked-hash files hold no times;
