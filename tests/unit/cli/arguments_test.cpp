@@ -89,6 +89,17 @@ TEST(Environment, AVariableWithoutANameIsRefused) {
   EXPECT_FALSE(add_environment({""}, environment));
 }
 
+TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
+  std::map<std::string, std::string> environment = {{"NODE_OPTIONS", "--require=/r.cjs"},
+                                                    {"LD_PRELOAD", "/r.so"},
+                                                    {"OTHER", "old"}};
+  ASSERT_TRUE(add_environment({"NODE_OPTIONS=--trace-gc", "LD_PRELOAD=/mine.so", "OTHER=new"},
+                              environment));
+  EXPECT_EQ(environment["NODE_OPTIONS"], "--require=/r.cjs --trace-gc");
+  EXPECT_EQ(environment["LD_PRELOAD"], "/r.so:/mine.so");
+  EXPECT_EQ(environment["OTHER"], "new");
+}
+
 std::string filtered(EscapeFilter& filter, std::string typed) {
   typed.resize(filter.filter(typed.data(), typed.size()));
   return typed;
