@@ -8,7 +8,6 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <sstream>
 
 #include <chrono>
 #include <cstdlib>
@@ -19,6 +18,7 @@
 
 #include "guest-init/session.h"
 #include "guest-init/transport.h"
+#include "tests/unit/guest-init/fake_platform.h"
 
 namespace thimble::test {
 
@@ -34,46 +34,6 @@ bool configure(void*, const init::Configure& message, init::Failure& failure) {
 
 uint32_t oom_kills(void*) { return 3; }
 
-// Calls `visit` with pid, processor ticks of every child of the session that still runs.
-template <class Visit>
-void for_each_child(Visit visit) {
-  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream stat(entry.path() / "stat");
-    std::string line;
-    if (!std::getline(stat, line)) continue;
-    std::istringstream fields(line.substr(line.rfind(')') + 2));
-    std::string skip;
-    int parent = 0;
-    uint64_t user = 0;
-    uint64_t system = 0;
-    fields >> skip >> parent;
-    for (int i = 0; i < 9; ++i) fields >> skip;
-    fields >> user >> system;
-    if (parent == getpid()) visit(std::stoi(entry.path().filename()), user + system);
-  }
-}
-
-uint64_t cpu_ms(void*) {
-  uint64_t ticks = 0;
-  for_each_child([&](pid_t, uint64_t used) { ticks += used; });
-  return ticks * 1000 / static_cast<uint64_t>(sysconf(_SC_CLK_TCK));
-}
-
-// Stands in for the cgroup's freezer.
-bool freeze(void*, bool frozen, init::Failure&) {
-  for_each_child([&](pid_t pid, uint64_t) { kill(-pid, frozen ? SIGSTOP : SIGCONT); });
-  return true;
-}
-
-void look(void* context, int input, init::IdleLook& found) {
-  const std::string processes = *static_cast<std::string*>(context) + "/processes";
-  {
-    std::ofstream list(processes);
-    for_each_child([&](pid_t pid, uint64_t) { list << pid << '\n'; });
-  }
-  init::look_at_server(processes.c_str(), input, found);
-}
-
 [[noreturn]] void run_session(int control, int streams, const std::string& directory) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   close_range(3, ~0u, CLOSE_RANGE_CLOEXEC);  // what the test's own caller left open
@@ -85,10 +45,10 @@ void look(void* context, int input, init::IdleLook& found) {
   std::string context = directory;
   platform.context = &context;
   platform.configure = configure;
-  platform.freeze = freeze;
-  platform.look = look;
+  platform.freeze = fake_freeze;
+  platform.look = fake_look;
   platform.oom_kills = oom_kills;
-  platform.cpu_ms = cpu_ms;
+  platform.cpu_ms = fake_cpu_ms;
   platform.child.passwd_path = passwd.c_str();
   platform.child.group_path = group.c_str();
   session->open(control, streams, platform);

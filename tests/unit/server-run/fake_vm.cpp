@@ -17,6 +17,7 @@
 
 #include "guest-init/session.h"
 #include "guest-init/transport.h"
+#include "tests/unit/guest-init/fake_platform.h"
 
 namespace thimble::test {
 namespace {
@@ -53,7 +54,8 @@ Fd connect_to(const std::string& path) {
   return socket;
 }
 
-pid_t start_init(const std::string& control, const std::string& streams) {
+pid_t start_init(const std::string& control, const std::string& streams,
+                 const std::string& directory) {
   const int control_listener = init::listen_unix(control.c_str());
   const int stream_listener = init::listen_unix(streams.c_str());
   const pid_t pid = ::fork();
@@ -66,16 +68,42 @@ pid_t start_init(const std::string& control, const std::string& streams) {
   init::Platform platform;
   platform.configure = [](void*, const init::Configure&, init::Failure&) { return true; };
   platform.oom_kills = [](void*) -> uint32_t { return 0; };
+  static std::string context = directory;
+  platform.context = &context;
+  platform.freeze = fake_freeze;
+  platform.look = fake_look;
   static init::Session session;
   session.open(control_listener, stream_listener, platform);
   session.run();
   ::_exit(0);
 }
 
-int serve(int broker, const std::string& directory) {
+// What the maker of a template does: the server is started, settles and is frozen; then this host
+// is gone.
+void freeze_server(const std::string& control_path, const ServerSpec& server) {
+  const Fd socket = connect_to(control_path);
+  GuestControl control;
+  std::array<uint8_t, 4096> bytes{};
+  while (control.state() != GuestControl::State::kFrozen) {
+    const ssize_t n = ::recv(socket.get(), bytes.data(), bytes.size(), 0);
+    if (n <= 0) ::_exit(1);
+    control.received(std::span(bytes).first(static_cast<size_t>(n)));
+    while (const auto event = control.next_event()) {
+      if (event->kind == GuestEvent::Kind::kHello) (void)control.configure({});
+      if (event->kind == GuestEvent::Kind::kConfigured) (void)control.start(server);
+      if (event->kind == GuestEvent::Kind::kStarted) (void)control.freeze(10000);
+    }
+    const auto waiting = control.output();
+    const ssize_t sent = ::send(socket.get(), waiting.data(), waiting.size(), MSG_NOSIGNAL);
+    if (sent > 0) control.sent(static_cast<size_t>(sent));
+  }
+}
+
+int serve(int broker, const std::string& directory, const ServerSpec* frozen = nullptr) {
   const std::string control = directory + "/control";
   const std::string streams = directory + "/streams";
-  const pid_t init = start_init(control, streams);
+  const pid_t init = start_init(control, streams, directory);
+  if (frozen) freeze_server(control, *frozen);
   std::thread([broker, init] {
     ::waitpid(init, nullptr, 0);
     (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kPowerOff),
@@ -98,6 +126,13 @@ int serve(int broker, const std::string& directory) {
 VmProcess::Body guest_without_vm(std::filesystem::path directory) {
   return
       [directory = std::move(directory)](int broker) { return serve(broker, directory.string()); };
+}
+
+VmProcess::Body frozen_guest_without_vm(std::filesystem::path directory, ServerSpec server) {
+  server.detached = true;
+  return [directory = std::move(directory), server = std::move(server)](int broker) {
+    return serve(broker, directory.string(), &server);
+  };
 }
 
 VmProcess::Body guest_that(std::function<void(int control)> behave) {

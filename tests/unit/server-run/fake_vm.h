@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "devices/fd.h"
+#include "pool/guest_control.h"
 #include "pool/vm_process.h"
 
 namespace thimble::test {
@@ -13,6 +14,10 @@ namespace thimble::test {
 // The body of a VM process whose guest is a real session of guest-init. Its sockets are in
 // `directory`.
 VmProcess::Body guest_without_vm(std::filesystem::path directory);
+
+// The same, found as a clone is found: `server` is running in it already, settled and frozen, and
+// the host that did that is gone.
+VmProcess::Body frozen_guest_without_vm(std::filesystem::path directory, ServerSpec server);
 
 // The body of a VM process whose guest does `behave` with its control channel, once it is
 // connected.

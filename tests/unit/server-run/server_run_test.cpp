@@ -324,5 +324,18 @@ TEST(ServerRun, AGuestThatClosesItsControlChannelIsGivenUp) {
   EXPECT_EQ(session.wait(), kExitFailure);
 }
 
+TEST(ServerRun, ACloneWhoseServerWasFrozenServesAsIfItHadJustStarted) {
+  std::string pattern = (fs::temp_directory_path() / "thimble-clone-XXXXXX").string();
+  const fs::path directory = mkdtemp(pattern.data());
+  ServerSpec server;
+  server.arguments = {"sh", "-c", "echo early; read line; echo got $line; exit 6"};
+  server.environment = {"PATH=/usr/bin:/bin"};
+  Session session({"unused"}, nullptr, frozen_guest_without_vm(directory, server));
+  EXPECT_EQ(::write(session.in.get(), "word\n", 5), 5);
+  EXPECT_EQ(read_all(session.out.get()), "early\ngot word\n");
+  EXPECT_EQ(session.wait(), 6);
+  fs::remove_all(directory);
+}
+
 }  // namespace
 }  // namespace thimble::test
