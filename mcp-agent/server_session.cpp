@@ -28,6 +28,7 @@ constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2
 
 constexpr size_t kControlChunk = size_t{64} * 1024;
 constexpr int kEventsAtOnce = 64;
+constexpr int kLastReads = 64;
 
 int exec_exit_status(uint32_t error) {
   return error == ENOENT ? kExitNotFound : kExitNotExecutable;
@@ -115,7 +116,9 @@ void ServerSession::on_vm_event(const VmEvent& event) {
 
 void ServerSession::on_vm_gone(const VmEvent& event) {
   // The guest's last words may still be in the channel: its end is only a failure without them.
-  while (control_socket_) on_control_readable();
+  // Bounded by more than a socket holds, since the process that says it ended may go on writing.
+  for (int i = 0; i < kLastReads && control_socket_; ++i) on_control_readable();
+  control_socket_.reset();
   if (server_status_) return;
   if (event.kind == VmEvent::Kind::kRefused) return finish(kExitFailure, event.text);
   if (event.kind == VmEvent::Kind::kLost) {

@@ -1,21 +1,24 @@
 // See vm_main.h. Threads: this one makes and runs the machine; one more receives from the broker;
-// one more reads the console's stream where there is one.
+// one more serves the console's stream where there is one.
 #include "pool/vm_main.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include <array>
-#include <atomic>
+#include <chrono>
+#include <memory>
 #include <thread>
 
 #include "guest-init/protocol.h"
+#include "pool/console_stream.h"
 
 namespace thimble {
 
 namespace {
+
+// How long a console's reader may take for the guest's last words.
+constexpr std::chrono::milliseconds kLastWordsPatience{500};
 
 // The announcement is the connection itself: an end whose other end is closed already.
 Fd closed_stream() {
@@ -23,15 +26,6 @@ Fd closed_stream() {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return Fd();
   ::close(ends[1]);
   return Fd(ends[0]);
-}
-
-void write_all(int fd, std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // nobody looks at the console any more
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
 }
 
 // Serves the broker until its other end is gone, which ends the machine.
@@ -45,22 +39,12 @@ void serve_broker(Machine& machine, int broker) {
   machine.stop();
 }
 
-void serve_console(Machine& machine, int console) {
-  std::array<char, 512> typed{};
-  for (;;) {
-    const ssize_t n = ::recv(console, typed.data(), typed.size(), 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // end of what is typed; the guest goes on
-    machine.type({typed.data(), static_cast<size_t>(n)});
-  }
-}
-
 // Fills in what the machine calls back.
-void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, bool& announced) {
-  const int console = spec.console.get();
+void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, ConsoleStream* console,
+                    bool& announced) {
   spec.machine.on_serial = [&tail, console](std::span<const uint8_t> bytes) {
     tail.feed(bytes);
-    if (console >= 0) write_all(console, bytes);
+    if (console != nullptr) console->write(bytes);
   };
   spec.machine.on_notice = [broker](const std::string& line) {
     send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
@@ -69,8 +53,9 @@ void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, bool& announced
   spec.machine.guest_connect_ports = {protocol::kReadyPort};
   spec.machine.on_guest_connect = [broker, &announced](uint32_t port) {
     if (port != protocol::kReadyPort) return Fd();
-    if (!announced) send_broker(broker, BrokerType::kReady, 0, "");
-    announced = true;  // a guest that repeats itself is not passed on
+    if (announced) return Fd();  // a guest that repeats itself is refused
+    announced = true;
+    send_broker(broker, BrokerType::kReady, 0, "");
     return closed_stream();
   };
 }
@@ -119,8 +104,16 @@ int run_vm_process(VmSpec spec, Fd broker) {
     if (wanted) send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
   });
   bool announced = false;
-  join_callbacks(spec, broker.get(), tail, announced);
-  const Fd console = std::move(spec.console);
+  std::unique_ptr<ConsoleStream> console;
+  if (spec.console) {
+    auto made = ConsoleStream::make(std::move(spec.console));
+    if (!made) {
+      send_broker(broker.get(), BrokerType::kRefused, 0, made.error().message);
+      return EXIT_FAILURE;
+    }
+    console = std::move(*made);
+  }
+  join_callbacks(spec, broker.get(), tail, console.get(), announced);
   auto machine = Machine::create(std::move(spec.machine));
   if (!machine) {
     send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
@@ -129,18 +122,23 @@ int run_vm_process(VmSpec spec, Fd broker) {
 
   std::thread broker_thread([&] { serve_broker(**machine, broker.get()); });
   std::thread console_thread;
-  if (console) console_thread = std::thread([&] { serve_console(**machine, console.get()); });
+  if (console) {
+    console_thread = std::thread([&console, &machine = **machine] {
+      console->serve([&machine](std::string_view typed) { machine.type(typed); });
+    });
+  }
 
   const End end = (*machine)->run();
   tail.finish();
-  report_end(broker.get(), end, tail);
-  // The threads wait in recv(): this ends them. What was sent can still be read.
-  ::shutdown(broker.get(), SHUT_RD);
-  broker_thread.join();
-  if (console_thread.joinable()) {
-    ::shutdown(console.get(), SHUT_RDWR);
+  // The last words first: whoever hears of the end may stop reading.
+  if (console) {
+    console->stop(kLastWordsPatience);
     console_thread.join();
   }
+  report_end(broker.get(), end, tail);
+  // The thread waits in recv(): this ends it. What was sent can still be read.
+  ::shutdown(broker.get(), SHUT_RD);
+  broker_thread.join();
   return EXIT_SUCCESS;
 }
 

@@ -78,7 +78,9 @@ std::optional<VmEvent> VmProcess::next_event() {
     if (std::holds_alternative<BrokerClosed>(received)) return lost("");
     auto& message = std::get<BrokerMessage>(received);
     if (message.type != BrokerType::kTail) return take(std::move(message));
-    if (tail_.size() < ConsoleTail::kMaxLines) tail_.push_back(printable(message.text, kLineLimit));
+    // More would keep this loop going for as long as the process likes.
+    if (tail_.size() >= ConsoleTail::kMaxLines) return lost("its console has too many last lines");
+    tail_.push_back(printable(message.text, kLineLimit));
   }
   return std::nullopt;
 }

@@ -11,7 +11,7 @@ $(BUILD)/payload/%.elf: tests/payload/guests/%.cpp $(wildcard tests/payload/gues
 	@mkdir -p $(@D)
 	g++ $(PAYLOAD_FLAGS) -o $@ $<
 
-$(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
+$(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) $(call lib,$(pool_LIBS)) | $(PAYLOADS)
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
 

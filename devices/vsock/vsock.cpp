@@ -75,11 +75,14 @@ void VsockDevice::set_opener(Opener opener) {
 
 void VsockDevice::opened(uint32_t host_port, Fd stream) {
   const std::scoped_lock guard(lock());
+  if (unanswered_ > 0) --unanswered_;
   const auto request = std::ranges::find(waiting_, host_port, &VsockHeader::dst_port);
   if (request == waiting_.end()) return;  // it gave up meanwhile; closes the stream
   const VsockHeader packet = *request;
   waiting_.erase(request);
-  if (!stream || entries_.size() >= limits_.max_connections) {
+  // The host may have opened a stream of the same two ports meanwhile.
+  const bool taken = find({.host = packet.dst_port, .guest = packet.src_port}) != nullptr;
+  if (!stream || taken || entries_.size() >= limits_.max_connections) {
     refuse(packet);
   } else {
     add(Connection(packet, std::move(stream), limits_.window));

@@ -74,7 +74,10 @@ class VsockDevice final : public VirtioDevice {
   using Connector = std::function<Result<Fd>(uint32_t port)>;
   // Asks for such a stream; opened() answers. Called likewise.
   using Opener = std::function<void(uint32_t port)>;
-  static constexpr size_t kMaxWaiting = 64;  // for an answer; further requests are refused
+  // Questions without an answer; further requests are refused. A question counts until it is
+  // answered, also when the guest gave up: else a guest that does so all the time could ask without
+  // end.
+  static constexpr size_t kMaxWaiting = 64;
 
   // The loop must outlive the device. To be destroyed on the loop's thread or when it has stopped.
   VsockDevice(uint64_t guest_cid, EventLoop& loop, VsockLimits limits = {});
@@ -96,7 +99,8 @@ class VsockDevice final : public VirtioDevice {
   // … the same for streams that somebody else has to open: the guest's request waits for the
   // answer.
   void set_opener(Opener opener);
-  // Goes to the oldest request for that port that still waits; an empty Fd refuses.
+  // Every question is to be answered. Goes to the oldest request for that port that still waits; an
+  // empty Fd refuses.
   void opened(uint32_t host_port, Fd stream);
   // Serves `CONNECT <port>` clients on a listening AF_UNIX socket (host_listener.h).
   Result<void> serve(Fd listener);
@@ -181,6 +185,7 @@ class VsockDevice final : public VirtioDevice {
   Connector connector_;
   Opener opener_;
   std::deque<VsockHeader> waiting_;  // requests of the guest that the opener works on
+  size_t unanswered_ = 0;            // questions to the opener
   std::unique_ptr<HostListener> host_listener_;
 
   std::deque<VsockHeader> resets_;

@@ -132,7 +132,8 @@ void VsockDevice::accept(const VsockHeader& request) {
 }
 
 void VsockDevice::wait_for_opener(const VsockHeader& request) {
-  if (waiting_.size() >= kMaxWaiting) return refuse(request);
+  if (unanswered_ >= kMaxWaiting) return refuse(request);
+  ++unanswered_;
   waiting_.push_back(request);
   opener_(request.dst_port);
 }

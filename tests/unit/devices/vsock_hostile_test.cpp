@@ -223,6 +223,42 @@ TEST(VsockHostile, OpeningAndResettingWithoutBuffersLeavesNothingBehind) {
   EXPECT_EQ(driver.loop.timers(), 0U);
 }
 
+TEST(VsockHostile, QuestionsToAnOpenerAreBoundedEvenIfTheGuestGivesUpOnEach) {
+  VsockDriver driver;
+  size_t asked = 0;
+  driver.device.set_opener([&](uint32_t) { ++asked; });
+  driver.start();
+  for (int i = 0; i < 1000; ++i) {
+    driver.send(VsockDriver::packet(VsockOp::kRequest, 5000, 7000));
+    driver.send(VsockDriver::packet(VsockOp::kReset, 5000, 7000));
+    if (i % 100 == 0) {
+      driver.reset();
+      driver.activate();
+    }
+  }
+  EXPECT_EQ(asked, VsockDevice::kMaxWaiting);
+  driver.device.opened(7000, Fd());
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 5001, 7000));
+  EXPECT_EQ(asked, VsockDevice::kMaxWaiting + 1);
+}
+
+TEST(VsockHostile, AnAnsweredRequestCannotTakeThePlaceOfAStreamOfTheHost) {
+  VsockDriver driver;
+  StreamPair ours;
+  StreamPair theirs;
+  driver.device.set_opener([](uint32_t) {});
+  driver.start();
+  // The guest names the port that the host's next stream will have.
+  driver.send(VsockDriver::packet(VsockOp::kRequest, 1024, VsockDevice::kFirstHostPort));
+  driver.device.connect(1024, std::move(ours.device));
+  EXPECT_EQ(ops(driver.receive_all()), std::vector{VsockOp::kRequest});
+  driver.device.opened(VsockDevice::kFirstHostPort, std::move(theirs.device));
+  EXPECT_TRUE(fake::at_end(theirs.host.get()));
+  driver.send(VsockDriver::packet(VsockOp::kResponse, 1024, VsockDevice::kFirstHostPort));
+  driver.send(VsockDriver::packet(VsockOp::kData, 1024, VsockDevice::kFirstHostPort), "ours");
+  EXPECT_EQ(fake::read_now(ours.host.get()), "ours");
+}
+
 TEST(VsockHostile, OneNotificationDoesABoundedAmountOfWork) {
   Hostile guest;
   const Gpa head = guest.driver.guest.put_value(VsockDriver::packet(VsockOp::kReset, 1, 2));

@@ -99,7 +99,9 @@ TEST(VmProcess, AProcessThatClosesItsBrokerButLivesIsKilled) {
 TEST(VmProcess, TheTailOfTheConsoleIsBoundedAndComesWithTheEnd) {
   auto vm = VmProcess::start(
       [](int broker) {
-        for (int i = 0; i < 1000; ++i) (void)send_broker(broker, BrokerType::kTail, 0, "\033line");
+        for (size_t i = 0; i < ConsoleTail::kMaxLines; ++i) {
+          (void)send_broker(broker, BrokerType::kTail, 0, "\033line");
+        }
         (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kReset),
                           "why\nRIP: 0\033");
         return 0;
@@ -111,8 +113,25 @@ TEST(VmProcess, TheTailOfTheConsoleIsBoundedAndComesWithTheEnd) {
   EXPECT_EQ(event->kind, Kind::kEnded);
   EXPECT_EQ(event->end, End::Kind::kReset);
   EXPECT_EQ(event->text, "why\nRIP: 0\\x1b") << "line ends stay, escapes do not";
-  EXPECT_LE(vm->console_tail().size(), ConsoleTail::kMaxLines);
+  EXPECT_EQ(vm->console_tail().size(), ConsoleTail::kMaxLines);
   EXPECT_EQ(vm->console_tail().front(), "\\x1bline");
+}
+
+// It sends as fast as the parent reads: a parent that reads on would never do anything else.
+TEST(VmProcess, ATailWithoutEndIsAgainstTheRules) {
+  auto vm = VmProcess::start(
+      [](int broker) {
+        while (send_broker(broker, BrokerType::kTail, 0, "line")) {
+        }
+        for (;;) ::pause();
+        return 0;
+      },
+      {}, true);
+  ASSERT_TRUE(vm);
+  auto event = wait_event(*vm);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, Kind::kLost);
+  EXPECT_NE(event->text.find("last lines"), std::string::npos) << event->text;
 }
 
 TEST(VmProcess, AStreamReachesTheProcessWithItsPort) {

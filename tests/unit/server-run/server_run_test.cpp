@@ -12,12 +12,14 @@
 
 #include <array>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <string>
 #include <thread>
 
+#include "guest-init/protocol.h"
 #include "tests/unit/server-run/fake_vm.h"
 
 namespace thimble::test {
@@ -316,6 +318,39 @@ TEST(ServerRun, AGuestThatNeverAnswersIsGivenUp) {
       {"cat"}, [](ServerRun& r) { r.boot_patience = milliseconds(300); }, guest_that([](int) {}));
   EXPECT_EQ(session.wait(), kExitFailure);
   EXPECT_NE(session.said().find("did not start"), std::string::npos);
+}
+
+// A VMM process that its guest has taken over: it reports its end and floods the control channel.
+TEST(ServerRun, AVmmThatTalksOnAfterItsEndIsLeft) {
+  Session session({"cat"}, nullptr, [](int broker) {
+    (void)send_broker(broker, BrokerType::kReady, 0, "");
+    auto received = receive_broker(broker, BrokerSide::kVmm, true);
+    auto* message = std::get_if<BrokerMessage>(&received);
+    if (message == nullptr) return 1;
+    const protocol::FrameHeader header{12, protocol::kHello, 0};
+    const protocol::FieldHeader field{protocol::kTagVersion, 0, 4};
+    const int control = message->stream.get();
+    (void)!::write(control, &header, sizeof header);
+    (void)!::write(control, &field, sizeof field);
+    (void)!::write(control, &protocol::kVersion, sizeof protocol::kVersion);
+    std::vector<uint8_t> notices(65536);
+    for (size_t at = 0; at < notices.size(); at += 8) {
+      const protocol::FrameHeader notice{0, protocol::kNotice, 0};
+      std::memcpy(notices.data() + at, &notice, sizeof notice);
+    }
+    // Several senders, so that the channel is never found empty.
+    for (int i = 0; i < 4; ++i) {
+      std::thread([&] {
+        while (::send(control, notices.data(), notices.size(), MSG_NOSIGNAL) > 0) {
+        }
+      }).detach();
+    }
+    std::this_thread::sleep_for(milliseconds(20));
+    (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kReset), "x");
+    for (;;) ::pause();
+    return 0;
+  });
+  EXPECT_EQ(session.wait(), kExitFailure);
 }
 
 TEST(ServerRun, AGuestThatClosesItsControlChannelIsGivenUp) {
