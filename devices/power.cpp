@@ -9,14 +9,14 @@ constexpr uint8_t kPulseReset = 0xfe;
 constexpr uint8_t kResetSystem = 0x06;    // hard reset of CPU and system
 constexpr uint8_t kSleepEnable = 0x20;    // SLP_EN
 constexpr uint8_t kSleepTypeMask = 0x1c;  // SLP_TYP, bits 2 to 4
-constexpr uint8_t kSleepTypeSoftOff = 5 << 2;
+constexpr uint8_t kSleepTypeSoftOff = PowerPort::kSoftOff << 2;
 
 }  // namespace
 
 void PowerPort::read(uint64_t /*offset*/, std::span<uint8_t> /*data*/) {}  // zeros: all idle
 
-void PowerPort::write(uint64_t /*offset*/, std::span<const uint8_t> data) {
-  if (data.size() != 1) return;
+void PowerPort::write(uint64_t offset, std::span<const uint8_t> data) {
+  if (data.size() != 1 || offset != 0) return;
   const uint8_t value = data[0];
   switch (kind_) {
     case Kind::kKeyboardController:

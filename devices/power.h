@@ -4,6 +4,7 @@
 //   0xcf9  PCI reset control    bit 2 with bit 1 resets (Linux reboot=p)
 //   0x600  sleep control        SLP_EN | SLP_TYP 5 << 2 powers off (ACPI 6.4, 4.8.3.7); the reset
 //                               register of the FADT is 0xcf9
+//   0x601  sleep status         write to clear, as kernels do before they sleep: nothing to clear
 //
 // There is no keyboard behind 0x64: reads say that its buffers are empty.
 #pragma once
@@ -16,13 +17,16 @@ namespace thimble {
 
 enum class PowerEvent { kPowerOff, kReset };
 
-// One port. Stateless: nothing to save.
+// One kind of port, at offset 0; the sleep status is at offset 1 of sleep control. Stateless:
+// nothing to save.
 class PowerPort final : public BusDevice {
  public:
   enum class Kind { kKeyboardController, kResetControl, kSleepControl };
   static constexpr uint64_t kKeyboardControllerPort = 0x64;
   static constexpr uint64_t kResetControlPort = 0xcf9;
   static constexpr uint64_t kSleepControlPort = 0x600;
+  static constexpr uint64_t kSleepStatusPort = 0x601;
+  static constexpr uint8_t kSoftOff = 5;  // SLP_TYP of the state S5
 
   // `on_event` is called on the vCPU's thread that wrote the port.
   PowerPort(Kind kind, std::function<void(PowerEvent)> on_event)

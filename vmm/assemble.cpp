@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "devices/text.h"
+#include "vmm/acpi/tables.h"
 #include "vmm/cpu/cpuid.h"
 #include "vmm/cpu/start_state.h"
 #include "vmm/load/linux_boot.h"
@@ -106,7 +107,8 @@ Result<void> Machine::Parts::set_up_ports() {
   };
   for (const auto& [kind, port] : kinds) {
     power_ports.push_back(std::make_unique<PowerPort>(kind, on_power));
-    if (auto done = ports.attach(port, 1, *power_ports.back()); !done) return done;
+    const uint64_t size = kind == Kind::kSleepControl ? 2 : 1;
+    if (auto done = ports.attach(port, size, *power_ports.back()); !done) return done;
   }
   return {};
 }
@@ -161,18 +163,36 @@ Result<void> Machine::Parts::set_up_entropy() {
 }
 
 Result<void> Machine::Parts::load_guest() {
-  auto entry = load_linux(memory,
-                          {.kernel = options.kernel,
-                           .initrd = options.initrd,
-                           .kernel_file = options.kernel_file.get(),
-                           .initrd_file = options.initrd_file.get()},
-                          options.command_line + slots.command_line());
-  if (!entry) return std::unexpected(entry.error());
+  auto kernel = load_kernel(memory, {.path = options.kernel, .given = options.kernel_file.get()},
+                            options.entry);
+  if (!kernel) return std::unexpected(kernel.error());
+  kernel_way = kernel->way;
+  kernel_entry = kernel->entry;
+  BootInfo info{.initrd = {.path = options.initrd, .given = options.initrd_file.get()},
+                .command_line = options.command_line};
+  // One way or the other: a kernel that knows both would find each device twice.
+  if (options.acpi == Acpi::kOn || (options.acpi == Acpi::kAuto && kernel->wants_acpi)) {
+    auto rsdp = set_up_acpi();
+    if (!rsdp) return std::unexpected(rsdp.error());
+    info.rsdp = *rsdp;
+  } else {
+    info.command_line += slots.command_line();
+    if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
+  }
+  if (auto done = write_boot_info(memory, *kernel, info); !done) return done;
   options.kernel_file.reset();
   options.initrd_file.reset();
-  kernel_entry = *entry;
-  if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
+  if (kernel_way == KernelEntry::kPvh) return {};
   return write_start_tables(memory);
+}
+
+Result<Gpa> Machine::Parts::set_up_acpi() {
+  auto line = irqs.line(map::kEventPin);
+  if (!line) return std::unexpected(line.error());
+  auto made = VmGenId::create(memory, map::kVmGenId, **line);
+  if (!made) return std::unexpected(made.error());
+  vmgenid = std::move(*made);
+  return write_acpi_tables(memory, {.vcpus = options.vcpus, .virtio_slots = slots.count()});
 }
 
 Result<void> Machine::Parts::set_up_vcpus() {
@@ -194,7 +214,9 @@ Result<void> Machine::Parts::set_up_vcpus() {
     if (auto done = set_start_msrs(fd); !done) return done;
   }
   // The others wait for the first one's start-up message, as on hardware.
-  return set_start_registers(vcpus.front()->fd(), kernel_entry);
+  const int first = vcpus.front()->fd();
+  if (kernel_way == KernelEntry::kPvh) return set_pvh_registers(first, kernel_entry);
+  return set_start_registers(first, kernel_entry);
 }
 
 }  // namespace thimble

@@ -1,10 +1,11 @@
 // Where everything lies in the guest's physical address space, and the host memory behind it.
 //
-//   0x0000_0000  real-mode area (unused)           0x0000_7000  zero page (boot_params)
+//   0x0000_0000  real-mode area (unused)           0x0000_7000  zero page, or PVH start info
 //   0x0000_6000  global descriptor table           0x0002_0000  kernel command line, 64 KiB
 //   0x0000_9000  page tables for the first 4 GiB, six pages
 //   0x0009_fc00  MP table, in the last kilobyte of base memory where kernels look for it
-//   0x000a_0000  .. 0x000f_ffff  not memory for the guest (video and firmware area)
+//   0x000a_0000  .. 0x000f_ffff  not memory for the guest (video and firmware area); in it
+//   0x000e_0000  ACPI tables, and the VM generation ID in the last page
 //   0x0010_0000  memory; the kernel's own addresses are in its ELF headers
 //   0xd000_0000  hole: virtio-mmio devices, one page each
 //   0xfec0_0000  IOAPIC         0xfee0_0000  local APICs
@@ -22,12 +23,15 @@ namespace thimble::map {
 
 constexpr Gpa kGdt = 0x6000;
 constexpr Gpa kZeroPage = 0x7000;
+constexpr Gpa kPvhStartInfo = kZeroPage;  // a kernel is given one or the other
 constexpr Gpa kBootStack = 0x8ff0;
 constexpr Gpa kPageTables = 0x9000;
 constexpr Gpa kCommandLine = 0x20000;
 constexpr uint64_t kCommandLineMax = 0x10000;
 constexpr Gpa kMpTable = 0x9fc00;
 constexpr Gpa kBaseMemoryEnd = 0xa0000;
+constexpr Gpa kAcpiTables = 0xe0000;
+constexpr Gpa kVmGenId = 0xff000;
 constexpr Gpa kHighMemory = 0x100000;
 constexpr Gpa kHoleStart = 0xd0000000;
 constexpr Gpa kHoleEnd = 0x100000000;
@@ -36,9 +40,15 @@ constexpr Gpa kKvmIdentityMap = 0xfffbc000;
 constexpr Gpa kKvmTss = 0xfffbd000;
 
 // IOAPIC pins. The first five belong to PC hardware by custom.
+constexpr unsigned kEventPin = 3;  // the ACPI event device: a new VM generation ID
 constexpr unsigned kSerialPin = 4;
 constexpr unsigned kFirstVirtioPin = 5;
 constexpr unsigned kMaxVirtioDevices = 24 - kFirstVirtioPin;
+
+// The place of the virtio device in slot `slot`: its page of registers, and its pin.
+constexpr uint64_t kVirtioPage = 0x1000;
+constexpr Gpa virtio_base(size_t slot) { return kVirtioMmio + slot * kVirtioPage; }
+constexpr unsigned virtio_pin(size_t slot) { return kFirstVirtioPin + static_cast<unsigned>(slot); }
 
 }  // namespace thimble::map
 

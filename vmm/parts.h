@@ -13,6 +13,7 @@
 #include "devices/serial.h"
 #include "devices/virtio/blk.h"
 #include "devices/virtio/rng.h"
+#include "devices/vmgenid.h"
 #include "devices/vsock/vsock.h"
 #include "thimble/machine.h"
 #include "vmm/epoll_loop.h"
@@ -46,6 +47,8 @@ struct Machine::Parts {
   std::unique_ptr<VsockDevice> vsock;
   std::unique_ptr<Rng> rng;
   VirtioSlots slots;
+  std::unique_ptr<VmGenId> vmgenid;  // only beside ACPI tables
+  KernelEntry kernel_way = KernelEntry::kLinux64;
   Gpa kernel_entry = 0;
   std::vector<std::unique_ptr<Vcpu>> vcpus;
 
@@ -60,6 +63,7 @@ struct Machine::Parts {
   Result<void> set_up_vsock();
   Result<void> set_up_entropy();
   Result<void> load_guest();
+  Result<Gpa> set_up_acpi();
   Result<void> set_up_vcpus();
 
   void prepare_thread(ThreadKind kind);

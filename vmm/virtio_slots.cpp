@@ -11,12 +11,7 @@
 
 namespace thimble {
 
-namespace {
-
-Gpa base_of(size_t slot) { return map::kVirtioMmio + slot * MmioTransport::kSize; }
-unsigned pin_of(size_t slot) { return map::kFirstVirtioPin + static_cast<unsigned>(slot); }
-
-}  // namespace
+static_assert(map::kVirtioPage == MmioTransport::kSize);
 
 VirtioSlots::~VirtioSlots() {
   for (const Fd& event : notifications_) host_.loop.unwatch(event.get());
@@ -27,14 +22,15 @@ Result<void> VirtioSlots::add(VirtioDevice& device) {
   if (slot >= map::kMaxVirtioDevices) {
     return fail(text("too many devices: a machine has room for %u", map::kMaxVirtioDevices));
   }
-  auto line = host_.irqs.line(pin_of(slot));
+  auto line = host_.irqs.line(map::virtio_pin(slot));
   if (!line) return std::unexpected(line.error());
   auto transport = std::make_unique<MmioTransport>(host_.memory, device, **line);
-  if (auto done = host_.mmio.attach(base_of(slot), MmioTransport::kSize, *transport); !done) {
+  if (auto done = host_.mmio.attach(map::virtio_base(slot), MmioTransport::kSize, *transport);
+      !done) {
     return done;
   }
   for (size_t queue = 0; queue < transport->queue_count(); ++queue) {
-    if (auto done = add_notification(*transport, base_of(slot), queue); !done) return done;
+    if (auto done = add_notification(*transport, map::virtio_base(slot), queue); !done) return done;
   }
   transports_.push_back(std::move(transport));
   return {};
@@ -63,7 +59,7 @@ Result<void> VirtioSlots::add_notification(MmioTransport& transport, Gpa base, s
 std::string VirtioSlots::command_line() const {
   std::string line;
   for (size_t slot = 0; slot < transports_.size(); ++slot) {
-    line += text(" virtio_mmio.device=4K@%#lx:%u", base_of(slot), pin_of(slot));
+    line += text(" virtio_mmio.device=4K@%#lx:%u", map::virtio_base(slot), map::virtio_pin(slot));
   }
   return line;
 }

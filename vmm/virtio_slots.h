@@ -31,8 +31,10 @@ class VirtioSlots {
   // Puts the device into the next slot. The device is not owned.
   Result<void> add(VirtioDevice& device);
 
-  // What tells a Linux kernel where the devices are: " virtio_mmio.device=4K@0xd0000000:5 …"
-  // (Documentation/admin-guide/kernel-parameters.txt).
+  [[nodiscard]] size_t count() const { return transports_.size(); }
+
+  // What tells a Linux kernel without ACPI where the devices are: "
+  // virtio_mmio.device=4K@0xd0000000:5 …" (Documentation/admin-guide/kernel-parameters.txt).
   [[nodiscard]] std::string command_line() const;
 
  private:

@@ -34,7 +34,8 @@ std::vector<uint8_t> make_file(Input& input) {
   put(header);
   for (int i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment{};
-    segment.p_type = input.below(8) == 0 ? input.take<uint32_t>() : uint32_t{PT_LOAD};
+    const uint32_t types[] = {PT_LOAD, PT_LOAD, PT_LOAD, PT_NOTE};
+    segment.p_type = input.below(8) == 0 ? input.take<uint32_t>() : types[input.below(4)];
     segment.p_offset = input.below(4) == 0 ? input.take<uint64_t>() : input.take<uint8_t>();
     segment.p_paddr = Memory::address(input);
     segment.p_filesz = input.below(4) == 0 ? input.take<uint64_t>() : input.take<uint8_t>();
@@ -65,7 +66,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto loaded = load_elf(fd.get(), "kernel", memory.view, fuzz::kLowest);
   for (Gpa gpa = 0; gpa < fuzz::kLowest; ++gpa) FUZZ_CHECK(*memory.view.load<uint8_t>(gpa) == 0);
   if (!loaded) return 0;
-  FUZZ_CHECK(memory.view.at(loaded->entry, 1) != nullptr && loaded->entry >= fuzz::kLowest);
-  FUZZ_CHECK(loaded->entry < loaded->end);
+  FUZZ_CHECK(loaded->entry || loaded->pvh_entry);
+  for (const auto& entry : {loaded->entry, loaded->pvh_entry}) {
+    if (!entry) continue;
+    FUZZ_CHECK(memory.view.at(*entry, 1) != nullptr && *entry >= fuzz::kLowest);
+    FUZZ_CHECK(*entry < loaded->end);
+  }
   return 0;
 }

@@ -34,6 +34,7 @@ one Ctrl-A.
 Examples:
   thimble boot --kernel vmlinux --initrd initrd.cpio --cmdline 'console=ttyS0 rdinit=/bin/sh'
   thimble boot --kernel vmlinux --disk root.ext4:rw --cmdline 'console=ttyS0 root=/dev/vda rw'
+  thimble boot --kernel /boot/vmlinuz-6.1.0-56-cloud-amd64 --initrd initrd.img
   thimble boot --kernel vmlinux --vsock /tmp/vm.sock   # then: connect there, send "CONNECT 1024\n"
 
 Exit status: 0 after power-off or reset; 1 after a kernel panic, a triple fault or a KVM error; 125
@@ -41,6 +42,8 @@ when the VM could not be made.)";
 
 struct BootOptions {
   std::string kernel;
+  std::string entry = "auto";
+  std::string acpi = "auto";
   std::string initrd;
   std::string command_line = "console=ttyS0 panic=-1 reboot=k";
   std::string memory = "512M";
@@ -53,7 +56,15 @@ struct BootOptions {
 void declare(CLI::App& app, BootOptions& options) {
   app.footer(kFooter);
   app.add_option("--kernel", options.kernel,
-                 "Uncompressed ELF vmlinux (default: that of tools/kernel)");
+                 "vmlinux (ELF) or vmlinuz (bzImage) (default: that of tools/kernel)");
+  app.add_option("--entry", options.entry, "How the kernel is entered: auto, linux64 or pvh")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "linux64", "pvh"}));
+  app.add_option("--acpi", options.acpi,
+                 "on: devices by ACPI tables; off: by MP table and command line; auto: what the "
+                 "kernel can read")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "on", "off"}));
   app.add_option("--initrd", options.initrd, "Initial RAM disk");
   app.add_option("--cmdline", options.command_line, "Kernel command line")->capture_default_str();
   app.add_option("--memory", options.memory, "Memory of the VM")->capture_default_str();
@@ -75,6 +86,16 @@ Result<Disk> open_disk(std::string file) {
   return disk;
 }
 
+KernelEntry entry_of(const std::string& word) {
+  if (word == "linux64") return KernelEntry::kLinux64;
+  return word == "pvh" ? KernelEntry::kPvh : KernelEntry::kAuto;
+}
+
+Acpi acpi_of(const std::string& word) {
+  if (word == "on") return Acpi::kOn;
+  return word == "off" ? Acpi::kOff : Acpi::kAuto;
+}
+
 Result<VmSpec> make_vm(const BootOptions& options) {
   VmSpec spec;
   auto memory = parse_size(options.memory);
@@ -86,6 +107,8 @@ Result<VmSpec> make_vm(const BootOptions& options) {
     return fail_errno("--initrd " + options.initrd);
   }
   spec.machine.kernel = kernel->string();
+  spec.machine.entry = entry_of(options.entry);
+  spec.machine.acpi = acpi_of(options.acpi);
   spec.machine.initrd = options.initrd;
   spec.machine.command_line = options.command_line;
   spec.machine.memory_bytes = *memory;

@@ -23,7 +23,8 @@ constexpr uint64_t kLargePageSize = 2ULL << 20;
 constexpr unsigned kGigabytes = 4;
 constexpr uint64_t kPage = 4096;
 
-constexpr uint64_t kCr0 = 0x80050033;  // PG, AM, WP, NE, ET, MP, PE
+constexpr uint64_t kCr0 = 0x80050033;     // PG, AM, WP, NE, ET, MP, PE
+constexpr uint64_t kCr0Protected = 0x11;  // ET, PE
 constexpr uint64_t kCr4Pae = 0x20;
 constexpr uint64_t kEferLongMode = 0x500;  // LME, LMA
 
@@ -87,6 +88,34 @@ Result<void> set_start_registers(int fd, Gpa entry) {
   regs.rip = entry;
   regs.rsi = map::kZeroPage;
   regs.rsp = regs.rbp = map::kBootStack;
+  regs.rflags = 0x2;
+  if (auto set = kvm_ioctl(fd, KVM_SET_REGS, "KVM_SET_REGS", &regs); !set) {
+    return std::unexpected(set.error());
+  }
+  return {};
+}
+
+Result<void> set_pvh_registers(int fd, Gpa entry) {
+  kvm_sregs sregs{};
+  if (auto got = kvm_ioctl(fd, KVM_GET_SREGS, "KVM_GET_SREGS", &sregs); !got) {
+    return std::unexpected(got.error());
+  }
+  sregs.cs = segment(kCodeSelector, 0xb, false);
+  sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = segment(kDataSelector, 0x3, false);
+  sregs.tr.base = 0;
+  sregs.tr.limit = 0x67;
+  sregs.tr.type = 0xb;  // a busy 32-bit task state segment
+  sregs.tr.present = 1;
+  sregs.cr0 = kCr0Protected;
+  sregs.cr3 = 0;
+  sregs.cr4 = 0;
+  sregs.efer = 0;
+  if (auto set = kvm_ioctl(fd, KVM_SET_SREGS, "KVM_SET_SREGS", &sregs); !set) {
+    return std::unexpected(set.error());
+  }
+  kvm_regs regs{};
+  regs.rip = entry;
+  regs.rbx = map::kPvhStartInfo;
   regs.rflags = 0x2;
   if (auto set = kvm_ioctl(fd, KVM_SET_REGS, "KVM_SET_REGS", &regs); !set) {
     return std::unexpected(set.error());

@@ -1,6 +1,9 @@
-// The state in which the first CPU enters a kernel's 64-bit entry point: long mode, flat segments,
-// memory up to 4 GiB mapped one to one, interrupts off, RSI on the zero page
-// (Documentation/x86/boot.rst, "64-bit boot protocol").
+// The state in which the first CPU enters a kernel, interrupts off, segments flat:
+//
+//   Linux 64-bit  long mode, memory up to 4 GiB mapped one to one, RSI on the zero page
+//                 (Documentation/x86/boot.rst, "64-bit boot protocol")
+//   PVH           32-bit protected mode without paging, EBX on the start info
+//                 (Xen, docs/misc/pvh.pandoc)
 #pragma once
 
 #include "devices/guest_memory.h"
@@ -9,11 +12,14 @@
 
 namespace thimble {
 
-// Writes the page tables and segment descriptors that the registers refer to.
+// Writes the page tables and segment descriptors that the registers of a 64-bit entry refer to.
 Result<void> write_start_tables(const GuestMemory& memory);
 
-// Sets the registers of the vCPU `fd` for an entry at `entry`.
+// Sets the registers of the vCPU `fd` for a 64-bit entry at `entry`.
 Result<void> set_start_registers(int fd, Gpa entry);
+
+// The same for a PVH entry.
+Result<void> set_pvh_registers(int fd, Gpa entry);
 
 // Lets XCR0 start with every feature that `cpuid` offers instead of the reset value 1; kernels
 // write it anyway. The lab needs it: QEMU's AMD-V does not report XSETBV to KVM, which would go on

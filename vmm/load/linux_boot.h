@@ -1,6 +1,7 @@
-// Everything that Linux expects in memory when it is entered at its 64-bit entry point: the zero
-// page with the memory map, the command line, the initrd (Documentation/x86/boot.rst, "64-bit boot
-// protocol"; Documentation/x86/zero-page.rst).
+// Everything that a loaded kernel expects in memory beside itself: memory map, command line,
+// initrd, where the ACPI tables are. Linux' 64-bit entry reads it from the zero page
+// (Documentation/x86/boot.rst, "64-bit boot protocol"; Documentation/x86/zero-page.rst), the PVH
+// entry from its start info (pvh.h).
 #pragma once
 
 #include <cstdint>
@@ -8,19 +9,18 @@
 
 #include "devices/guest_memory.h"
 #include "devices/result.h"
+#include "vmm/load/kernel.h"
 
 namespace thimble {
 
-struct BootFiles {
-  std::string kernel;  // path of an uncompressed ELF vmlinux
-  std::string initrd;  // path, or empty
-  // The files already open, not owned; then the paths are only for messages.
-  int kernel_file = -1;
-  int initrd_file = -1;
+struct BootInfo {
+  ForeignFile initrd;  // or none
+  std::string command_line;
+  Gpa rsdp = 0;  // of the ACPI tables; 0: there are none
 };
 
-// Loads kernel and initrd, writes zero page and command line. Returns the address to enter at.
-Result<Gpa> load_linux(const GuestMemory& memory, const BootFiles& files,
-                       const std::string& command_line);
+// Loads the initrd, and writes what the kernel's way of entry asks for.
+Result<void> write_boot_info(const GuestMemory& memory, const LoadedKernel& kernel,
+                             const BootInfo& info);
 
 }  // namespace thimble

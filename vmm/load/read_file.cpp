@@ -1,12 +1,28 @@
 // See read_file.h.
 #include "vmm/load/read_file.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <limits>
 
+#include "devices/text.h"
+
 namespace thimble {
+
+Result<Fd> open_regular(const char* what, const ForeignFile& file) {
+  const char* path = file.path.c_str();
+  Fd fd(file.given >= 0 ? ::fcntl(file.given, F_DUPFD_CLOEXEC, 0)
+                        : ::open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) return fail_errno(text("open %s %s", what, path));
+  struct stat info{};
+  if (fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return fail(text("%s %s: not a regular file", what, path));
+  }
+  return fd;
+}
 
 bool read_at(int fd, uint64_t offset, std::span<uint8_t> out) {
   while (!out.empty()) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <vector>
 
 namespace thimble::test {
@@ -40,6 +41,16 @@ class ElfImage {
     if (header.e_entry == 0) header.e_entry = address;
     header.e_phnum = static_cast<uint16_t>(segments.size());
     return segments.back();
+  }
+
+  void add_notes(std::span<const uint8_t> notes) {
+    Elf64_Phdr segment{};
+    segment.p_type = PT_NOTE;
+    segment.p_offset = kContents + contents.size();
+    segment.p_filesz = segment.p_memsz = notes.size();
+    contents.insert(contents.end(), notes.begin(), notes.end());
+    segments.push_back(segment);
+    header.e_phnum = static_cast<uint16_t>(segments.size());
   }
 
   [[nodiscard]] std::vector<uint8_t> bytes() const {

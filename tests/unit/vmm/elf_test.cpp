@@ -77,14 +77,16 @@ TEST_F(ElfTest, FilesThatAreNotElfAreRefusedWithTheNextStep) {
   const std::vector<uint8_t> text = {'#', '!', '/', 'b', 'i', 'n', '/', 's', 'h', '\n'};
   const auto loaded = load(text);
   ASSERT_FALSE(loaded);
-  EXPECT_NE(loaded.error().message.find("uncompressed vmlinux"), std::string::npos);
+  EXPECT_NE(loaded.error().message.find("give an uncompressed vmlinux"), std::string::npos);
   EXPECT_FALSE(load(std::vector<uint8_t>{}));
   EXPECT_FALSE(load(std::vector<uint8_t>(4096, 0)));
 }
 
 TEST_F(ElfTest, OtherProcessorsClassesAndTypesAreRefused) {
   ElfImage image = honest();
-  image.header.e_ident[EI_CLASS] = ELFCLASS32;
+  image.header.e_ident[EI_CLASS] = ELFCLASS32;  // with the machine number of the wide class
+  expect_refused(image, "not an x86-64");
+  image.header.e_ident[EI_CLASS] = 3;
   expect_refused(image, "not an x86-64");
   image = honest();
   image.header.e_ident[EI_DATA] = ELFDATA2MSB;
@@ -184,6 +186,119 @@ TEST_F(ElfTest, NoSegmentToLoadIsRefused) {
   expect_refused(image, "entry point");
 }
 
+// A note as compilers write them, padded.
+std::vector<uint8_t> note(std::string_view owner, uint32_t type, std::span<const uint8_t> value) {
+  const auto padded = [](size_t size) { return (size + 3) & ~size_t{3}; };
+  const uint32_t head[3] = {static_cast<uint32_t>(owner.size() + 1),
+                            static_cast<uint32_t>(value.size()), type};
+  std::vector<uint8_t> out(sizeof(head) + padded(owner.size() + 1) + padded(value.size()));
+  std::memcpy(out.data(), head, sizeof(head));
+  std::memcpy(out.data() + sizeof(head), owner.data(), owner.size());
+  std::memcpy(out.data() + sizeof(head) + padded(owner.size() + 1), value.data(), value.size());
+  return out;
+}
+
+std::vector<uint8_t> pvh_note(uint64_t entry) {
+  return note("Xen", 18, std::span(reinterpret_cast<const uint8_t*>(&entry), sizeof(entry)));
+}
+
+TEST_F(ElfTest, NotesNameThePvhEntryAndWhoConfiguredTheKernel) {
+  ElfImage image = honest();
+  auto notes = note("GNU", 3, std::vector<uint8_t>(20, 7));
+  const auto salt = note("Linux", 0x100, std::vector<uint8_t>{'m', 'i', 'n', 'e', 0});
+  const auto pvh = pvh_note(0x100800);
+  notes.insert(notes.end(), salt.begin(), salt.end());
+  notes.insert(notes.end(), pvh.begin(), pvh.end());
+  image.add_notes(notes);
+  const auto loaded = load(image);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_EQ(loaded->entry, 0x100000U);
+  EXPECT_EQ(loaded->pvh_entry, 0x100800U);
+  EXPECT_TRUE(loaded->linux_notes);
+  EXPECT_EQ(loaded->build_salt, "mine");
+}
+
+TEST_F(ElfTest, APvhEntryAloneIsEnoughAndOneOutsideOfTheImageIsNone) {
+  ElfImage image = honest();
+  image.header.e_entry = 0xffffffff81000000;  // FreeBSD names a virtual address
+  image.add_notes(pvh_note(0x100000));
+  const auto loaded = load(image);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_FALSE(loaded->entry);
+  EXPECT_EQ(loaded->pvh_entry, 0x100000U);
+  ElfImage outside = honest();
+  outside.add_notes(pvh_note(0x300000));
+  EXPECT_FALSE(load(outside)->pvh_entry);
+}
+
+TEST_F(ElfTest, NotesCutAtAnyPlaceOrFullOfLiesAreReadToTheLastHonestOne) {
+  auto notes = pvh_note(0x100000);
+  const auto lie = note("Linux", 0x100, std::vector<uint8_t>(8, 'x'));
+  notes.insert(notes.end(), lie.begin(), lie.end());
+  for (size_t size = 0; size <= notes.size(); ++size) {
+    ElfImage image = honest();
+    image.add_notes(std::span(notes).first(size));
+    const auto loaded = load(image);
+    ASSERT_TRUE(loaded);
+    EXPECT_EQ(loaded->pvh_entry.has_value(), size >= 24) << size;
+  }
+  std::mt19937 random(2);  // NOLINT: the same damage every time
+  for (int round = 0; round < 3000; ++round) {
+    auto damaged = notes;
+    for (int i = 0; i < 3; ++i) damaged[random() % damaged.size()] = uint8_t(random());
+    ElfImage image = honest();
+    image.add_notes(damaged);
+    const auto loaded = load(image);
+    ASSERT_TRUE(loaded);
+    EXPECT_GE(loaded->pvh_entry.value_or(kLowest), kLowest);
+    EXPECT_LE(loaded->build_salt.size(), 64U);
+  }
+}
+
+TEST_F(ElfTest, ASegmentThatTakesNoMemoryHoldsNoEntry) {
+  ElfImage image = honest();
+  image.add(0x300000, 0x10, 1).p_memsz = 0;
+  image.header.e_entry = 0x300000;
+  expect_refused(image, "entry point");
+}
+
+TEST_F(ElfTest, A32BitImageNeedsAPvhEntry) {
+  // The same layout in the narrow class: header, one segment, its notes.
+  Elf32_Ehdr header{};
+  std::memcpy(header.e_ident, ELFMAG, SELFMAG);
+  header.e_ident[EI_CLASS] = ELFCLASS32;
+  header.e_ident[EI_DATA] = ELFDATA2LSB;
+  header.e_type = ET_EXEC;
+  header.e_machine = EM_386;
+  header.e_entry = 0x100000;
+  header.e_phoff = sizeof(header);
+  header.e_phentsize = sizeof(Elf32_Phdr);
+  header.e_phnum = 2;
+  const auto notes = pvh_note(0x100004);
+  Elf32_Phdr segments[2] = {};
+  segments[0].p_type = PT_LOAD;
+  segments[0].p_offset = 0x200;
+  segments[0].p_paddr = 0x100000;
+  segments[0].p_filesz = segments[0].p_memsz = 16;
+  segments[1].p_type = PT_NOTE;
+  segments[1].p_offset = 0x300;
+  segments[1].p_filesz = static_cast<uint32_t>(notes.size());
+  std::vector<uint8_t> bytes(0x400);
+  std::memcpy(bytes.data() + sizeof(header), segments, sizeof(segments));
+  std::memcpy(bytes.data() + 0x300, notes.data(), notes.size());
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  const auto loaded = load(bytes);
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  EXPECT_FALSE(loaded->entry);
+  EXPECT_EQ(loaded->pvh_entry, 0x100004U);
+
+  header.e_phnum = 1;  // without the notes
+  std::memcpy(bytes.data(), &header, sizeof(header));
+  const auto refused = load(bytes);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("32-bit"), std::string::npos) << refused.error().message;
+}
+
 TEST_F(ElfTest, DamagedHeadersNeverWriteOutsideOfMemory) {
   std::mt19937 random(1);  // NOLINT: the same damage every time
   const auto whole = honest().bytes();
@@ -194,7 +309,7 @@ TEST_F(ElfTest, DamagedHeadersNeverWriteOutsideOfMemory) {
     const auto loaded = load(damaged);
     if (loaded) {
       EXPECT_LE(loaded->end, kMemory);
-      EXPECT_GE(loaded->entry, kLowest);
+      EXPECT_GE(loaded->entry.value_or(kLowest), kLowest);
     }
   }
 }

@@ -35,8 +35,13 @@ class LinuxBootTest : public testing::Test {
   }
 
   Result<Gpa> load(const TestMemory& guest, const std::string& initrd = "",
-                   const std::string& line = "console=ttyS0") {
-    return load_linux(guest.memory, {.kernel = path_of(kernel_), .initrd = initrd}, line);
+                   const std::string& line = "console=ttyS0", Gpa rsdp = 0) {
+    auto kernel = load_kernel(guest.memory, {.path = path_of(kernel_)}, KernelEntry::kAuto);
+    if (!kernel) return std::unexpected(kernel.error());
+    auto done = write_boot_info(guest.memory, *kernel,
+                                {.initrd = {.path = initrd}, .command_line = line, .rsdp = rsdp});
+    if (!done) return std::unexpected(done.error());
+    return kernel->entry;
   }
   static boot_params params(const TestMemory& guest) {
     return guest.memory.load<boot_params>(map::kZeroPage).value();
@@ -88,6 +93,17 @@ TEST_F(LinuxBootTest, MemoryBeyondTheHoleBeginsAtFourGigabytes) {
   EXPECT_EQ(memory_map(guest), (std::vector<Ram>{{0, map::kMpTable},
                                                  {0x100000, map::kHoleStart - 0x100000},
                                                  {1ULL << 32, 256 * kMiB}}));
+}
+
+TEST_F(LinuxBootTest, AcpiTablesAreNamedAndTheirPlaceIsReserved) {
+  const TestMemory guest(64 * kMiB);
+  ASSERT_TRUE(load(guest, "", "", map::kAcpiTables));
+  const boot_params found = params(guest);
+  EXPECT_EQ(found.acpi_rsdp_addr, map::kAcpiTables);
+  ASSERT_EQ(found.e820_entries, 3);
+  EXPECT_EQ(found.e820_table[1].type, 2U);
+  EXPECT_EQ(found.e820_table[1].addr, map::kAcpiTables);
+  EXPECT_EQ(found.e820_table[1].addr + found.e820_table[1].size, map::kHighMemory);
 }
 
 TEST_F(LinuxBootTest, InitrdIsPageAlignedAtTheTopOfMemory) {
@@ -145,7 +161,7 @@ TEST_F(LinuxBootTest, AFifoAsKernelIsRefusedInsteadOfWaitedFor) {
   const std::string path = testing::TempDir() + "thimble-fifo-" + std::to_string(::getpid());
   ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
   const TestMemory guest(64 * kMiB);
-  const auto entry = load_linux(guest.memory, {.kernel = path, .initrd = ""}, "");
+  const auto entry = load_kernel(guest.memory, {.path = path}, KernelEntry::kAuto);
   ::unlink(path.c_str());
   ASSERT_FALSE(entry);
   EXPECT_NE(entry.error().message.find("not a regular file"), std::string::npos);
@@ -154,7 +170,7 @@ TEST_F(LinuxBootTest, AFifoAsKernelIsRefusedInsteadOfWaitedFor) {
 TEST_F(LinuxBootTest, MissingKernelIsNamed) {
   const TestMemory guest(16 * kMiB);
   const auto missing =
-      load_linux(guest.memory, {.kernel = "/nonexistent/vmlinux", .initrd = ""}, "");
+      load_kernel(guest.memory, {.path = "/nonexistent/vmlinux"}, KernelEntry::kAuto);
   ASSERT_FALSE(missing);
   EXPECT_NE(missing.error().message.find("open kernel /nonexistent/vmlinux"), std::string::npos);
 }

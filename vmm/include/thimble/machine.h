@@ -48,18 +48,34 @@ enum class ThreadKind : uint8_t {
   kDiskWorker,  // only where the host has no io_uring
 };
 
+// How the first CPU enters the kernel.
+enum class KernelEntry {
+  kAuto,     // what the file calls for: docs/guests.md
+  kLinux64,  // Linux' 64-bit entry, of a vmlinux or a bzImage
+  kPvh,      // the 32-bit entry that an ELF note names
+};
+
+// How the guest learns of CPUs and devices.
+enum class Acpi {
+  kAuto,  // tables, unless the kernel is an ELF image that cannot read them
+  kOn,    // ACPI tables
+  kOff,   // an MP table, and virtio_mmio.device=… on the kernel's command line
+};
+
 struct MachineOptions {
   uint64_t memory_bytes = 128ULL << 20;  // 16 MiB or more, a multiple of 4 KiB
   unsigned vcpus = 1;                    // 1 to 8
-  std::string kernel;                    // path of an uncompressed ELF vmlinux
+  std::string kernel;                    // path of a vmlinux (ELF) or a vmlinuz (bzImage)
+  KernelEntry entry = KernelEntry::kAuto;
+  Acpi acpi = Acpi::kAuto;
   std::string initrd;                    // path, or empty
   // The same already open, for a process that cannot reach the paths (they only name the files in
   // messages then), and /dev/kvm, which is opened when it is not given.
   Fd kernel_file;
   Fd initrd_file;
   Fd kvm;
-  // The guest kernel's command line. The machine appends what describes its devices
-  // (virtio_mmio.device=…), nothing else.
+  // The guest kernel's command line. Without ACPI tables the machine appends what describes its
+  // devices (virtio_mmio.device=…), nothing else.
   std::string command_line;
   std::vector<Disk> disks;
   std::optional<VsockOptions> vsock;
