@@ -107,7 +107,7 @@ TEST(Freeze, WhatTheServerWroteBeforeTheFreezeGoesToTheClonesClient) {
 
 TEST(Freeze, AServerThatNeverAwaitsItsClientIsNamedAndRunsOn) {
   Guest guest;
-  start_detached(guest, "while :; do :; done");
+  start_detached(guest, "ulimit -t 3; while :; do :; done");
   guest.send(kFreeze, when_idle(200));
   const Message failed = guest.receive();
   EXPECT_EQ(failed.type, kFailed);
