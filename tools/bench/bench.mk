@@ -1,0 +1,32 @@
+# The programs of the figures; see tools/bench/bench and docs/benchmarks.md.
+#   make bench         measure everything in the lab's virtual time: build/bench/results.json
+#   make bench-check   the same, and fail above 5 % of the last committed run
+#   make bench-accept  make build/bench/results.json the committed run, and its table and plot docs
+
+BENCH := $(BUILD)/bench
+BENCH_HOST := stopwatch vsock_peer
+BENCH_GUEST := bench_init disk_init vsock_init ping_server
+BENCH_INITRDS := $(patsubst %,$(BENCH)/%.cpio,$(filter %_init,$(BENCH_GUEST)))
+
+$(addprefix $(BENCH)/,$(BENCH_HOST)): $(BENCH)/%: $(BUILD)/obj/tools/bench/programs/%.o
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^
+
+$(addprefix $(BENCH)/,$(BENCH_GUEST)): $(BENCH)/%: $(BUILD)/obj/musl/tools/bench/programs/%.o
+	@mkdir -p $(@D)
+	$(INIT_LINK) -static -no-pie -s -Wl,--gc-sections -Wl,--build-id=none -o $@ $^
+
+$(BENCH_INITRDS): %.cpio: % guest-init/make-initramfs
+	guest-init/make-initramfs $< $@
+
+.PHONY: bench bench-check bench-accept bench-programs
+bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS)
+
+bench: all bench-programs
+	@tools/bench/bench run
+
+bench-check: bench
+	@tools/bench/bench check
+
+bench-accept:
+	@tools/bench/bench accept

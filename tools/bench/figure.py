@@ -1,0 +1,39 @@
+"""What a figure is, and how figures become the flat keys of results.json.
+
+For a figure KEY there are, in results.json: KEY (the median), KEY_min and KEY_max where it was
+measured more than once, KEY_busy where the busy time of the box's processor was counted apart from
+the latency, and KEY_command. Smaller is better in every figure.
+"""
+
+from dataclasses import dataclass, field
+from statistics import median
+
+NOT_COMPARED = ("_min", "_max", "_command")  # ends of keys that are no figures themselves
+
+
+@dataclass
+class Figure:
+    key: str
+    meaning: str
+    command: str
+    values: list  # in the figure's unit, one for each measurement
+    busy: list = field(default_factory=list)  # the same measurements, as busy time
+    limit: float | None = None  # at most; None: no target
+    digits: int = 1
+
+    def flat(self):
+        def rounded(value):
+            return round(value, self.digits) if self.digits else round(value)
+
+        keys = {self.key: rounded(median(self.values))}
+        if len(self.values) > 1:
+            keys[self.key + "_min"] = rounded(min(self.values))
+            keys[self.key + "_max"] = rounded(max(self.values))
+        if self.busy:
+            keys[self.key + "_busy"] = rounded(median(self.busy))
+        keys[self.key + "_command"] = self.command
+        return keys
+
+
+def is_compared(key, value):
+    return isinstance(value, (int, float)) and not key.endswith(NOT_COMPARED)
