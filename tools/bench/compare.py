@@ -27,7 +27,7 @@ def compare(now, before):
 def missed_targets(now, figures):
     """Figures above their limit, one line for each. `figures`: rows of the run's catalogue."""
     return [
-        f"{row['key']}: {now[row['key']]}, the target is at most {row['limit']}"
+        f"{row['key']}: {now.get(row['key'])}, the target is at most {row['limit']}"
         for row in figures
         if row.get("limit") is not None and now.get(row["key"], float("inf")) > row["limit"]
     ]

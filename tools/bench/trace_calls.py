@@ -21,6 +21,7 @@ class KvmCalls:
 
     def __enter__(self):
         write("tracing_on", "0")
+        write("buffer_size_kb", "16384")
         write("trace_clock", "mono")
         write("trace", "")
         write("events/raw_syscalls/sys_enter/filter", f"id == {SYS_IOCTL}")

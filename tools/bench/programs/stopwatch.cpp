@@ -103,7 +103,7 @@ void end(const Child& child) {
 void until_marks(const std::vector<std::string>& texts, char** command) {
   const Child child = start(command, false);
   std::string said;
-  std::printf("{\"start_ns\": %ld, \"marks\": [", child.start->clock);
+  std::printf("{\"marks\": [");
   const char* separator = "";
   for (const std::string& text : texts) {
     if (!await_text(child, said, text)) fail_with(child, said, "never saw '" + text + "'");
@@ -119,7 +119,7 @@ void until_marks(const std::vector<std::string>& texts, char** command) {
     if (c == '\n') json += "\\n";
     if (static_cast<unsigned char>(c) >= ' ') json += c;
   }
-  std::printf("], \"said\": \"%s\"}\n", json.c_str());
+  std::printf("], \"start_ns\": %ld, \"said\": \"%s\"}\n", child.start->clock, json.c_str());
 }
 
 void until_exit(const std::string& text, char** command) {
