@@ -11,7 +11,7 @@
 //              13 polarity, 14 remote IRR, 15 level-triggered, 16 masked, 56-63 destination
 //
 // A pin's edge is delivered as a message (MSI). The device does not deliver itself: it tells the
-// MessageRoutes where each pin leads, so that an irqfd can go straight to the kernel.
+// MessageRoutes where each pin leads.
 #pragma once
 
 #include <array>

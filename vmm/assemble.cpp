@@ -30,7 +30,8 @@ Machine::Parts::Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemor
       ioapic(irqs),
       slots({.vm = vm.get(), .memory = memory, .mmio = mmio, .irqs = irqs, .loop = *loop}) {}
 
-Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
+// All but what is in memory and registers: a machine that could boot, or take over a snapshot.
+Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions options) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
     return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
   }
@@ -47,12 +48,26 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
   using Step = Result<void> (Parts::*)();
   constexpr Step kSteps[] = {
       &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports, &Parts::set_up_disks,
-      &Parts::set_up_vsock,  &Parts::set_up_entropy, &Parts::load_guest,   &Parts::set_up_vcpus,
+      &Parts::set_up_vsock,  &Parts::set_up_entropy, &Parts::set_up_vcpus,
   };
   for (const Step step : kSteps) {
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
-  return std::unique_ptr<Machine>(new Machine(std::move(parts)));
+  return parts;
+}
+
+Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
+  auto parts = Parts::assemble(std::move(options));
+  if (!parts) return std::unexpected(parts.error());
+  if (auto done = (*parts)->load_guest(); !done) return std::unexpected(done.error());
+  if (auto done = (*parts)->set_start_state(); !done) return std::unexpected(done.error());
+  return std::unique_ptr<Machine>(new Machine(std::move(*parts)));
+}
+
+Result<std::unique_ptr<Machine>> Machine::prepare(MachineOptions options) {
+  auto parts = Parts::assemble(std::move(options));
+  if (!parts) return std::unexpected(parts.error());
+  return std::unique_ptr<Machine>(new Machine(std::move(*parts)));
 }
 
 Result<void> Machine::Parts::set_up_memory() {
@@ -162,6 +177,26 @@ Result<void> Machine::Parts::set_up_entropy() {
   return slots.add(*rng);
 }
 
+Result<void> Machine::Parts::set_up_vcpus() {
+  auto area_size = kvm.vcpu_mmap_size();
+  if (!area_size) return std::unexpected(area_size.error());
+  auto cpuid = supported_cpuid(kvm);
+  if (!cpuid) return std::unexpected(cpuid.error());
+  const bool tsc_deadline = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  for (unsigned i = 0; i < options.vcpus; ++i) {
+    auto vcpu =
+        Vcpu::create(vm.get(), i, *area_size, {.ports = ports, .mmio = mmio, .ioapic = ioapic});
+    if (!vcpu) return std::unexpected(vcpu.error());
+    vcpus.push_back(std::move(*vcpu));
+    adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
+    cpuids.push_back(*cpuid);
+    auto set =
+        kvm_ioctl(vcpus.back()->fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuids.back().header());
+    if (!set) return std::unexpected(set.error());
+  }
+  return {};
+}
+
 Result<void> Machine::Parts::load_guest() {
   auto kernel = load_kernel(memory, {.path = options.kernel, .given = options.kernel_file.get()},
                             options.entry);
@@ -195,23 +230,10 @@ Result<Gpa> Machine::Parts::set_up_acpi() {
   return write_acpi_tables(memory, {.vcpus = options.vcpus, .virtio_slots = slots.count()});
 }
 
-Result<void> Machine::Parts::set_up_vcpus() {
-  auto area_size = kvm.vcpu_mmap_size();
-  if (!area_size) return std::unexpected(area_size.error());
-  auto cpuid = supported_cpuid(kvm);
-  if (!cpuid) return std::unexpected(cpuid.error());
-  const bool tsc_deadline = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+Result<void> Machine::Parts::set_start_state() {
   for (unsigned i = 0; i < options.vcpus; ++i) {
-    auto vcpu =
-        Vcpu::create(vm.get(), i, *area_size, {.ports = ports, .mmio = mmio, .ioapic = ioapic});
-    if (!vcpu) return std::unexpected(vcpu.error());
-    vcpus.push_back(std::move(*vcpu));
-    const int fd = vcpus.back()->fd();
-    adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
-    auto set = kvm_ioctl(fd, KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuid->header());
-    if (!set) return std::unexpected(set.error());
-    if (auto done = set_start_xcr0(fd, *cpuid); !done) return done;
-    if (auto done = set_start_msrs(fd); !done) return done;
+    if (auto done = set_start_xcr0(vcpus[i]->fd(), cpuids[i]); !done) return done;
+    if (auto done = set_start_msrs(vcpus[i]->fd()); !done) return done;
   }
   // The others wait for the first one's start-up message, as on hardware.
   const int first = vcpus.front()->fd();

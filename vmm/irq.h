@@ -1,16 +1,17 @@
-// Interrupts into the guest: one irqfd per IOAPIC pin in use, and the routing table that tells the
-// kernel which message each pin stands for.
+// Interrupts into the guest: what the pulse of an IOAPIC pin does. The pin's message goes to the
+// kernel's local APICs with KVM_SIGNAL_MSI, so a pulse has arrived when it returns: a machine that
+// is paused has no interrupt on its way, and nothing of it has to be saved.
 //
-// A change of the routing table costs a grace period in the kernel, so it is written only when a
-// pin's message really changed: masking just stops the pulses here.
+// No irqfds and no routing table: they would cost a descriptor and an ioctl for each pin, a grace
+// period of the host's kernel whenever the table changes (once per clone at least), and an irqfd
+// may deliver later, from a work queue.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <memory>
+#include <mutex>
 #include <optional>
 
-#include "devices/fd.h"
 #include "devices/ioapic.h"
 #include "devices/irq_line.h"
 #include "devices/result.h"
@@ -31,20 +32,18 @@ class IrqLines final : public MessageRoutes {
  private:
   class Line final : public IrqLine {
    public:
-    explicit Line(Fd event) : event_(std::move(event)) {}
+    explicit Line(int vm) : vm_(vm) {}
     void pulse() override;
-    void set_masked(bool masked) { masked_.store(masked); }
+    void lead_to(std::optional<InterruptMessage> message);
 
    private:
-    Fd event_;
-    std::atomic<bool> masked_ = true;
+    int vm_;
+    std::mutex lock_;
+    std::optional<InterruptMessage> message_;  // none: masked, pulses are lost
   };
-
-  void write_routes();
 
   int vm_;
   std::array<std::unique_ptr<Line>, kIoApicPins> lines_;
-  std::array<std::optional<InterruptMessage>, kIoApicPins> routes_;
 };
 
 }  // namespace thimble

@@ -20,7 +20,7 @@ struct Needed {
 constexpr Needed kNeeded[] = {
     {KVM_CAP_USER_MEMORY, "user memory"},
     {KVM_CAP_SPLIT_IRQCHIP, "split irqchip"},
-    {KVM_CAP_IRQFD, "irqfd"},
+    {KVM_CAP_SIGNAL_MSI, "interrupt messages from user space"},
     {KVM_CAP_IOEVENTFD, "ioeventfd"},
     {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
 };

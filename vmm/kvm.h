@@ -18,7 +18,7 @@ Result<int> kvm_ioctl(int fd, unsigned long request, std::string_view name, Argu
 class Kvm {
  public:
   // Opens the device and checks that it has what this VMM stands on (API version 12, split irqchip,
-  // ioeventfd, irqfd). `path` is /dev/kvm but for tests.
+  // ioeventfd, interrupt messages). `path` is /dev/kvm but for tests.
   static Result<Kvm> open(const char* path = "/dev/kvm");
 
   // The same checks for a device that is already open.

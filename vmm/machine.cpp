@@ -2,6 +2,7 @@
 #include "thimble/machine.h"
 
 #include <latch>
+#include <optional>
 #include <system_error>
 #include <thread>
 
@@ -13,7 +14,23 @@ Machine::Machine(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 Machine::~Machine() = default;
 
+namespace {
+
+// The life of a vCPU's thread: in the guest, and parked while the machine is paused.
+std::optional<End> run_vcpu(Vcpu& vcpu, PauseGate& gate) {
+  for (;;) {
+    auto end = vcpu.run();
+    if (!end && gate.state() != PauseGate::State::kEnded) end = vcpu.finish_exit();
+    if (end) return end;
+    if (!gate.park()) return std::nullopt;
+  }
+}
+
+}  // namespace
+
 End Machine::run() {
+  parts_->loop_thread.store(std::this_thread::get_id());
+  parts_->gate.start();
   std::vector<std::thread> threads;
   std::latch loop_is_ready(1);  // no guest instruction before
   for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
@@ -21,7 +38,7 @@ End Machine::run() {
       threads.emplace_back([this, &loop_is_ready, cpu = vcpu.get()] {
         parts_->prepare_thread(ThreadKind::kVcpu);
         loop_is_ready.wait();
-        if (auto end = cpu->run()) parts_->finish(std::move(*end));
+        if (auto end = run_vcpu(*cpu, parts_->gate)) parts_->finish(std::move(*end));
       });
     } catch (const std::system_error& error) {
       parts_->finish({End::Kind::kHostError, std::string("start a thread: ") + error.what()});
@@ -37,6 +54,49 @@ End Machine::run() {
   parts_->serial->flush();
   const std::scoped_lock guard(parts_->end_lock);
   return parts_->end.value_or(End{End::Kind::kHostError, "the event loop ended by itself"});
+}
+
+// vCPUs first, then the devices: what a vCPU asked for last is in the rings by then, and nothing
+// new comes. The loop's thread waits as well, so that no host socket changes guest memory.
+Result<void> Machine::pause() {
+  Parts& parts = *parts_;
+  if (parts.loop_thread.load() == std::this_thread::get_id()) {
+    return fail("pause the machine: not from its own callbacks");
+  }
+  const std::scoped_lock guard(parts.control);
+  if (!parts.gate.begin()) return fail("pause the machine: it does not run");
+  for (const std::unique_ptr<Vcpu>& vcpu : parts.vcpus) vcpu->kick();
+  const auto vcpus = static_cast<unsigned>(parts.vcpus.size());
+  bool there = parts.gate.wait_for(vcpus);
+  if (there) {
+    parts.loop->post([&parts] {
+      parts.slots.drain();
+      parts.serial->flush();
+      if (parts.gate.park()) parts.slots.kick();
+    });
+    there = parts.gate.wait_for(vcpus + 1) && parts.gate.settled();
+  }
+  if (!there) return fail("pause the machine: it has ended");
+  return {};
+}
+
+Result<void> Machine::resume() {
+  const std::scoped_lock guard(parts_->control);
+  const bool resumed = parts_->gate.open([this] {
+    parts_->announce_pause();
+    for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) vcpu->rearm();
+  });
+  if (!resumed) return fail("resume the machine: it is not paused");
+  return {};
+}
+
+Result<void> Machine::save(int state_file, int memory_file) {
+  const std::scoped_lock guard(parts_->control);
+  const PauseGate::State state = parts_->gate.state();
+  if (state != PauseGate::State::kPaused && state != PauseGate::State::kIdle) {
+    return fail("save the machine: it is not paused");
+  }
+  return parts_->save(state_file, memory_file);
 }
 
 void Machine::stop() { parts_->finish({End::Kind::kStopped, "stopped by the host"}); }
@@ -69,6 +129,7 @@ void Machine::Parts::finish(End reason) {
     const std::scoped_lock guard(end_lock);
     if (!end) end = std::move(reason);
   }
+  gate.end();
   for (const std::unique_ptr<Vcpu>& vcpu : vcpus) vcpu->kick();
   loop->stop();
 }

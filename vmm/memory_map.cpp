@@ -47,6 +47,15 @@ Result<HostMemory> HostMemory::map(uint64_t bytes) {
   return HostMemory(base + skip, bytes);
 }
 
+Result<void> HostMemory::show_file(int file) {
+  // MAP_NORESERVE: a clone is promised memory only for what it changes.
+  void* mapped = mmap(start_, bytes_, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0);
+  if (mapped == MAP_FAILED) return fail_errno("map the snapshot's memory file");
+  madvise(start_, bytes_, MADV_DONTDUMP);
+  return {};
+}
+
 HostMemory::HostMemory(uint8_t* start, uint64_t bytes) : start_(start), bytes_(bytes) {
   const uint64_t low = std::min<uint64_t>(bytes, map::kHoleStart);
   ranges_.push_back({.base = 0, .size = low, .host = start});

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "devices/guest_memory.h"
@@ -54,8 +55,8 @@ constexpr unsigned virtio_pin(size_t slot) { return kFirstVirtioPin + static_cas
 
 namespace thimble {
 
-// The memory of one machine, mapped into this process: private and anonymous, aligned to 2 MiB so
-// that huge pages fit. Unmapped when it goes.
+// The memory of one machine, mapped into this process: private, aligned to 2 MiB so that huge pages
+// fit; anonymous, or a snapshot's file. Unmapped when it goes.
 class HostMemory {
  public:
   // `bytes` is a multiple of 4 KiB, at least 16 MiB. Refuses more than the host could ever give.
@@ -65,6 +66,13 @@ class HostMemory {
   HostMemory& operator=(HostMemory&& other) = delete;
   HostMemory(const HostMemory&) = delete;
   ~HostMemory();
+
+  // All of it, in guest order: the range above the hole follows the one below.
+  [[nodiscard]] std::span<const uint8_t> bytes() const { return {start_, bytes_}; }
+
+  // Replaces all content by a private (copy-on-write) view of `file`, which is as long as the
+  // memory. The addresses stay, so a memory slot over them stays as it is.
+  Result<void> show_file(int file);
 
   // One range, or two when the memory reaches above the hole.
   [[nodiscard]] const std::vector<MemoryRange>& ranges() const { return ranges_; }

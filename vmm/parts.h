@@ -1,9 +1,11 @@
 // The parts of a machine, in the order in which they are made; they go in the opposite order.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "devices/bus.h"
@@ -16,10 +18,13 @@
 #include "devices/vmgenid.h"
 #include "devices/vsock/vsock.h"
 #include "thimble/machine.h"
+#include "vmm/cpu/cpuid.h"
 #include "vmm/epoll_loop.h"
 #include "vmm/irq.h"
 #include "vmm/kvm.h"
 #include "vmm/memory_map.h"
+#include "vmm/pause.h"
+#include "vmm/snapshot/contents.h"
 #include "vmm/unix_listener.h"
 #include "vmm/vcpu.h"
 #include "vmm/virtio_slots.h"
@@ -51,20 +56,37 @@ struct Machine::Parts {
   KernelEntry kernel_way = KernelEntry::kLinux64;
   Gpa kernel_entry = 0;
   std::vector<std::unique_ptr<Vcpu>> vcpus;
+  std::vector<CpuidTable> cpuids;  // what each vCPU was given
 
+  PauseGate gate;
+  std::mutex control;  // one pause(), resume() or save() at a time
+  std::atomic<std::thread::id> loop_thread{};
   std::mutex end_lock;
   std::optional<End> end;  // the first reason; later ones are consequences
 
-  // Assembly, in this order.
+  // Assembly, in this order. A machine that boots ends with load_guest() and set_start_state(), one
+  // that takes over a snapshot with claim().
+  static Result<std::unique_ptr<Parts>> assemble(MachineOptions options);
   Result<void> set_up_memory();
   Result<void> set_up_irqchip();
   Result<void> set_up_ports();
   Result<void> set_up_disks();
   Result<void> set_up_vsock();
   Result<void> set_up_entropy();
+  Result<void> set_up_vcpus();
   Result<void> load_guest();
   Result<Gpa> set_up_acpi();
-  Result<void> set_up_vcpus();
+  Result<void> set_start_state();
+
+  // snapshot/machine_save.cpp and machine_restore.cpp.
+  Result<void> save(int state_file, int memory_file);
+  Result<void> claim(const Snapshot& snapshot);
+  Result<void> claim_vcpus(const SnapshotState& state, const VcpuAbi& abi);
+  Result<void> claim_devices(const SnapshotState& state);
+  Result<void> claim_vmgenid(const SnapshotState& state, IrqLine& line);
+  [[nodiscard]] MachineShape shape() const;
+  // Tells each guest CPU that it was stopped, before it goes on.
+  void announce_pause() const;
 
   void prepare_thread(ThreadKind kind);
   // Ends the machine: vCPUs leave the guest, the loop returns. From any thread.

@@ -29,7 +29,8 @@ Vcpu::Vcpu(Fd fd, unsigned index, kvm_run* area, size_t area_size, Exits exits)
 
 Vcpu::~Vcpu() { munmap(area_, area_size_); }
 
-// The guest runs with the thread's own signal mask, less the kick.
+// The guest runs with the thread's own signal mask, less the kick. A kick from before a pause is
+// still pending and would make every KVM_RUN return.
 Result<void> Vcpu::let_kick_in() {
   sigset_t kick_set;
   sigset_t blocked;
@@ -38,6 +39,9 @@ Result<void> Vcpu::let_kick_in() {
   pthread_sigmask(SIG_BLOCK, &kick_set, nullptr);
   pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
   sigdelset(&blocked, kKickSignal);
+  const timespec at_once{};
+  while (sigtimedwait(&kick_set, nullptr, &at_once) >= 0) {
+  }
   constexpr size_t kKernelSetBytes = 8;  // the kernel's sigset_t has 64 signals
   Flexible<kvm_signal_mask, uint64_t> mask(1);
   mask.header()->len = kKernelSetBytes;
@@ -54,16 +58,40 @@ std::optional<End> Vcpu::run() {
     thread_.store(pthread_self());
   }
   std::optional<End> end;
-  while (!end && !kicked_.load()) {
-    if (ioctl(fd_.get(), KVM_RUN, 0) == 0) {
-      end = handle_exit();
-    } else if (errno != EINTR && errno != EAGAIN) {
-      end = internal_error(text("KVM_RUN: %s", std::strerror(errno)));
-    }
-  }
+  bool left = false;
+  while (!end && !kicked_.load()) end = step(left);
   const std::scoped_lock guard(thread_lock_);
   thread_.store(0);
   return end;
+}
+
+std::optional<End> Vcpu::step(bool& left) {
+  left = false;
+  if (ioctl(fd_.get(), KVM_RUN, 0) == 0) return handle_exit();
+  if (errno == EINTR || errno == EAGAIN) {
+    left = true;
+    return std::nullopt;
+  }
+  // The kernel could not reach the page that the guest wanted: a memory file that became shorter.
+  if (errno == EFAULT) {
+    return End{End::Kind::kHostError,
+               text("vCPU %u: guest memory cannot be read any more: was the snapshot's memory file "
+                    "cut while the VM ran?",
+                    index_)};
+  }
+  return internal_error(text("KVM_RUN: %s", std::strerror(errno)));
+}
+
+std::optional<End> Vcpu::finish_exit() {
+  std::optional<End> end;
+  bool left = false;
+  while (!end && !left) end = step(left);
+  return end;
+}
+
+void Vcpu::rearm() {
+  kicked_.store(false);
+  __atomic_store_n(&area_->immediate_exit, 0, __ATOMIC_SEQ_CST);
 }
 
 void Vcpu::kick() {

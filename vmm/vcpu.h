@@ -4,7 +4,10 @@
 // run() return soon: it sets immediate_exit, which KVM looks at before it enters the guest, and
 // signals the thread, which makes KVM leave the guest. The signal is kKickSignal, blocked in the
 // thread and let in by KVM only while the guest runs (KVM_SET_SIGNAL_MASK), so no handler is ever
-// installed.
+// installed; it stays pending and is taken off by the next run().
+//
+// To pause: kick(), and when run() has returned, finish_exit() on the same thread; then the vCPU's
+// state is whole and may be saved. To go on: rearm(), then run() again.
 #pragma once
 
 #include <pthread.h>
@@ -47,12 +50,21 @@ class Vcpu {
   // Runs the guest on this thread until kick(), or until the guest can go on no more; in that case
   // the End says why.
   std::optional<End> run();
-  // From any thread, any number of times. Once kicked, run() returns at once for ever.
+  // From any thread, any number of times. Once kicked, run() returns at once until rearm().
   void kick();
+  // Completes what the last exit left half done: an IN whose value waits in the run area, the rest
+  // of an access that was split. KVM does that at the next KVM_RUN, before it looks at
+  // immediate_exit. After run() returned for a kick, on the same thread. An End as for run().
+  std::optional<End> finish_exit();
+  // Takes back kick(). Not while run() or finish_exit() is active.
+  void rearm();
 
  private:
   Vcpu(Fd fd, unsigned index, kvm_run* area, size_t area_size, Exits exits);
   [[nodiscard]] Result<void> let_kick_in();
+  // One KVM_RUN and the handling of its exit; `left` tells that the guest was not entered, or was
+  // left by a kick.
+  std::optional<End> step(bool& left);
   std::optional<End> handle_exit();
   void handle_port();
   void handle_mmio();

@@ -13,6 +13,23 @@ namespace thimble {
 
 static_assert(map::kVirtioPage == MmioTransport::kSize);
 
+namespace {
+
+// The state of one slot as it is saved.
+struct SlotState {
+  static constexpr size_t kMaxDevice = 1UL << 20;
+  uint32_t id = 0;
+  MmioState transport;
+  std::vector<uint8_t> device;
+  void describe(StateVisitor& visitor) {
+    visitor.field("id", id);
+    visitor.field("transport", transport);
+    visitor.field("device", device, kMaxDevice);
+  }
+};
+
+}  // namespace
+
 VirtioSlots::~VirtioSlots() {
   for (const Fd& event : notifications_) host_.loop.unwatch(event.get());
 }
@@ -33,6 +50,7 @@ Result<void> VirtioSlots::add(VirtioDevice& device) {
     if (auto done = add_notification(*transport, map::virtio_base(slot), queue); !done) return done;
   }
   transports_.push_back(std::move(transport));
+  devices_.push_back(&device);
   return {};
 }
 
@@ -54,6 +72,38 @@ Result<void> VirtioSlots::add_notification(MmioTransport& transport, Gpa base, s
   });
   notifications_.push_back(std::move(event));
   return {};
+}
+
+std::vector<uint8_t> VirtioSlots::shape() const {
+  std::vector<uint8_t> ids;
+  for (const VirtioDevice* device : devices_) ids.push_back(static_cast<uint8_t>(device->id()));
+  return ids;
+}
+
+void VirtioSlots::drain() {
+  for (const auto& transport : transports_) transport->drain();
+}
+
+std::vector<uint8_t> VirtioSlots::save(size_t slot) {
+  SlotState state;
+  state.id = static_cast<uint32_t>(devices_[slot]->id());
+  state.transport = transports_[slot]->save();
+  state.device = devices_[slot]->saved_state();
+  return save_state(state);
+}
+
+Result<void> VirtioSlots::restore(size_t slot, std::span<const uint8_t> saved) {
+  auto state = load_state<SlotState>(saved);
+  if (!state) return std::unexpected(state.error());
+  if (state->id != static_cast<uint32_t>(devices_[slot]->id())) {
+    return fail("it belongs to a device of another kind");
+  }
+  if (auto done = devices_[slot]->restore_state(state->device); !done) return done;
+  return transports_[slot]->restore(state->transport);
+}
+
+void VirtioSlots::kick() {
+  for (const auto& transport : transports_) transport->kick();
 }
 
 std::string VirtioSlots::command_line() const {

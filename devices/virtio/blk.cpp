@@ -258,6 +258,17 @@ void Blk::answer(uint16_t head, uint8_t* status, BlkStatus value, uint32_t data_
 
 // ---- state
 
+std::vector<uint8_t> Blk::saved_state() {
+  BlkState state = save();
+  return save_state(state);
+}
+
+Result<void> Blk::restore_state(std::span<const uint8_t> saved) {
+  auto state = load_state<BlkState>(saved);
+  if (!state) return fail_in("disk", state);
+  return restore(*state);
+}
+
 BlkState Blk::save() {
   const std::scoped_lock guard(lock());
   return state_;

@@ -63,6 +63,9 @@ class Blk final : public VirtioDevice {
   void reset() override;
   void drain() override;
 
+  std::vector<uint8_t> saved_state() override;
+  Result<void> restore_state(std::span<const uint8_t> saved) override;
+
   BlkState save();
   // Before the transport's restore(). Refuses the state of a disk of another size or access.
   Result<void> restore(const BlkState& state);

@@ -16,4 +16,9 @@ void VirtioDevice::write_config(uint32_t /*offset*/, std::span<const uint8_t> /*
 
 void VirtioDevice::drain() {}
 
+Result<void> VirtioDevice::restore_state(std::span<const uint8_t> saved) {
+  if (!saved.empty()) return fail("a device without state: saved with some");
+  return {};
+}
+
 }  // namespace thimble

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "devices/result.h"
 #include "devices/state.h"
 #include "devices/virtio/queue.h"
 
@@ -67,6 +68,12 @@ class VirtioDevice {
   // The machine is paused and its memory is about to be saved: finish what the host has under way
   // in guest memory and put the used entries. With the lock held.
   virtual void drain();
+
+  // What must survive a snapshot besides the transport's state, as its describe() writes it, and
+  // back: restore_state() comes before the transport's restore(). Without the lock. For a device
+  // that has nothing to keep the defaults do.
+  [[nodiscard]] virtual std::vector<uint8_t> saved_state() { return {}; }
+  virtual Result<void> restore_state(std::span<const uint8_t> saved);
 
   std::mutex& lock() { return lock_; }
 

@@ -299,6 +299,11 @@ void MmioTransport::needs_reset() {
 
 // ---- state
 
+void MmioTransport::drain() {
+  const std::scoped_lock guard(device_.lock());
+  if (has_status(kDriverOk)) device_.drain();
+}
+
 MmioState MmioTransport::save() {
   const std::scoped_lock guard(device_.lock());
   if (has_status(kDriverOk)) device_.drain();

@@ -63,6 +63,8 @@ class MmioTransport final : public BusDevice, public VirtioTransport {
   void queue_done(size_t index) override;
   void config_changed() override;
 
+  // The machine was paused: the device finishes what the host has under way in guest memory.
+  void drain();
   // The state of registers and queues, for a machine that is paused. Drains the device first.
   MmioState save();
   // Refuses state that this device cannot have (queue count, sizes, areas outside memory) and is

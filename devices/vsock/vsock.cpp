@@ -100,6 +100,17 @@ Result<void> VsockDevice::serve(Fd listener) {
   return {};
 }
 
+std::vector<uint8_t> VsockDevice::saved_state() {
+  VsockState state = save();
+  return save_state(state);
+}
+
+Result<void> VsockDevice::restore_state(std::span<const uint8_t> saved) {
+  auto state = load_state<VsockState>(saved);
+  if (!state) return fail_in("vsock", state);
+  return restore(*state);
+}
+
 VsockState VsockDevice::save() {
   const std::scoped_lock guard(lock());
   return {.guest_cid = guest_cid_, .next_host_port = next_host_port_};

@@ -105,6 +105,9 @@ class VsockDevice final : public VirtioDevice {
   // Serves `CONNECT <port>` clients on a listening AF_UNIX socket (host_listener.h).
   Result<void> serve(Fd listener);
 
+  std::vector<uint8_t> saved_state() override;
+  Result<void> restore_state(std::span<const uint8_t> saved) override;
+
   // The machine is paused; the device goes on unchanged afterwards.
   VsockState save();
   // Before the transport's restore(): once the driver is active again it is told that all streams

@@ -1,6 +1,8 @@
 // See cpuid.h.
 #include "vmm/cpu/cpuid.h"
 
+#include <asm/kvm_para.h>
+
 #include <bit>
 
 namespace thimble {
@@ -11,6 +13,11 @@ constexpr size_t kMaxEntries = 256;
 constexpr uint32_t kHypervisor = 1U << 31;      // leaf 1 ECX
 constexpr uint32_t kTscDeadline = 1U << 24;     // leaf 1 ECX
 constexpr uint32_t kHyperThreading = 1U << 28;  // leaf 1 EDX: EBX[23:16] is valid
+// KVM tells the guest of a page that the host has yet to fetch, and later that it is there; the
+// guest lets the waiting program sleep in between. A snapshot taken in between has lost the second
+// message, and the program sleeps for ever. Without them a vCPU just waits for its page.
+constexpr uint32_t kAsyncPageFaults =
+    1U << KVM_FEATURE_ASYNC_PF | 1U << KVM_FEATURE_ASYNC_PF_VMEXIT | 1U << KVM_FEATURE_ASYNC_PF_INT;
 constexpr uint32_t kTopologyThread = 1U << 8;
 constexpr uint32_t kTopologyCore = 2U << 8;
 
@@ -56,6 +63,9 @@ void adjust_cpuid(CpuidTable& table, unsigned apic_id, unsigned vcpus, bool tsc_
       case 0xb:
       case 0x1f:
         describe_topology(entry, apic_id, vcpus);
+        break;
+      case KVM_CPUID_FEATURES:
+        entry.eax &= ~kAsyncPageFaults;
         break;
       case 0x80000008:  // AMD: number of CPUs and bits of APIC id
         entry.ecx = (entry.ecx & 0xffff0000) |

@@ -13,7 +13,7 @@ using CpuidTable = Flexible<kvm_cpuid2, kvm_cpuid_entry2>;
 Result<CpuidTable> supported_cpuid(const Kvm& kvm);
 
 // Fills in what differs per CPU and machine: APIC id, number of CPUs, hypervisor and TSC deadline
-// bits (Intel SDM 2A, CPUID; AMD APM 3, appendix E).
+// bits; takes away KVM's asynchronous page faults (Intel SDM 2A, CPUID; AMD APM 3, appendix E).
 void adjust_cpuid(CpuidTable& table, unsigned apic_id, unsigned vcpus, bool tsc_deadline);
 
 }  // namespace thimble

@@ -19,6 +19,7 @@
 
 #include "devices/fd.h"
 #include "devices/result.h"
+#include "thimble/snapshot.h"
 
 namespace thimble {
 
@@ -123,7 +124,39 @@ class Machine {
   // in its vCPU threads too.
   End run();
 
-  // Ends run() soon. From any thread; not from a signal handler.
+  // ---- snapshots: docs/snapshots.md ----
+
+  // A machine of the shape that `options` says (memory, vCPUs, disks, vsock, entropy), with
+  // everything made that does not depend on a snapshot; nothing is loaded and run() would run
+  // nothing sensible until claim(). kernel, initrd and command_line are not looked at.
+  static Result<std::unique_ptr<Machine>> prepare(MachineOptions options);
+
+  // Takes over the state of `snapshot`: a prepared machine becomes a clone of the one that was
+  // saved, and run() goes on where that one was paused. The snapshot must have the same shape, with
+  // disks of the same size and access in the same order. Once, before run(), from any thread.
+  // The memory file is mapped copy-on-write, so all clones share what none of them changed. After
+  // an error the machine is of no use and is to be destroyed; nothing of it has run.
+  Result<void> claim(const Snapshot& snapshot);
+
+  // prepare() and claim(); memory_bytes and vcpus are taken from the snapshot.
+  static Result<std::unique_ptr<Machine>> restore(MachineOptions options, const Snapshot& snapshot);
+
+  // Stops the guest: all its CPUs, then its devices with nothing under way. While it is paused the
+  // thread in run() is held too, so no callback comes. Returns when all that is so. From any thread
+  // but those that run the machine's callbacks, while run() is active; an error when the machine
+  // does not run or ends meanwhile.
+  Result<void> pause();
+  // The guest goes on. An error when the machine is not paused or has ended.
+  Result<void> resume();
+
+  // Writes the state of a paused machine, or of one that was not run yet, into two empty files,
+  // open for writing and not owned. The machine itself is not changed and may go on, whether this
+  // succeeded or not; what is in the files after an error is of no use. Making them durable (fsync)
+  // is up to the caller. The streams of vsock are not saved: the guest finds them ended after a
+  // restore. From any thread.
+  Result<void> save(int state_file, int memory_file);
+
+  // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.
   void stop();
 
   // Bytes for the guest's serial port, as typed at its terminal. From any thread.
