@@ -13,7 +13,7 @@
 #include "vmm/cpu/start_state.h"
 #include "vmm/irq.h"
 #include "vmm/kvm.h"
-#include "vmm/load/linux_boot.h"
+#include "vmm/load/kernel.h"
 #include "vmm/memory_map.h"
 #include "vmm/snapshot/vcpu_state.h"
 #include "vmm/vcpu.h"
@@ -78,13 +78,13 @@ class BareVcpu {
 
   void load(const std::string& payload) {
     const GuestMemory memory(memory_.ranges());
-    const Gpa entry =
-        load_linux(memory, {.kernel = payload_path(payload), .initrd = ""}, "").value();
+    const auto kernel =
+        load_kernel(memory, {.path = payload_path(payload)}, KernelEntry::kLinux64).value();
     write_start_tables(memory).value();
     kvm_ioctl(vcpu_->fd(), KVM_SET_CPUID2, "cpuid", cpuid_.header()).value();
     set_start_xcr0(vcpu_->fd(), cpuid_).value();
     set_start_msrs(vcpu_->fd()).value();
-    set_start_registers(vcpu_->fd(), entry).value();
+    set_start_registers(vcpu_->fd(), kernel.entry).value();
   }
 
   void take_over(BareVcpu& other) {
