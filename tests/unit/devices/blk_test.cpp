@@ -553,7 +553,7 @@ TEST_F(BlkByHand, QueueStoppedMeanwhileGetsNoUsedEntries) {
   EXPECT_FALSE(needs_reset());
 }
 
-TEST_F(BlkByHand, SavingFinishesWhatIsUnderWay) {
+TEST_F(BlkByHand, Firecracker5554SavingFinishesWhatIsUnderWay) {
   const Gpa status = add(kIn, 0, {{guest.allocate(512), 512, true}});
   notify();
   driver->transport.save();

@@ -234,6 +234,26 @@ TEST_F(SerialTest, StateComesBackAndWaitingBytesAreStillPrinted) {
   EXPECT_EQ(printed, "out");
 }
 
+// A driver that was waiting for room when it was frozen must be woken in the clone.
+TEST_F(SerialTest, Firecracker5764ADriverThatWaitsToSendGoesOnAfterTheRestore) {
+  out(kInterruptEnable, 0x02);  // tell when there is room
+  for (int i = 0; i < 100'000 && (in(kLineStatus) & 0x20) != 0; ++i) out(kData, 'x');
+  ASSERT_EQ(in(kLineStatus) & 0x20, 0) << "the port is full: the driver waits";
+  SerialState saved = serial_.save();
+  const auto loaded = load_state<SerialState>(save_state(saved));
+  ASSERT_TRUE(loaded) << loaded.error().message;
+  fake::Irq irq;
+  size_t printed = 0;
+  Serial other(loop_, irq, [&](std::span<const uint8_t> data) { printed += data.size(); });
+  ASSERT_TRUE(other.restore(*loaded));
+  loop_.turn();
+  EXPECT_GT(printed, 0U);
+  EXPECT_GE(irq.pulses, 1);
+  uint8_t status = 0;
+  other.read(kLineStatus, {&status, 1});
+  EXPECT_NE(status & 0x20, 0) << "there is room again";
+}
+
 TEST_F(SerialTest, SavedStateThatCouldNotBeIsRefusedAndChangesNothing) {
   out(kScratch, 0x11);
   SerialState state;
