@@ -103,6 +103,9 @@ void ServerSession::on_vm_event(const VmEvent& event) {
     case VmEvent::Kind::kConsole:
       notice("console: " + event.text);
       break;
+    case VmEvent::Kind::kExposed:
+      run_.say("the VMM is not fully confined: this host refuses " + event.text);
+      break;
     case VmEvent::Kind::kNotice:
       notice(event.text);
       break;

@@ -1,8 +1,6 @@
 // See bound_child.h.
 #include "pool/bound_child.h"
 
-#include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -10,57 +8,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
-#include <vector>
 
-#include "devices/fd.h"
 #include "devices/text.h"
+#include "vmm/jail/descriptors.h"
 
 namespace thimble {
 
 namespace {
-
-void silence_standard_streams(bool keep_stderr) {
-  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0) return;  // they are closed then, which serves as well
-  ::dup2(null, STDIN_FILENO);
-  ::dup2(null, STDOUT_FILENO);
-  if (!keep_stderr) ::dup2(null, STDERR_FILENO);
-  if (null > STDERR_FILENO) ::close(null);
-}
-
-// Closes everything above stderr but `kept`.
-void close_all_but(std::vector<int> kept) {
-  std::sort(kept.begin(), kept.end());
-  unsigned next = STDERR_FILENO + 1;
-  for (const int fd : kept) {
-    if (fd < static_cast<int>(next)) continue;
-    if (fd > static_cast<int>(next)) ::close_range(next, static_cast<unsigned>(fd) - 1, 0);
-    next = static_cast<unsigned>(fd) + 1;
-  }
-  ::close_range(next, ~0U, 0);
-}
-
-void forget_signal_setup() {
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-  ::signal(SIGPIPE, SIG_IGN);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-}
 
 [[noreturn]] void run_child(const std::function<int()>& body, std::span<const int> kept,
                             bool keep_stderr, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   // The parent may have died before the line above: then nobody would ever kill this process.
   if (::getppid() != parent) ::_exit(EXIT_FAILURE);
-  ::setsid();
-  forget_signal_setup();
-  silence_standard_streams(keep_stderr);
-  close_all_but({kept.begin(), kept.end()});
+  leave_terminal_and_signals();
+  keep_only_descriptors(kept, keep_stderr);
   ::_exit(body());
 }
 
@@ -75,14 +40,29 @@ Result<BoundChild> BoundChild::start(const std::function<int()>& body, std::span
   return BoundChild(pid);
 }
 
+Result<BoundChild> BoundChild::start_jailed(const JailedBody& body, std::span<const int> kept,
+                                            const JailOptions& options) {
+  auto process = thimble::start_jailed(options, kept, body);
+  if (!process) return std::unexpected(process.error());
+  BoundChild child(process->pid);
+  child.lifeline_ = std::move(process->lifeline);
+  child.cgroup_ = std::move(process->cgroup);
+  return child;
+}
+
 BoundChild::BoundChild(BoundChild&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), status_(other.status_) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      status_(other.status_),
+      lifeline_(std::move(other.lifeline_)),
+      cgroup_(std::move(other.cgroup_)) {}
 
 BoundChild& BoundChild::operator=(BoundChild&& other) noexcept {
   if (this != &other) {
     kill_and_reap();
     pid_ = std::exchange(other.pid_, -1);
     status_ = other.status_;
+    lifeline_ = std::move(other.lifeline_);
+    cgroup_ = std::move(other.cgroup_);
   }
   return *this;
 }
@@ -107,6 +87,8 @@ std::optional<int> BoundChild::kill_and_reap() {
   }
   if (got == pid_) status_ = status;
   pid_ = -1;
+  lifeline_.reset();
+  cgroup_ = Cgroup();  // now that it is empty
   return status_;
 }
 

@@ -11,7 +11,9 @@
 #include <span>
 #include <string>
 
+#include "devices/fd.h"
 #include "devices/result.h"
+#include "vmm/jail/jail.h"
 
 namespace thimble {
 
@@ -23,6 +25,10 @@ class BoundChild {
   // as the child: the kernel's parent-death signal hangs on the forking thread.
   static Result<BoundChild> start(const std::function<int()>& body, std::span<const int> kept,
                                   bool keep_stderr);
+
+  // The same in a jail (vmm/jail/jail.h), with nothing as stderr.
+  static Result<BoundChild> start_jailed(const JailedBody& body, std::span<const int> kept,
+                                         const JailOptions& options);
 
   BoundChild(BoundChild&& other) noexcept;
   BoundChild& operator=(BoundChild&& other) noexcept;
@@ -44,6 +50,8 @@ class BoundChild {
 
   pid_t pid_ = -1;
   std::optional<int> status_;
+  Fd lifeline_;
+  Cgroup cgroup_;
 };
 
 // "exit status 3" or "signal 9 (Killed)".

@@ -27,6 +27,7 @@ constexpr size_t kMaxDescriptors = 2;
 bool type_is_for(BrokerType type, BrokerSide side) {
   switch (type) {
     case BrokerType::kConnect:
+    case BrokerType::kOpened:
       return side == BrokerSide::kVmm;
     case BrokerType::kReady:
     case BrokerType::kConsole:
@@ -34,17 +35,26 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kNotice:
     case BrokerType::kEnded:
     case BrokerType::kRefused:
+    case BrokerType::kViolation:
+    case BrokerType::kExposed:
+    case BrokerType::kOpen:
       return side == BrokerSide::kParent;
   }
   return false;
 }
 
-bool type_has_text(BrokerType type) {
-  return type != BrokerType::kConnect && type != BrokerType::kReady;
+bool type_has_value(BrokerType type) {
+  return type == BrokerType::kConnect || type == BrokerType::kOpened ||
+         type == BrokerType::kEnded || type == BrokerType::kViolation || type == BrokerType::kOpen;
 }
 
-bool type_has_value(BrokerType type) {
-  return type == BrokerType::kConnect || type == BrokerType::kEnded;
+bool type_has_text(BrokerType type) {
+  return type == BrokerType::kEnded || (!type_has_value(type) && type != BrokerType::kReady);
+}
+
+bool descriptors_fit(BrokerType type, size_t count) {
+  if (type == BrokerType::kOpened) return count <= 1;
+  return count == (type == BrokerType::kConnect ? 1 : 0);
 }
 
 // Takes every descriptor out of a received message; only the first is kept.
@@ -146,8 +156,7 @@ BrokerReceived receive_broker(int socket, BrokerSide side, bool wait) {
   if ((message.msg_flags & MSG_TRUNC) != 0) return Error{"broker message too long"};
   auto parsed = parse_broker(std::span(datagram).first(static_cast<size_t>(got)), side);
   if (!parsed) return parsed.error();
-  const size_t expected = parsed->type == BrokerType::kConnect ? 1 : 0;
-  if (descriptors != expected)
+  if (!descriptors_fit(parsed->type, descriptors))
     return Error{text("broker message with %zu descriptors", descriptors)};
   parsed->stream = std::move(stream);
   return std::move(*parsed);

@@ -5,12 +5,18 @@
 //   u32 type | u32 value | text (0 to kBrokerMaxText bytes)
 //
 //   parent -> VMM   connect   value = vsock port; one descriptor: the stream to join with it
+//                   opened    value = port of the host that was asked for; one descriptor: the
+//                             stream to it, or none: refused
 //   VMM -> parent   ready     the guest announced that its listeners stand
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
 //                   notice    text = one line for the log
 //                   ended     value = End::Kind, plus kBrokerPanicked; text = why
 //                   refused   the machine could not be made: text = why
+//                   violation the process ends because of a forbidden system call; value = its
+//                             number and the thread (thread_filters.h)
+//                   exposed   text = the layers of confinement that the host refused
+//                   open      value = port of the host that the guest wants a stream to
 //
 // A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,
 // checks every message, and shows its text only in printable form. The end of the parent's socket
@@ -31,12 +37,16 @@ namespace thimble {
 
 enum class BrokerType : uint32_t {
   kConnect = 1,
+  kOpened = 2,
   kReady = 65,
   kConsole = 66,
   kTail = 67,
   kNotice = 68,
   kEnded = 69,
   kRefused = 70,
+  kViolation = 71,
+  kExposed = 72,
+  kOpen = 73,
 };
 
 constexpr size_t kBrokerMaxText = 4096;
@@ -48,7 +58,7 @@ struct BrokerMessage {
   BrokerType type = BrokerType::kNotice;
   uint32_t value = 0;
   std::string text;
-  Fd stream;  // with kConnect only
+  Fd stream;  // with kConnect; with kOpened, or none
 };
 
 enum class BrokerSide { kParent, kVmm };

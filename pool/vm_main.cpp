@@ -7,11 +7,14 @@
 
 #include <array>
 #include <chrono>
+#include <future>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "guest-init/protocol.h"
 #include "pool/console_stream.h"
+#include "pool/thread_filters.h"
 
 namespace thimble {
 
@@ -20,7 +23,8 @@ namespace {
 // How long a console's reader may take for the guest's last words.
 constexpr std::chrono::milliseconds kLastWordsPatience{500};
 
-// The announcement is the connection itself: an end whose other end is closed already.
+// The announcement is the connection itself: an end whose other end is closed already. Made ahead,
+// since the event loop may make no sockets.
 Fd closed_stream() {
   std::array<int, 2> ends{-1, -1};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return Fd();
@@ -34,7 +38,11 @@ void serve_broker(Machine& machine, int broker) {
     auto received = receive_broker(broker, BrokerSide::kVmm, /*wait=*/true);
     auto* message = std::get_if<BrokerMessage>(&received);
     if (message == nullptr) break;
-    machine.connect(message->value, std::move(message->stream));
+    if (message->type == BrokerType::kOpened) {
+      machine.opened(message->value, std::move(message->stream));
+    } else {
+      machine.connect(message->value, std::move(message->stream));
+    }
   }
   machine.stop();
 }
@@ -50,15 +58,64 @@ void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, ConsoleStream* 
     send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
   };
   if (!spec.machine.vsock) return;
+  if (spec.machine.vsock->listener) {
+    spec.machine.vsock->open_host_port = [broker](uint32_t port) {
+      send_broker(broker, BrokerType::kOpen, port, "");
+    };
+  }
   spec.machine.guest_connect_ports = {protocol::kReadyPort};
-  spec.machine.on_guest_connect = [broker, &announced](uint32_t port) {
+  auto closed = std::make_shared<Fd>(closed_stream());
+  spec.machine.on_guest_connect = [broker, &announced, closed](uint32_t port) {
     if (port != protocol::kReadyPort) return Fd();
     if (announced) return Fd();  // a guest that repeats itself is refused
     announced = true;
     send_broker(broker, BrokerType::kReady, 0, "");
-    return closed_stream();
+    return std::move(*closed);
   };
 }
+
+// False: the VM is not wanted with less than all layers.
+bool accept_exposure(const VmSpec& spec, int broker, const Confinement& confinement) {
+  if (!spec.require_confinement) {
+    send_broker(broker, BrokerType::kExposed, 0, confinement.describe());
+    return true;
+  }
+  send_broker(broker, BrokerType::kRefused, 0,
+              "the host refuses to confine the VMM: " + confinement.describe());
+  return false;
+}
+
+// The threads that receive from the parent, each confined before it serves.
+class Messengers {
+ public:
+  explicit Messengers(const ThreadFilters* filter) : filter_(filter) {}
+
+  void start(std::function<void()> serve) {
+    auto confined = std::make_shared<std::promise<void>>();
+    confined_.push_back(confined->get_future());
+    threads_.emplace_back([filter = filter_, confined, serve = std::move(serve)] {
+      // The same call on the same program just worked, or will be refused on the vCPUs too.
+      const bool fine = filter == nullptr || filter->confine(FilteredThread::kMessenger);
+      confined->set_value();
+      if (fine) serve();
+    });
+  }
+
+  void wait_until_confined() {
+    for (std::future<void>& one : confined_) one.wait();
+  }
+
+  // The one that was started last.
+  void join_last() {
+    threads_.back().join();
+    threads_.pop_back();
+  }
+
+ private:
+  const ThreadFilters* filter_;
+  std::vector<std::thread> threads_;
+  std::vector<std::future<void>> confined_;
+};
 
 void report_end(int broker, const End& end, const ConsoleTail& tail) {
   for (const std::string& line : tail.lines()) {
@@ -90,14 +147,16 @@ std::string explain_end(const End& end, const ConsoleTail& tail) {
   return end.message;
 }
 
-int run_vm_process(VmSpec spec, Fd broker) {
+int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   ::prctl(PR_SET_NAME, "thimble-vmm");
-  // ---- confinement: nothing of the guest has been touched yet ----
-  if (spec.confine) {
-    if (auto confined = spec.confine(); !confined) {
-      send_broker(broker.get(), BrokerType::kRefused, 0, confined.error().message);
-      return EXIT_FAILURE;
-    }
+  auto filters = ThreadFilters::build(broker.get());
+  if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);
+  if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
+    return EXIT_FAILURE;
+  }
+  const ThreadFilters* const filter = filters ? &*filters : nullptr;
+  if (filter != nullptr) {
+    spec.machine.on_thread = [filter](ThreadKind kind) { return filter->confine(kind); };
   }
 
   ConsoleTail tail([&broker, wanted = spec.report_console](const std::string& line) {
@@ -120,25 +179,26 @@ int run_vm_process(VmSpec spec, Fd broker) {
     return EXIT_FAILURE;
   }
 
-  std::thread broker_thread([&] { serve_broker(**machine, broker.get()); });
-  std::thread console_thread;
+  Messengers messengers(filter);
+  messengers.start([&] { serve_broker(**machine, broker.get()); });
   if (console) {
-    console_thread = std::thread([&console, &machine = **machine] {
+    messengers.start([&console, &machine = **machine] {
       console->serve([&machine](std::string_view typed) { machine.type(typed); });
     });
   }
+  messengers.wait_until_confined();
 
   const End end = (*machine)->run();
   tail.finish();
   // The last words first: whoever hears of the end may stop reading.
   if (console) {
     console->stop(kLastWordsPatience);
-    console_thread.join();
+    messengers.join_last();
   }
   report_end(broker.get(), end, tail);
   // The thread waits in recv(): this ends it. What was sent can still be read.
   ::shutdown(broker.get(), SHUT_RD);
-  broker_thread.join();
+  messengers.join_last();
   return EXIT_SUCCESS;
 }
 

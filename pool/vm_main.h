@@ -8,7 +8,7 @@
 namespace thimble {
 
 // The whole life of the process; the result is its exit status.
-int run_vm_process(VmSpec spec, Fd broker);
+int run_vm_process(VmSpec spec, Fd broker, Confinement confinement);
 
 // One line for a person about a machine that ended with `end`, given what its console showed.
 std::string explain_end(const End& end, const ConsoleTail& tail);

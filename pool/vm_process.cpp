@@ -3,13 +3,18 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "devices/text.h"
 #include "pool/console_tail.h"
 #include "pool/printable.h"
+#include "pool/thread_filters.h"
 #include "pool/vm_main.h"
+#include "vmm/kvm.h"
 
 namespace thimble {
 
@@ -34,6 +39,47 @@ std::string printable_lines(std::string_view message) {
   return out;
 }
 
+Result<void> open_one(const char* what, const std::string& path, Fd& file) {
+  if (file || path.empty()) return {};
+  // Not blocking, so that a FIFO is refused by the VMM instead of waited for.
+  file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) return fail_errno(text("open %s %s", what, path.c_str()));
+  return {};
+}
+
+Result<void> open_files(MachineOptions& machine) {
+  if (auto done = open_one("kernel", machine.kernel, machine.kernel_file); !done) return done;
+  if (auto done = open_one("initrd", machine.initrd, machine.initrd_file); !done) return done;
+  if (machine.kvm) return {};
+  auto kvm = Kvm::open_device();
+  if (!kvm) return std::unexpected(kvm.error());
+  machine.kvm = std::move(*kvm);
+  return {};
+}
+
+std::vector<int> descriptors_of(const VmSpec& spec) {
+  const MachineOptions& machine = spec.machine;
+  std::vector<int> all{machine.kvm.get(), machine.kernel_file.get(), machine.initrd_file.get(),
+                       spec.console.get()};
+  for (const Disk& disk : machine.disks) all.push_back(disk.file.get());
+  if (machine.vsock) all.push_back(machine.vsock->listener.get());
+  std::erase(all, -1);
+  return all;
+}
+
+// It writes to disks that may be written, and one day a snapshot of its memory.
+Limits limits_of(const MachineOptions& machine) {
+  constexpr uint64_t kSnapshotOnTop = uint64_t{64} << 20;
+  Limits limits{.memory_bytes = machine.memory_bytes,
+                .file_bytes = machine.memory_bytes + kSnapshotOnTop};
+  for (const Disk& disk : machine.disks) {
+    struct stat info{};
+    if (disk.read_only || ::fstat(disk.file.get(), &info) != 0) continue;
+    limits.file_bytes = std::max(limits.file_bytes, static_cast<uint64_t>(info.st_size));
+  }
+  return limits;
+}
+
 }  // namespace
 
 Result<std::pair<Fd, Fd>> make_stream_pair() {
@@ -47,14 +93,25 @@ Result<std::pair<Fd, Fd>> make_stream_pair() {
 }
 
 Result<VmProcess> VmProcess::start(VmSpec spec) {
-  std::vector<int> kept;
-  kept.reserve(spec.kept.size() + spec.machine.disks.size() + 1);
-  for (const Fd& fd : spec.kept) kept.push_back(fd.get());
-  for (const Disk& disk : spec.machine.disks) kept.push_back(disk.file.get());
-  if (spec.console) kept.push_back(spec.console.get());
-  const bool keep_stderr = spec.report_console;  // someone is looking
-  return start([&spec](int broker) { return run_vm_process(std::move(spec), Fd(broker)); }, kept,
-               keep_stderr);
+  if (auto opened = open_files(spec.machine); !opened) return std::unexpected(opened.error());
+  std::unique_ptr<UnixListener> listener;
+  std::string vsock_path;
+  if (spec.machine.vsock && !spec.machine.vsock->path.empty()) {
+    vsock_path = std::exchange(spec.machine.vsock->path, {});
+    auto bound = UnixListener::bind(vsock_path);
+    if (!bound) return std::unexpected(bound.error());
+    listener = std::make_unique<UnixListener>(std::move(*bound));
+    spec.machine.vsock->listener = listener->take();
+  }
+  auto process = start_jailed(
+      [&spec](int broker, const Confinement& confinement) {
+        return run_vm_process(std::move(spec), Fd(broker), confinement);
+      },
+      descriptors_of(spec), {.limits = limits_of(spec.machine)});
+  if (!process) return process;
+  process->vsock_ = std::move(listener);
+  process->vsock_path_ = std::move(vsock_path);
+  return process;
 }
 
 Result<VmProcess> VmProcess::start(const Body& body, std::span<const int> kept, bool keep_stderr) {
@@ -68,6 +125,20 @@ Result<VmProcess> VmProcess::start(const Body& body, std::span<const int> kept, 
   return VmProcess(std::move(*child), std::move(broker->first));
 }
 
+Result<VmProcess> VmProcess::start_jailed(const JailedVmBody& body, std::span<const int> kept,
+                                          const JailOptions& options) {
+  auto broker = make_broker();
+  if (!broker) return std::unexpected(broker.error());
+  const int far_end = broker->second.get();
+  std::vector<int> all(kept.begin(), kept.end());
+  all.push_back(far_end);
+  auto child = BoundChild::start_jailed(
+      [&body, far_end](const Confinement& confinement) { return body(far_end, confinement); }, all,
+      options);
+  if (!child) return std::unexpected(child.error());
+  return VmProcess(std::move(*child), std::move(broker->first));
+}
+
 std::optional<VmEvent> VmProcess::next_event() {
   while (broker_) {
     auto received = receive_broker(broker_.get(), BrokerSide::kParent, /*wait=*/false);
@@ -77,6 +148,10 @@ std::optional<VmEvent> VmProcess::next_event() {
     }
     if (std::holds_alternative<BrokerClosed>(received)) return lost("");
     auto& message = std::get<BrokerMessage>(received);
+    if (message.type == BrokerType::kOpen) {
+      open_for_guest(message.value);
+      return std::nullopt;  // one at a time: a VMM that floods must not hold up everything else
+    }
     if (message.type != BrokerType::kTail) return take(std::move(message));
     // More would keep this loop going for as long as the process likes.
     if (tail_.size() >= ConsoleTail::kMaxLines) return lost("its console has too many last lines");
@@ -101,6 +176,11 @@ VmEvent VmProcess::take(BrokerMessage message) {
       event.kind = VmEvent::Kind::kRefused;
       broker_.reset();
       break;
+    case BrokerType::kExposed:
+      event.kind = VmEvent::Kind::kExposed;
+      break;
+    case BrokerType::kViolation:
+      return lost(describe_violation(message.value));
     default:
       event.kind = VmEvent::Kind::kNotice;
       break;
@@ -133,6 +213,14 @@ VmEvent VmProcess::lost(const std::string& why) {
     event.text = status ? "it ended with " + describe_wait_status(*status) : "it is gone";
   }
   return event;
+}
+
+void VmProcess::open_for_guest(uint32_t port) {
+  Result<Fd> stream = fail("no vsock path");
+  if (!vsock_path_.empty()) stream = connect_unix(vsock_path_ + "_" + std::to_string(port));
+  const int fd = stream ? stream->get() : -1;
+  // A VMM that asks but does not take the answer does not get it.
+  send_broker(broker_.get(), BrokerType::kOpened, port, "", fd, /*wait=*/false);
 }
 
 Result<Fd> VmProcess::connect(uint32_t port) {

@@ -2,11 +2,13 @@
 // its parent by the broker (broker.h) and by the kernel's parent-death signal (bound_child.h).
 // Nothing of it has a name: when either process is killed, nothing stays behind.
 //
-// The descriptors of disks, the console and the initrd are opened by the parent and inherited.
+// The parent opens everything that the process needs (/dev/kvm, kernel, initrd, disks, the vsock
+// listener), since the process is shut into a jail before it looks at any of it.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,21 +18,19 @@
 #include "pool/bound_child.h"
 #include "pool/broker.h"
 #include "thimble/machine.h"
+#include "vmm/unix_listener.h"
 
 namespace thimble {
 
 struct VmSpec {
   // Its callbacks and guest_connect_ports belong to the VM process and are overwritten.
   MachineOptions machine;
-  // Descriptors that stay open in the VM process: those that paths /proc/self/fd/N name.
-  std::vector<Fd> kept;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
   // Reports every line of the serial console as an event, not only the last ones at the end.
   bool report_console = false;
-  // Confinement: called in the VM process before /dev/kvm is opened, when it has one thread and
-  // only the descriptors above. An error refuses the VM.
-  std::function<Result<void>()> confine;
+  // Refuses the VM when the host refuses a layer of the jail; otherwise kExposed tells about it.
+  bool require_confinement = false;
 };
 
 struct VmEvent {
@@ -38,6 +38,7 @@ struct VmEvent {
     kReady,    // the guest's listeners stand: connect() reaches them
     kConsole,  // text: a line of the serial console
     kNotice,   // text: a line for the log
+    kExposed,  // text: the layers of confinement that the host refused
     kEnded,    // the machine ended: `end`, text = why, in one line
     kRefused,  // the machine could not be made: text = why
     kLost,     // the process died, or broke the broker's rules: text = how
@@ -57,6 +58,11 @@ class VmProcess {
   // The same with another body, which speaks the broker protocol on the descriptor it is given.
   using Body = std::function<int(int broker)>;
   static Result<VmProcess> start(const Body& body, std::span<const int> kept, bool keep_stderr);
+
+  // … and in a jail.
+  using JailedVmBody = std::function<int(int broker, const Confinement&)>;
+  static Result<VmProcess> start_jailed(const JailedVmBody& body, std::span<const int> kept,
+                                        const JailOptions& options);
 
   // To be polled for POLLIN; -1 once the process is lost.
   [[nodiscard]] int poll_fd() const { return broker_.get(); }
@@ -82,10 +88,13 @@ class VmProcess {
   VmEvent take(BrokerMessage message);
   VmEvent ended(const BrokerMessage& message);
   VmEvent lost(const std::string& why);
+  void open_for_guest(uint32_t port);
 
   BoundChild child_;
   Fd broker_;
   std::vector<std::string> tail_;
+  std::unique_ptr<UnixListener> vsock_;  // keeps the socket's name
+  std::string vsock_path_;               // the guest's streams to port N go to PATH_N
 };
 
 // A connected pair of byte streams, close-on-exec. The first is non-blocking.

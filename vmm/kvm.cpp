@@ -34,10 +34,16 @@ Error cannot_open(const char* path, int err) {
 
 }  // namespace
 
-Result<Kvm> Kvm::open(const char* path) {
+Result<Fd> Kvm::open_device(const char* path) {
   Fd fd(::open(path, O_RDWR | O_CLOEXEC));
   if (!fd) return std::unexpected(cannot_open(path, errno));
-  return adopt(std::move(fd), path);
+  return fd;
+}
+
+Result<Kvm> Kvm::open(const char* path) {
+  auto fd = open_device(path);
+  if (!fd) return std::unexpected(fd.error());
+  return adopt(std::move(*fd), path);
 }
 
 Result<Kvm> Kvm::adopt(Fd fd, const char* path) {

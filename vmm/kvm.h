@@ -21,6 +21,8 @@ class Kvm {
   // ioeventfd, interrupt messages). `path` is /dev/kvm but for tests.
   static Result<Kvm> open(const char* path = "/dev/kvm");
 
+  // Opens the device and checks nothing.
+  static Result<Fd> open_device(const char* path = "/dev/kvm");
   // The same checks for a device that is already open.
   static Result<Kvm> adopt(Fd fd, const char* path = "/dev/kvm");
 

@@ -98,7 +98,11 @@ void Vcpu::kick() {
   kicked_.store(true);
   __atomic_store_n(&area_->immediate_exit, 1, __ATOMIC_SEQ_CST);
   const std::scoped_lock guard(thread_lock_);
-  if (thread_.load() != 0) pthread_kill(thread_.load(), kKickSignal);
+  // The thread itself is not in the guest, and looks at kicked_ before it enters it again.
+  const pthread_t thread = thread_.load();
+  if (thread != 0 && pthread_equal(thread, pthread_self()) == 0) {
+    pthread_kill(thread, kKickSignal);
+  }
 }
 
 std::optional<End> Vcpu::handle_exit() {

@@ -51,6 +51,7 @@ struct BootOptions {
   std::vector<std::string> disks;
   std::string vsock;
   bool verbose = false;
+  bool require_confinement = false;
 };
 
 void declare(CLI::App& app, BootOptions& options) {
@@ -73,6 +74,8 @@ void declare(CLI::App& app, BootOptions& options) {
                  "FILE[:ro|rw]: /dev/vda, /dev/vdb, … in order (default: ro)")
       ->allow_extra_args(false);
   app.add_option("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
+  app.add_flag("--require-confinement", options.require_confinement,
+               "Refuse to boot when this host cannot confine the VMM fully");
   app.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
 }
 
@@ -106,6 +109,7 @@ Result<VmSpec> make_vm(const BootOptions& options) {
   if (!options.initrd.empty() && ::access(options.initrd.c_str(), R_OK) != 0) {
     return fail_errno("--initrd " + options.initrd);
   }
+  spec.require_confinement = options.require_confinement;
   spec.machine.kernel = kernel->string();
   spec.machine.entry = entry_of(options.entry);
   spec.machine.acpi = acpi_of(options.acpi);
@@ -202,6 +206,9 @@ class ConsoleSession {
     switch (event.kind) {
       case VmEvent::Kind::kReady:
       case VmEvent::Kind::kConsole:
+        return;
+      case VmEvent::Kind::kExposed:
+        say("the VMM is not fully confined: this host refuses " + event.text);
         return;
       case VmEvent::Kind::kNotice:
         if (verbose_) say(event.text);

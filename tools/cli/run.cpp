@@ -56,14 +56,15 @@ Result<VmSpec> make_vm(const RunOptions& options, const image::Prepared& prepare
   machine.command_line = kCommandLine;
   machine.vsock.emplace();
   spec.report_console = options.verbose;
+  spec.require_confinement = options.require_confinement;
 
   auto kernel = find_kernel(options.kernel);
   if (!kernel) return std::unexpected(kernel.error());
   machine.kernel = kernel->string();
   auto init = init_file();
   if (!init) return std::unexpected(init.error());
-  machine.initrd = path_of(*init);
-  spec.kept.push_back(std::move(*init));
+  machine.initrd = "guest-init";
+  machine.initrd_file = std::move(*init);
 
   auto root = open_disk(prepared.image.erofs, "root");
   if (!root) return std::unexpected(root.error());

@@ -51,6 +51,8 @@ void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
                  "After the end of stdin, end a CMD that is silent for so long; or 'never' "
                  "(default: 10s when stdin is a pipe or socket, else never)");
   app.add_option("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
+  app.add_flag("--require-confinement", options.require_confinement,
+               "Refuse to run when this host cannot confine the VMM fully");
   app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
 }
 

@@ -26,6 +26,7 @@ struct RunOptions {
   std::optional<std::chrono::milliseconds> stdin_grace;
   std::string kernel;
   bool verbose = false;
+  bool require_confinement = false;
   Arguments command;  // empty: the image's own
 };
 

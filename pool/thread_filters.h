@@ -1,0 +1,38 @@
+// The system call filters of a VMM process: built once, put on by each of its threads before the
+// guest's first instruction. What happens at a forbidden call: the thread reports it to the broker
+// from a signal handler, and the process ends.
+#pragma once
+
+#include "devices/result.h"
+#include "thimble/machine.h"
+#include "vmm/jail/filter.h"
+
+namespace thimble {
+
+class ThreadFilters {
+ public:
+  // Reports go to `broker`. An error when the host has no such filters.
+  static Result<ThreadFilters> build(int broker);
+
+  // On the calling thread, for good.
+  [[nodiscard]] Result<void> confine(FilteredThread thread) const;
+  [[nodiscard]] Result<void> confine(ThreadKind thread) const;
+
+ private:
+  ThreadFilters(int broker, Filter vcpu, Filter loop, Filter messenger)
+      : broker_(broker),
+        vcpu_(std::move(vcpu)),
+        loop_(std::move(loop)),
+        messenger_(std::move(messenger)) {}
+
+  int broker_;
+  Filter vcpu_;
+  Filter loop_;
+  Filter messenger_;
+};
+
+// "a vCPU thread made the system call socket (41), which it may not": `value` is that of a broker
+// message of type kViolation.
+std::string describe_violation(uint32_t value);
+
+}  // namespace thimble

@@ -1,0 +1,150 @@
+// See namespaces.h.
+#include "vmm/jail/namespaces.h"
+
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+
+namespace thimble {
+
+namespace {
+
+struct Kind {
+  uint64_t flag;
+  Layer layer;
+};
+
+// The user namespace comes first: without it an ordinary user gets none of the others.
+constexpr std::array kKinds{
+    Kind{CLONE_NEWUSER, Layer::kUserNamespace},     Kind{CLONE_NEWNS, Layer::kMountNamespace},
+    Kind{CLONE_NEWPID, Layer::kPidNamespace},       Kind{CLONE_NEWNET, Layer::kNetworkNamespace},
+    Kind{CLONE_NEWIPC, Layer::kIpcNamespace},       Kind{CLONE_NEWUTS, Layer::kUtsNamespace},
+    Kind{CLONE_NEWCGROUP, Layer::kCgroupNamespace},
+};
+
+constexpr uint64_t all_kinds() {
+  uint64_t flags = 0;
+  for (const Kind& kind : kKinds) flags |= kind.flag;
+  return flags;
+}
+
+// libc notes the thread id in its own memory at fork(). Made by hand, a child has to be given the
+// place, which the kernel knows; without it the note is stale, which only robust and recursive
+// mutexes of the main thread would notice.
+uint64_t thread_id_note() {
+  uint64_t* place = nullptr;
+  if (::prctl(PR_GET_TID_ADDRESS, &place) != 0) return 0;
+  return reinterpret_cast<uint64_t>(place);
+}
+
+// fork() with flags: the child goes on here with a copy of all memory. -1 with errno.
+pid_t clone_process(uint64_t flags, int cgroup) {
+  clone_args args{};
+  args.flags = flags;
+  args.exit_signal = SIGCHLD;
+  if (const uint64_t note = thread_id_note(); note != 0) {
+    args.flags |= CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+    args.child_tid = note;
+  }
+  if (cgroup >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(cgroup);
+  }
+  const long made = ::syscall(SYS_clone3, &args, sizeof args);
+  if (made >= 0 || errno != ENOSYS || cgroup >= 0) return static_cast<pid_t>(made);
+  // Some containers' filters answer "no such call" to clone3, since they cannot look into its
+  // arguments.
+  return static_cast<pid_t>(
+      ::syscall(SYS_clone, args.flags | SIGCHLD, nullptr, nullptr, args.child_tid, 0));
+}
+
+// 0 when a process can be made with these flags, or an errno.
+int try_flags(uint64_t flags) {
+  const pid_t child = clone_process(flags, -1);
+  if (child < 0) return errno;
+  if (child == 0) ::_exit(0);
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  return 0;
+}
+
+std::string explain(uint64_t flag, int error) {
+  std::string text = std::strerror(error);
+  if (flag == CLONE_NEWUSER) {
+    if (const std::string advice = user_namespace_advice(error); !advice.empty()) {
+      text += ": " + advice;
+    }
+  } else if (error == ENOSPC) {
+    text += ": see the sysctls user.max_*_namespaces";
+  }
+  return text;
+}
+
+// The largest set that works, found one by one: only where the whole set was refused.
+uint64_t find_allowed(Confinement& confinement) {
+  uint64_t allowed = 0;
+  std::string without_user;
+  for (const Kind& kind : kKinds) {
+    const int error = try_flags(allowed | kind.flag);
+    if (error == 0) {
+      allowed |= kind.flag;
+      continue;
+    }
+    std::string reason = explain(kind.flag, error);
+    if (kind.flag == CLONE_NEWUSER) without_user = reason;
+    // For an ordinary user the others fail because of the first.
+    const bool follows = error == EPERM && !without_user.empty();
+    confinement.refuse(kind.layer, follows ? without_user : std::move(reason));
+  }
+  return allowed;
+}
+
+bool setting_is(const char* path, char value) {
+  std::FILE* file = std::fopen(path, "re");
+  if (file == nullptr) return false;
+  const int first = std::fgetc(file);
+  const int second = std::fgetc(file);
+  std::fclose(file);
+  return first == value && second == '\n';
+}
+
+}  // namespace
+
+std::string user_namespace_advice(int error) {
+  if (setting_is("/proc/sys/kernel/unprivileged_userns_clone", '0')) {
+    return "sysctl -w kernel.unprivileged_userns_clone=1";
+  }
+  if (setting_is("/proc/sys/user/max_user_namespaces", '0')) {
+    return "sysctl -w user.max_user_namespaces=10000";
+  }
+  if (setting_is("/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1')) {
+    return "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with "
+           "`userns,`";
+  }
+  if (error == EPERM) return "a container's filter may forbid it";
+  return "";
+}
+
+// What is refused is noted before the fork that counts, so that the child knows it too.
+Result<Forked> fork_into_namespaces(int cgroup, Confinement& confinement) {
+  Forked forked;
+  forked.namespaces = all_kinds();
+  forked.pid = clone_process(forked.namespaces, cgroup);
+  if (forked.pid >= 0) return forked;
+  if (try_flags(forked.namespaces) != 0) forked.namespaces = find_allowed(confinement);
+  forked.pid = clone_process(forked.namespaces, cgroup);
+  if (forked.pid < 0 && cgroup >= 0) {
+    confinement.refuse(Layer::kCgroup, std::strerror(errno));
+    forked.pid = clone_process(forked.namespaces, -1);
+  }
+  if (forked.pid < 0) return fail_errno("start a process for the VM");
+  return forked;
+}
+
+}  // namespace thimble
