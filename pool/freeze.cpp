@@ -65,6 +65,7 @@ class Freezing {
           if (auto connected = connect(); !connected) return connected;
           break;
         case VmEvent::Kind::kConsole:
+        case VmEvent::Kind::kExposed:
         case VmEvent::Kind::kNotice:
           notice(event->text);
           break;
