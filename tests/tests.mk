@@ -23,6 +23,11 @@ $(BUILD)/tests/embed: tests/embed/embed.cpp $(call lib,$(vmm_LIBS)) vmm/include/
 	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -o $@ $< \
 	  $$(pkg-config --cflags --libs thimble)
 
+# A VMM process that misbehaves on purpose, in the jail that every VMM process gets.
+$(BUILD)/tests/jail: $(call objects,$(sort $(wildcard tests/jail/*.cpp))) $(call lib,$(pool_LIBS))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgtest_main $(SYSTEM_LIBS)
+
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
-test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed
+test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail

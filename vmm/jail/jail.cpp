@@ -66,6 +66,7 @@ Go wait_for_go(int lifeline) {
 void take_layers(const Go& go, const JailOptions& options, uint64_t namespaces,
                  Confinement& confinement) {
   empty_bounding_set();
+  if ((namespaces & CLONE_NEWUSER) != 0) forbid_user_namespaces();
   if ((namespaces & CLONE_NEWNS) != 0) {
     note(confinement, Layer::kPrivateRoot, enter_private_root());
   } else {

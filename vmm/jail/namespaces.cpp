@@ -1,6 +1,7 @@
 // See namespaces.h.
 #include "vmm/jail/namespaces.h"
 
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -10,6 +11,8 @@
 
 #include <array>
 #include <cstdio>
+
+#include "devices/fd.h"
 
 namespace thimble {
 
@@ -115,6 +118,12 @@ bool setting_is(const char* path, char value) {
 }
 
 }  // namespace
+
+void forbid_user_namespaces() {
+  const Fd limit(::open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC));
+  if (limit) [[maybe_unused]]
+    const ssize_t written = ::write(limit.get(), "0", 1);
+}
 
 std::string user_namespace_advice(int error) {
   if (setting_is("/proc/sys/kernel/unprivileged_userns_clone", '0')) {

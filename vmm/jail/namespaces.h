@@ -26,6 +26,11 @@ struct Forked {
 // caller has one thread. An error means that no process could be made at all.
 Result<Forked> fork_into_namespaces(int cgroup, Confinement& confinement);
 
+// In a user namespace of our own, with capabilities over it and /proc in reach: no process in it
+// can make another one, and get capabilities over that. Where /proc is read-only it stays possible;
+// the system call filters forbid it in any case.
+void forbid_user_namespaces();
+
 // What to do about a refused user namespace, as far as the host's settings tell; or nothing.
 std::string user_namespace_advice(int error);
 

@@ -1,0 +1,520 @@
+// The jail of a VMM process, seen from both sides: a process that misbehaves on purpose is put into
+// the same jail by the same code, with and without system call filters. Needs /proc, and a host
+// that refuses no layer; where it does, the tests that need the layer are skipped and say why.
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+#include <thread>
+
+#include "devices/virtio/uring_disk.h"
+#include "pool/thread_filters.h"
+#include "pool/vm_process.h"
+#include "tests/jail/attempts.h"
+#include "vmm/jail/filter.h"
+#include "vmm/jail/jail.h"
+
+namespace thimble::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Kind = VmEvent::Kind;
+
+constexpr JailOptions kOptions{.limits = {.memory_bytes = 128ULL << 20, .file_bytes = 1 << 20}};
+
+std::optional<VmEvent> next_event(VmProcess& vm) {
+  for (;;) {
+    if (auto event = vm.next_event()) return event;
+    pollfd ready{vm.poll_fd(), POLLIN, 0};
+    if (::poll(&ready, 1, 60000) <= 0) return std::nullopt;
+  }
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream all;
+  all << file.rdbuf();
+  return all.str();
+}
+
+// The value of a line "Name:\tvalue" of /proc/PID/status.
+std::string status_of(pid_t pid, const std::string& name) {
+  std::istringstream lines(read_file("/proc/" + std::to_string(pid) + "/status"));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(name + ":"))
+      return line.substr(line.find_first_not_of("\t ", name.size() + 1));
+  }
+  return "";
+}
+
+bool is_gone(pid_t pid) {
+  for (int i = 0; i < 1000; ++i) {
+    if (::kill(pid, 0) != 0) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return false;
+}
+
+// A process in the jail that says that it is there and waits.
+Result<VmProcess> start_sleeper() {
+  auto vm = VmProcess::start_jailed(
+      [](int broker, const Confinement&) {
+        send_broker(broker, BrokerType::kReady, 0, "");
+        for (;;) ::pause();
+        return 0;
+      },
+      {}, kOptions);
+  if (vm && next_event(*vm)->kind != Kind::kReady) return fail("the process did not come up");
+  return vm;
+}
+
+class Jail : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Confinement confinement = probe_confinement();
+    if (!confinement.complete()) GTEST_SKIP() << "this host refuses " << confinement.describe();
+    make_listeners();
+    file_ = Fd(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
+    auto other = start_sleeper();
+    ASSERT_TRUE(other) << other.error().message;
+    other_ = std::make_unique<VmProcess>(std::move(*other));
+    world_.parent = ::getpid();
+    world_.other_vm = other_->pid();
+    world_.read_only = file_.get();
+  }
+
+  void make_listeners() {
+    tcp_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    ASSERT_EQ(::bind(tcp_.get(), generic, size), 0);
+    ASSERT_EQ(::listen(tcp_.get(), 1), 0);
+    ASSERT_EQ(::getsockname(tcp_.get(), generic, &size), 0);
+    world_.tcp_port = ntohs(address.sin_port);
+
+    world_.abstract_name = "thimble-jail-test-" + std::to_string(::getpid());
+    sockaddr_un local{};
+    local.sun_family = AF_UNIX;
+    world_.abstract_name.copy(local.sun_path + 1, sizeof local.sun_path - 1);
+    abstract_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto length =
+        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + world_.abstract_name.size());
+    ASSERT_EQ(::bind(abstract_.get(), reinterpret_cast<const sockaddr*>(&local), length), 0);
+    ASSERT_EQ(::listen(abstract_.get(), 1), 0);
+
+    world_.socket_path = "/tmp/thimble-jail-test-" + std::to_string(::getpid());
+    auto named = UnixListener::bind(world_.socket_path);
+    ASSERT_TRUE(named);
+    named_ = std::make_unique<UnixListener>(std::move(*named));
+  }
+
+  World world_;
+  Fd tcp_;
+  Fd abstract_;
+  Fd file_;
+  std::unique_ptr<UnixListener> named_;
+  std::unique_ptr<VmProcess> other_;
+};
+
+// ---- the attempts
+
+// The test would prove nothing if they failed outside, too.
+TEST_F(Jail, TheAttemptsSucceedOutside) {
+  for (const Attempt& attempt : attempts()) {
+    const std::set<std::string> harmless{"opens host files", "reads /proc", "connects by TCP",
+                                         "connects to local sockets", "finds foreign descriptors"};
+    if (harmless.contains(attempt.name)) {
+      EXPECT_TRUE(attempt.succeeds(world_)) << attempt.name;
+    }
+  }
+}
+
+TEST_F(Jail, NamespacesAloneStopEveryAttempt) {
+  for (const Attempt& attempt : attempts()) {
+    auto vm = VmProcess::start_jailed(
+        [&](int broker, const Confinement&) {
+          const bool got_out = attempt.succeeds(world_);
+          send_broker(broker, BrokerType::kNotice, 0, got_out ? "succeeds" : "fails");
+          return 0;
+        },
+        std::array{world_.read_only}, kOptions);
+    ASSERT_TRUE(vm) << vm.error().message;
+    const auto event = next_event(*vm);
+    ASSERT_TRUE(event) << attempt.name;
+    EXPECT_EQ(event->text, "fails") << attempt.name;
+  }
+  EXPECT_EQ(::kill(other_->pid(), 0), 0) << "the other VM lives";
+}
+
+TEST_F(Jail, InEveryThreadTheFilterStopsEveryAttemptAndSaysWhich) {
+  for (const FilteredThread thread : {FilteredThread::kVcpu, FilteredThread::kLoop,
+                                      FilteredThread::kDiskWorker, FilteredThread::kMessenger}) {
+    for (const Attempt& attempt : attempts()) {
+      auto vm = VmProcess::start_jailed(
+          [&](int broker, const Confinement&) {
+            auto filters = ThreadFilters::build(broker);
+            if (!filters || !filters->confine(thread)) return 1;
+            (void)attempt.succeeds(world_);
+            send_broker(broker, BrokerType::kNotice, 0, "goes on");
+            return 0;
+          },
+          std::array{world_.read_only}, kOptions);
+      ASSERT_TRUE(vm) << vm.error().message;
+      const pid_t pid = vm->pid();
+      const auto event = next_event(*vm);
+      ASSERT_TRUE(event) << attempt.name;
+      EXPECT_EQ(event->kind, Kind::kLost) << attempt.name;
+      EXPECT_NE(event->text.find(std::string(attempt.call) + " ("), std::string::npos)
+          << attempt.name << ": " << event->text;
+      EXPECT_NE(event->text.find(name_of(thread)), std::string::npos) << event->text;
+      vm->kill();
+      EXPECT_TRUE(is_gone(pid)) << attempt.name;
+    }
+  }
+}
+
+// ---- what the lists let through, and what not
+
+// Runs `body` confined as `thread`. The event that ends it.
+VmEvent run_confined(FilteredThread thread, const std::function<void()>& body) {
+  auto vm = VmProcess::start_jailed(
+      [&](int broker, const Confinement&) {
+        auto filters = ThreadFilters::build(broker);
+        if (!filters || !filters->confine(thread)) return 1;
+        body();
+        send_broker(broker, BrokerType::kNotice, 0, "goes on");
+        return 0;
+      },
+      {}, kOptions);
+  if (!vm) return {};
+  return next_event(*vm).value_or(VmEvent{});
+}
+
+TEST_F(Jail, ExecutableMemoryIsForbidden) {
+  const auto mapped = run_confined(FilteredThread::kLoop, [] {
+    ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  });
+  EXPECT_NE(mapped.text.find("mmap (9)"), std::string::npos) << mapped.text;
+  const auto changed = run_confined(FilteredThread::kVcpu, [] {
+    void* page = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ::mprotect(page, 4096, PROT_READ | PROT_EXEC);
+  });
+  EXPECT_NE(changed.text.find("mprotect (10)"), std::string::npos) << changed.text;
+}
+
+TEST_F(Jail, PlainMemoryIsAllowed) {
+  const auto event = run_confined(FilteredThread::kVcpu, [] {
+    void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ::munmap(page, 4096);
+  });
+  EXPECT_EQ(event.text, "goes on");
+}
+
+TEST_F(Jail, OnlyTheRequestsInUseMayBeMadeOfADevice) {
+  for (const unsigned long request :
+       {0x5412UL /* TIOCSTI */, 0xae01UL /* KVM_CREATE_VM */, 0x5421UL /* FIONBIO */}) {
+    const auto event = run_confined(FilteredThread::kVcpu, [request] { ::ioctl(0, request, 0); });
+    EXPECT_NE(event.text.find("ioctl (16)"), std::string::npos) << request << event.text;
+  }
+}
+
+TEST_F(Jail, OnlyTheKickMayBeSentAsASignal) {
+  const auto event =
+      run_confined(FilteredThread::kVcpu, [] { ::syscall(SYS_tgkill, ::getpid(), 1, SIGTERM); });
+  EXPECT_NE(event.text.find("tgkill (234)"), std::string::npos) << event.text;
+}
+
+TEST_F(Jail, SystemCallsOfAnotherAbiEndTheProcess) {
+  const auto event = run_confined(FilteredThread::kLoop, [] {
+    long result = 20;  // getpid of the 32-bit ABI
+    asm volatile("int $0x80" : "+a"(result) : : "memory", "r8", "r9", "r10", "r11");
+  });
+  EXPECT_EQ(event.kind, Kind::kLost);
+  EXPECT_NE(event.text.find("signal 31"), std::string::npos) << event.text;
+}
+
+TEST_F(Jail, AThreadThatBlocksTheReportEndsAllTheSame) {
+  const auto event = run_confined(FilteredThread::kVcpu, [] {
+    sigset_t all;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, nullptr);
+    ::syscall(SYS_socket, AF_UNIX, SOCK_STREAM, 0);
+  });
+  EXPECT_EQ(event.kind, Kind::kLost);
+  EXPECT_NE(event.text.find("signal 31"), std::string::npos) << event.text;
+}
+
+TEST(Filters, TheListOfVcpuThreadsHasAtMostTwentyCalls) {
+  std::set<int> calls;
+  for (const AllowedCall& allowed : calls_allowed_in(FilteredThread::kVcpu)) {
+    calls.insert(allowed.call);
+    EXPECT_GT(std::string_view(allowed.why).size(), 3U) << allowed.call;
+  }
+  EXPECT_LE(calls.size(), 20U);
+}
+
+// ---- io_uring, which filters do not see
+
+// The ring of a disk, as somebody uses it who has only its descriptor: maps it and submits.
+struct StolenRing {
+  explicit StolenRing(int ring) : fd(ring) {
+    // The layout depends on the number of entries alone: that of a ring of our own tells it.
+    io_uring_params params{};
+    const Fd own(static_cast<int>(::syscall(SYS_io_uring_setup, DiskIo::kMaxInFlight, &params)));
+    layout = params;
+    rings = ::mmap(nullptr, 1 << 16, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+    if (rings == MAP_FAILED) {
+      const size_t size = params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe);
+      rings = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+    }
+    entries =
+        static_cast<io_uring_sqe*>(::mmap(nullptr, params.sq_entries * sizeof(io_uring_sqe),
+                                          PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES));
+  }
+
+  uint32_t& word(uint32_t offset) {
+    return *reinterpret_cast<uint32_t*>(static_cast<char*>(rings) + offset);
+  }
+
+  // The result of one request.
+  int submit(const io_uring_sqe& request) {
+    entries[0] = request;
+    word(layout.sq_off.array) = 0;
+    const uint32_t tail = word(layout.sq_off.tail);
+    (&word(layout.sq_off.array))[tail & (layout.sq_entries - 1)] = 0;
+    __atomic_store_n(&word(layout.sq_off.tail), tail + 1, __ATOMIC_RELEASE);
+    ::syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0);
+    const uint32_t head = word(layout.cq_off.head);
+    if (__atomic_load_n(&word(layout.cq_off.tail), __ATOMIC_ACQUIRE) == head) return -ENODATA;
+    const auto* completions =
+        reinterpret_cast<io_uring_cqe*>(static_cast<char*>(rings) + layout.cq_off.cqes);
+    const int result = completions[head & (layout.cq_entries - 1)].res;
+    __atomic_store_n(&word(layout.cq_off.head), head + 1, __ATOMIC_RELEASE);
+    return result;
+  }
+
+  int fd;
+  io_uring_params layout{};
+  void* rings = nullptr;
+  io_uring_sqe* entries = nullptr;
+};
+
+// The descriptor of the one io_uring that this process has.
+int find_ring() {
+  for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    if (fs::read_symlink(entry.path(), error).string().find("io_uring") != std::string::npos) {
+      return std::stoi(entry.path().filename());
+    }
+  }
+  return -1;
+}
+
+TEST(Ring, OfADiskTakesNoOtherOperationsAndNoOtherFiles) {
+  const Fd file(::memfd_create("disk", MFD_CLOEXEC));
+  ASSERT_EQ(::ftruncate(file.get(), 1 << 20), 0);
+  auto disk = UringDisk::open(file.get());
+  if (!disk) GTEST_SKIP() << disk.error().message;
+  StolenRing ring(find_ring());
+  ASSERT_NE(ring.rings, MAP_FAILED);
+  std::array<char, 64> bytes{};
+  iovec part{bytes.data(), bytes.size()};
+  io_uring_sqe request{};
+
+  request.opcode = IORING_OP_READV;
+  request.flags = IOSQE_FIXED_FILE;
+  request.addr = reinterpret_cast<uint64_t>(&part);
+  request.len = 1;
+  EXPECT_EQ(ring.submit(request), 64) << "what it is for works";
+  request.flags = 0;
+  request.fd = file.get();
+  EXPECT_EQ(ring.submit(request), -EACCES) << "a file that is not registered";
+
+  for (const int operation :
+       {IORING_OP_OPENAT, IORING_OP_CONNECT, IORING_OP_SOCKET, IORING_OP_SENDMSG,
+        IORING_OP_UNLINKAT, IORING_OP_SPLICE, IORING_OP_CLOSE, IORING_OP_NOP, IORING_OP_READ,
+        IORING_OP_WRITE, IORING_OP_URING_CMD, IORING_OP_FALLOCATE}) {
+    io_uring_sqe other{};
+    other.opcode = static_cast<uint8_t>(operation);
+    other.flags = IOSQE_FIXED_FILE;
+    other.addr = reinterpret_cast<uint64_t>("/etc/passwd");
+    EXPECT_EQ(ring.submit(other), -EACCES) << operation;
+  }
+  EXPECT_LT(::syscall(SYS_io_uring_register, ring.fd, IORING_UNREGISTER_FILES, nullptr, 0), 0);
+}
+
+// ---- what the host sees
+
+TEST_F(Jail, ItsStatusHasNoUidZeroNoCapabilitiesAndNoNewPrivileges) {
+  const pid_t pid = other_->pid();
+  const std::string uid = status_of(pid, "Uid");
+  EXPECT_FALSE(uid.empty());
+  EXPECT_FALSE(uid.starts_with("0\t") || uid.find("\t0") != std::string::npos) << uid;
+  if (::geteuid() == 0) {
+    EXPECT_EQ(status_of(pid, "Groups").find_first_not_of(" \n"), std::string::npos);
+    EXPECT_NE(status_of(pid, "Gid").substr(0, 2), "0\t");
+  }
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    EXPECT_EQ(status_of(pid, set), "0000000000000000") << set;
+  }
+  EXPECT_EQ(status_of(pid, "NoNewPrivs"), "1");
+  EXPECT_EQ(status_of(pid, "NSpid"), std::to_string(pid) + "\t1");
+}
+
+TEST_F(Jail, TwoVmsStartedByRootHaveDifferentUids) {
+  if (::geteuid() != 0) GTEST_SKIP() << "an ordinary user has one uid";
+  auto second = start_sleeper();
+  ASSERT_TRUE(second);
+  EXPECT_NE(status_of(second->pid(), "Uid"), status_of(other_->pid(), "Uid"));
+}
+
+TEST_F(Jail, ItsNamespacesAreItsOwn) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a process that is not dumpable shows them only to root";
+  for (const char* kind : {"user", "mnt", "pid", "net", "ipc", "uts", "cgroup"}) {
+    const auto of = [kind](const std::string& pid) {
+      return fs::read_symlink("/proc/" + pid + "/ns/" + kind);
+    };
+    EXPECT_NE(of(std::to_string(other_->pid())), of("self")) << kind;
+  }
+}
+
+TEST_F(Jail, ItsRootIsEmptyReadOnlyAndTheOnlyMount) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a process that is not dumpable shows it only to root";
+  const std::string folder = "/proc/" + std::to_string(other_->pid());
+  EXPECT_TRUE(fs::is_empty(folder + "/root/"));
+  const std::string mounts = read_file(folder + "/mountinfo");
+  EXPECT_EQ(std::ranges::count(mounts, '\n'), 1) << mounts;
+  EXPECT_NE(mounts.find(" / ro,nosuid,nodev,noexec"), std::string::npos) << mounts;
+}
+
+TEST_F(Jail, ItsLimitsAreSet) {
+  rlimit limit{};
+  if (::prlimit(other_->pid(), RLIMIT_CORE, nullptr, &limit) != 0) {
+    GTEST_SKIP() << "prlimit of a process that is not dumpable: only root";
+  }
+  EXPECT_EQ(limit.rlim_max, 0U);
+  ::prlimit(other_->pid(), RLIMIT_NOFILE, nullptr, &limit);
+  EXPECT_LE(limit.rlim_max, 4096U);
+  ::prlimit(other_->pid(), RLIMIT_FSIZE, nullptr, &limit);
+  EXPECT_EQ(limit.rlim_max, kOptions.limits.file_bytes);
+}
+
+TEST_F(Jail, ItHasNoDescriptorsButItsOwn) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a process that is not dumpable shows them only to root";
+  std::set<std::string> names;
+  for (const auto& entry :
+       fs::directory_iterator("/proc/" + std::to_string(other_->pid()) + "/fd")) {
+    const std::string target = fs::read_symlink(entry.path()).string();
+    names.insert(target.substr(0, target.find(':')));
+  }
+  // /dev/null, seen from a root without /dev, and the broker.
+  EXPECT_EQ(names, (std::set<std::string>{"/null", "socket"}));
+}
+
+// ---- the end
+
+TEST_F(Jail, AKilledProcessIsReported) {
+  auto vm = start_sleeper();
+  ASSERT_TRUE(vm);
+  ::kill(vm->pid(), SIGKILL);
+  const auto event = next_event(*vm);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, Kind::kLost);
+  EXPECT_NE(event->text.find("signal 9"), std::string::npos) << event->text;
+}
+
+// At every moment: also between the fork and the jail's last step.
+TEST_F(Jail, AKilledParentLeavesNoProcess) {
+  for (int delay_us = 0; delay_us < 6000; delay_us += 300) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    // A new pid namespace would hide what is left, so the descendants hold a pipe open instead.
+    const pid_t parent = ::fork();
+    if (parent == 0) {
+      auto vm = VmProcess::start_jailed(
+          [](int, const Confinement&) {
+            for (;;) ::pause();
+            return 0;
+          },
+          std::array{ends[1]}, kOptions);
+      for (;;) ::pause();
+    }
+    ::close(ends[1]);
+    std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+    ::kill(parent, SIGKILL);
+    ::waitpid(parent, nullptr, 0);
+    pollfd closed{ends[0], POLLIN, 0};
+    EXPECT_EQ(::poll(&closed, 1, 10000), 1) << "after " << delay_us << " us something lives on";
+    ::close(ends[0]);
+  }
+}
+
+// ---- hosts that refuse
+
+// Runs `body` in a process of its own whose host forbids `limit` kind of namespace.
+int in_host_without(const char* sysctl, const std::function<int()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWUSER) != 0) ::_exit(100);
+    const Fd setting(::open(sysctl, O_WRONLY));
+    if (!setting || ::write(setting.get(), "0", 1) != 1) ::_exit(101);
+    ::_exit(body());
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
+}
+
+TEST_F(Jail, AMissingUserNamespaceIsNamedAndTheOtherLayersHold) {
+  EXPECT_EQ(in_host_without("/proc/sys/user/max_user_namespaces",
+                            [] {
+                              const Confinement found = probe_confinement();
+                              const std::string line = found.describe();
+                              const bool named =
+                                  line.find("user namespace") != std::string::npos &&
+                                  line.find("max_user_namespaces") != std::string::npos;
+                              return named && found.holds(Layer::kCapabilities) &&
+                                             found.holds(Layer::kPrivileges)
+                                         ? 0
+                                         : 1;
+                            }),
+            0);
+}
+
+TEST_F(Jail, AMissingNetworkNamespaceIsTheOnlyOneMissing) {
+  EXPECT_EQ(in_host_without("/proc/sys/user/max_net_namespaces",
+                            [] {
+                              const Confinement found = probe_confinement();
+                              const bool only =
+                                  found.missing.size() == 1 ||
+                                  (found.missing.size() == 2 && !found.holds(Layer::kIdentity));
+                              return !found.holds(Layer::kNetworkNamespace) && only ? 0 : 1;
+                            }),
+            0);
+}
+
+}  // namespace
+}  // namespace thimble::test
