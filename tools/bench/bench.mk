@@ -30,3 +30,8 @@ bench-check: bench
 
 bench-accept:
 	@tools/bench/bench accept
+
+# Needs the library; runs on the machine's own /dev/kvm.
+$(BENCH)/clone_engine: $(BUILD)/obj/tools/bench/programs/clone_engine.o $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) $(SYSTEM_LIBS)
