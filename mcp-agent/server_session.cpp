@@ -109,6 +109,9 @@ void ServerSession::on_vm_event(const VmEvent& event) {
     case VmEvent::Kind::kNotice:
       notice(event.text);
       break;
+    case VmEvent::Kind::kSaved:  // nobody here saves
+    case VmEvent::Kind::kUnsaved:
+      break;
     case VmEvent::Kind::kEnded:
     case VmEvent::Kind::kRefused:
     case VmEvent::Kind::kLost:

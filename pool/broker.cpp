@@ -28,6 +28,9 @@ bool type_is_for(BrokerType type, BrokerSide side) {
   switch (type) {
     case BrokerType::kConnect:
     case BrokerType::kOpened:
+    case BrokerType::kState:
+    case BrokerType::kSave:
+    case BrokerType::kResume:
       return side == BrokerSide::kVmm;
     case BrokerType::kReady:
     case BrokerType::kConsole:
@@ -38,6 +41,8 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kViolation:
     case BrokerType::kExposed:
     case BrokerType::kOpen:
+    case BrokerType::kSaved:
+    case BrokerType::kUnsaved:
       return side == BrokerSide::kParent;
   }
   return false;
@@ -45,16 +50,30 @@ bool type_is_for(BrokerType type, BrokerSide side) {
 
 bool type_has_value(BrokerType type) {
   return type == BrokerType::kConnect || type == BrokerType::kOpened ||
-         type == BrokerType::kEnded || type == BrokerType::kViolation || type == BrokerType::kOpen;
+         type == BrokerType::kEnded || type == BrokerType::kViolation ||
+         type == BrokerType::kOpen || type == BrokerType::kSave;
 }
 
 bool type_has_text(BrokerType type) {
-  return type == BrokerType::kEnded || (!type_has_value(type) && type != BrokerType::kReady);
+  switch (type) {
+    case BrokerType::kConsole:
+    case BrokerType::kTail:
+    case BrokerType::kNotice:
+    case BrokerType::kEnded:
+    case BrokerType::kRefused:
+    case BrokerType::kExposed:
+    case BrokerType::kUnsaved:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool descriptors_fit(BrokerType type, size_t count) {
   if (type == BrokerType::kOpened) return count <= 1;
-  return count == (type == BrokerType::kConnect ? 1 : 0);
+  const bool takes_one =
+      type == BrokerType::kConnect || type == BrokerType::kState || type == BrokerType::kSave;
+  return count == (takes_one ? 1 : 0);
 }
 
 // Takes every descriptor out of a received message; only the first is kept.

@@ -7,6 +7,10 @@
 //   parent -> VMM   connect   value = vsock port; one descriptor: the stream to join with it
 //                   opened    value = port of the host that was asked for; one descriptor: the
 //                             stream to it, or none: refused
+//                   state     one descriptor: the state file that the next `save` fills
+//                   save      one descriptor: its memory file. The machine is paused, written, and
+//                             goes on, unless value = kBrokerHold
+//                   resume    ends that pause
 //   VMM -> parent   ready     the guest announced that its listeners stand
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
@@ -17,6 +21,8 @@
 //                             number and the thread (thread_filters.h)
 //                   exposed   text = the layers of confinement that the host refused
 //                   open      value = port of the host that the guest wants a stream to
+//                   saved     both files are written
+//                   unsaved   they are not: text = why. The machine goes on
 //
 // A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,
 // checks every message, and shows its text only in printable form. The end of the parent's socket
@@ -38,6 +44,9 @@ namespace thimble {
 enum class BrokerType : uint32_t {
   kConnect = 1,
   kOpened = 2,
+  kState = 3,
+  kSave = 4,
+  kResume = 5,
   kReady = 65,
   kConsole = 66,
   kTail = 67,
@@ -47,6 +56,8 @@ enum class BrokerType : uint32_t {
   kViolation = 71,
   kExposed = 72,
   kOpen = 73,
+  kSaved = 74,
+  kUnsaved = 75,
 };
 
 constexpr size_t kBrokerMaxText = 4096;
@@ -54,11 +65,14 @@ constexpr size_t kBrokerMaxText = 4096;
 // Added to the value of kEnded when the guest's kernel said on its console that it panicked.
 constexpr uint32_t kBrokerPanicked = 1U << 8;
 
+// Value of kSave: the machine stays paused once it is saved.
+constexpr uint32_t kBrokerHold = 1;
+
 struct BrokerMessage {
   BrokerType type = BrokerType::kNotice;
   uint32_t value = 0;
   std::string text;
-  Fd stream;  // with kConnect; with kOpened, or none
+  Fd stream;  // with kConnect, kState, kSave; with kOpened, or none
 };
 
 enum class BrokerSide { kParent, kVmm };

@@ -69,6 +69,9 @@ class Freezing {
         case VmEvent::Kind::kNotice:
           notice(event->text);
           break;
+        case VmEvent::Kind::kSaved:  // comes after this
+        case VmEvent::Kind::kUnsaved:
+          break;
         case VmEvent::Kind::kEnded:
         case VmEvent::Kind::kRefused:
           return fail(event->text);

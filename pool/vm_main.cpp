@@ -14,6 +14,7 @@
 
 #include "guest-init/protocol.h"
 #include "pool/console_stream.h"
+#include "pool/memory_loss.h"
 #include "pool/thread_filters.h"
 
 namespace thimble {
@@ -32,16 +33,47 @@ Fd closed_stream() {
   return Fd(ends[0]);
 }
 
+// A machine that could not be saved goes on as if nothing had been.
+void save(Machine& machine, int broker, int state, int memory, bool hold) {
+  auto done = machine.pause();
+  if (done) {
+    done = machine.save(state, memory);
+    if (!done || !hold) {
+      // Fails only for a machine that has ended meanwhile, which is reported by itself.
+      [[maybe_unused]] auto resumed = machine.resume();
+    }
+  }
+  if (done) {
+    send_broker(broker, BrokerType::kSaved, 0, "");
+  } else {
+    send_broker(broker, BrokerType::kUnsaved, 0, done.error().message);
+  }
+}
+
 // Serves the broker until its other end is gone, which ends the machine.
 void serve_broker(Machine& machine, int broker) {
+  Fd state;
   for (;;) {
     auto received = receive_broker(broker, BrokerSide::kVmm, /*wait=*/true);
     auto* message = std::get_if<BrokerMessage>(&received);
     if (message == nullptr) break;
-    if (message->type == BrokerType::kOpened) {
-      machine.opened(message->value, std::move(message->stream));
-    } else {
-      machine.connect(message->value, std::move(message->stream));
+    switch (message->type) {
+      case BrokerType::kOpened:
+        machine.opened(message->value, std::move(message->stream));
+        break;
+      case BrokerType::kState:
+        state = std::move(message->stream);
+        break;
+      case BrokerType::kSave:
+        save(machine, broker, state.get(), message->stream.get(), message->value == kBrokerHold);
+        state.reset();
+        break;
+      case BrokerType::kResume: {
+        [[maybe_unused]] auto resumed = machine.resume();
+        break;
+      }
+      default:
+        machine.connect(message->value, std::move(message->stream));
     }
   }
   machine.stop();
@@ -117,6 +149,17 @@ class Messengers {
   std::vector<std::future<void>> confined_;
 };
 
+// Boots, or takes over a snapshot whose memory the parent has verified; its state is checked again,
+// by whoever is going to use it.
+Result<std::unique_ptr<Machine>> make_machine(VmSpec& spec, int broker) {
+  if (!spec.snapshot) return Machine::create(std::move(spec.machine));
+  if (auto told = report_lost_memory(broker); !told) return std::unexpected(told.error());
+  auto snapshot = Snapshot::open(std::move(spec.snapshot->state), std::move(spec.snapshot->memory),
+                                 Snapshot::MemoryCheck::kTrust);
+  if (!snapshot) return std::unexpected(snapshot.error());
+  return Machine::restore(std::move(spec.machine), **snapshot);
+}
+
 void report_end(int broker, const End& end, const ConsoleTail& tail) {
   for (const std::string& line : tail.lines()) {
     send_broker(broker, BrokerType::kTail, 0, line);
@@ -173,7 +216,7 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
     console = std::move(*made);
   }
   join_callbacks(spec, broker.get(), tail, console.get(), announced);
-  auto machine = Machine::create(std::move(spec.machine));
+  auto machine = make_machine(spec, broker.get());
   if (!machine) {
     send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
     return EXIT_FAILURE;

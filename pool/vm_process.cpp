@@ -63,11 +63,15 @@ std::vector<int> descriptors_of(const VmSpec& spec) {
                        spec.console.get()};
   for (const Disk& disk : machine.disks) all.push_back(disk.file.get());
   if (machine.vsock) all.push_back(machine.vsock->listener.get());
+  if (spec.snapshot) {
+    all.push_back(spec.snapshot->state.get());
+    all.push_back(spec.snapshot->memory.get());
+  }
   std::erase(all, -1);
   return all;
 }
 
-// It writes to disks that may be written, and one day a snapshot of its memory.
+// It writes to disks that may be written, and snapshots.
 Limits limits_of(const MachineOptions& machine) {
   constexpr uint64_t kSnapshotOnTop = uint64_t{64} << 20;
   Limits limits{.memory_bytes = machine.memory_bytes,
@@ -179,6 +183,12 @@ VmEvent VmProcess::take(BrokerMessage message) {
     case BrokerType::kExposed:
       event.kind = VmEvent::Kind::kExposed;
       break;
+    case BrokerType::kSaved:
+      event.kind = VmEvent::Kind::kSaved;
+      break;
+    case BrokerType::kUnsaved:
+      event.kind = VmEvent::Kind::kUnsaved;
+      break;
     case BrokerType::kViolation:
       return lost(describe_violation(message.value));
     default:
@@ -231,6 +241,24 @@ Result<Fd> VmProcess::connect(uint32_t port) {
     return fail_errno("pass a stream to the VMM process");
   }
   return std::move(pair->first);
+}
+
+Result<void> VmProcess::save(SnapshotFiles files, bool hold) {
+  if (!broker_) return fail("save the VM: it has ended");
+  const int socket = broker_.get();
+  if (!send_broker(socket, BrokerType::kState, 0, "", files.state.get()) ||
+      !send_broker(socket, BrokerType::kSave, hold ? kBrokerHold : 0, "", files.memory.get())) {
+    return fail_errno("pass the snapshot's files to the VMM process");
+  }
+  return {};
+}
+
+Result<void> VmProcess::resume() {
+  if (!broker_) return fail("resume the VM: it has ended");
+  if (!send_broker(broker_.get(), BrokerType::kResume, 0, "")) {
+    return fail_errno("tell the VMM process to resume");
+  }
+  return {};
 }
 
 void VmProcess::kill() {

@@ -22,9 +22,18 @@
 
 namespace thimble {
 
+// The two files of a snapshot (thimble/snapshot.h).
+struct SnapshotFiles {
+  Fd state;
+  Fd memory;
+};
+
 struct VmSpec {
   // Its callbacks and guest_connect_ports belong to the VM process and are overwritten.
   MachineOptions machine;
+  // Restores this instead of booting a kernel. Its memory has been verified (Snapshot::open()), and
+  // memory_bytes and vcpus above are the snapshot's.
+  std::optional<SnapshotFiles> snapshot;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
   // Reports every line of the serial console as an event, not only the last ones at the end.
@@ -39,6 +48,8 @@ struct VmEvent {
     kConsole,  // text: a line of the serial console
     kNotice,   // text: a line for the log
     kExposed,  // text: the layers of confinement that the host refused
+    kSaved,    // save() is done
+    kUnsaved,  // save() failed: text = why. The machine goes on
     kEnded,    // the machine ended: `end`, text = why, in one line
     kRefused,  // the machine could not be made: text = why
     kLost,     // the process died, or broke the broker's rules: text = how
@@ -73,6 +84,11 @@ class VmProcess {
   // A stream joined with `port` of the guest: non-blocking, close-on-exec. It is closed by the
   // other side when the guest refuses.
   Result<Fd> connect(uint32_t port);
+
+  // Saves the machine into two empty files; kSaved or kUnsaved follows. It is paused meanwhile, and
+  // with `hold` until resume() when that succeeds. One at a time.
+  Result<void> save(SnapshotFiles files, bool hold);
+  Result<void> resume();
 
   // The last lines of the console, known after kEnded.
   [[nodiscard]] const std::vector<std::string>& console_tail() const { return tail_; }

@@ -10,6 +10,7 @@ int run_command(const Arguments& arguments);
 int boot_command(const Arguments& arguments);
 int prepare_command(const Arguments& arguments);
 int image_command(const Arguments& arguments);
+int snapshot_command(const Arguments& arguments);
 int doctor_command(const Arguments& arguments);
 
 }  // namespace thimble::cli

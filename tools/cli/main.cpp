@@ -29,6 +29,7 @@ constexpr std::array kSubcommands{
                "build what `run` would need for a command, ahead of it"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
+    Subcommand{"snapshot", snapshot_command, "save a running VM, and run VMs from there"},
     Subcommand{"doctor", doctor_command, "say what this host can do, and what would help"},
 };
 

@@ -1,0 +1,194 @@
+// See console_session.h.
+#include "tools/cli/console_session.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "mcp-agent/byte_flow.h"
+#include "mcp-agent/server_run.h"
+#include "mcp-agent/signals.h"
+#include "tools/cli/control_socket.h"
+#include "tools/cli/say.h"
+#include "tools/cli/terminal.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr int kExitGuestFailure = 1;
+// How long the last output may take to arrive after the machine's end was reported.
+constexpr int kDrainMs = 1000;
+
+// Carries the console between the terminal and the VM process until the machine ends.
+class ConsoleSession {
+ public:
+  ConsoleSession(VmProcess vm, Fd console, SignalSource signals,
+                 std::optional<ControlSocket> control, bool verbose)
+      : vm_(std::move(vm)),
+        typing_(::fcntl(console.get(), F_DUPFD_CLOEXEC, 3)),
+        output_(Endpoint::stream(std::move(console)), Endpoint::user_output(STDOUT_FILENO, true)),
+        signals_(std::move(signals)),
+        control_(std::move(control)),
+        verbose_(verbose) {}
+
+  using Outcome = ConsoleOutcome;
+  Outcome loop() {
+    while (!outcome_) poll_once(-1);
+    // What the guest wrote last is still on its way.
+    while (vm_lost_ && !output_.done() && poll_once(kDrainMs)) {
+    }
+    vm_.kill();
+    return *outcome_;
+  }
+
+ private:
+  bool poll_once(int timeout) {
+    const bool listening = input_open_ && pending_ == 0 && !outcome_;
+    std::array<pollfd, 7> set{pollfd{vm_.poll_fd(), POLLIN, 0},
+                              {signals_.poll_fd(), POLLIN, 0},
+                              {listening ? STDIN_FILENO : -1, POLLIN, 0},
+                              {pending_ > 0 ? typing_.get() : -1, POLLOUT, 0},
+                              output_.source_entry(),
+                              output_.sink_entry(),
+                              {control_ ? control_->poll_fd() : -1, POLLIN, 0}};
+    const int n = ::poll(set.data(), set.size(), timeout);
+    if (n < 0) return errno == EINTR;
+    if (n == 0) return false;
+    output_.serve(set[4].revents, set[5].revents);
+    if (set[2].revents != 0) read_typed();
+    if (set[3].revents != 0 || pending_ > 0) send_typed();
+    if (set[1].revents != 0) on_signals();
+    if (set[6].revents != 0 && control_->serve(vm_)) outcome_ = Outcome{};
+    if (set[0].revents != 0) {
+      if (const auto event = vm_.next_event()) on_event(*event);
+    }
+    return true;
+  }
+
+  void read_typed() {
+    const ssize_t n = ::read(STDIN_FILENO, typed_.data(), typed_.size());
+    if (n <= 0) {
+      input_open_ = n < 0 && (errno == EINTR || errno == EAGAIN);
+      return;
+    }
+    pending_ = escape_.filter(typed_.data(), static_cast<size_t>(n));
+    if (escape_.quit()) outcome_ = Outcome{};
+  }
+
+  void send_typed() {
+    const ssize_t n = ::send(typing_.get(), typed_.data(), pending_, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n < 0) {
+      pending_ = 0;
+      input_open_ = false;
+      return;
+    }
+    pending_ -= static_cast<size_t>(n);
+    std::memmove(typed_.data(), typed_.data() + n, pending_);
+  }
+
+  void on_signals() {
+    while (const auto signal = signals_.next()) {
+      if (is_ending_signal(*signal) && !outcome_) outcome_ = Outcome{kExitSignalBase + *signal, ""};
+    }
+  }
+
+  void on_event(const VmEvent& event) {
+    switch (event.kind) {
+      case VmEvent::Kind::kReady:
+      case VmEvent::Kind::kConsole:
+        return;
+      case VmEvent::Kind::kExposed:
+        say("the VMM is not fully confined: this host refuses " + event.text);
+        return;
+      case VmEvent::Kind::kNotice:
+        if (verbose_) say(event.text);
+        return;
+      case VmEvent::Kind::kSaved:
+      case VmEvent::Kind::kUnsaved:
+        if (control_) control_->saved(event);
+        return;
+      case VmEvent::Kind::kRefused:
+        outcome_ = Outcome{kExitFailure, event.text};
+        break;
+      case VmEvent::Kind::kLost:
+        outcome_ = Outcome{kExitFailure, "the VMM process died: " + event.text};
+        break;
+      case VmEvent::Kind::kEnded:
+        outcome_ = outcome_of(event);
+        break;
+    }
+    vm_lost_ = true;
+  }
+
+  static Outcome outcome_of(const VmEvent& event) {
+    const bool asked = event.end == End::Kind::kPowerOff || event.end == End::Kind::kReset ||
+                       event.end == End::Kind::kStopped;
+    if (asked && !event.panicked) return {};
+    return {kExitGuestFailure, event.text};
+  }
+
+  VmProcess vm_;
+  Fd typing_;
+  ByteFlow output_;
+  SignalSource signals_;
+  std::optional<ControlSocket> control_;
+  bool verbose_;
+  EscapeFilter escape_;
+  std::array<char, 512> typed_{};
+  size_t pending_ = 0;
+  bool input_open_ = true;
+  bool vm_lost_ = false;
+  std::optional<Outcome> outcome_;
+};
+
+}  // namespace
+
+Result<ConsoleOutcome> run_console(VmSpec spec, const ConsoleOptions& options) {
+  auto console = make_stream_pair();
+  if (!console) return std::unexpected(console.error());
+  spec.console = std::move(console->second);
+  std::optional<ControlSocket> control;
+  if (!options.control.empty()) {
+    auto made = ControlSocket::make(options.control);
+    if (!made) return std::unexpected(made.error());
+    control.emplace(std::move(*made));
+  }
+  auto signals = SignalSource::take_over();
+  if (!signals) return std::unexpected(signals.error());
+  auto vm = VmProcess::start(std::move(spec));
+  if (!vm) return std::unexpected(vm.error());
+  if (::isatty(STDIN_FILENO) != 0) say("Ctrl-A x ends the VM");
+  const auto raw = RawTerminal::enter(STDIN_FILENO);
+  ConsoleSession session(std::move(*vm), std::move(console->first), std::move(*signals),
+                         std::move(control), options.verbose);
+  return session.loop();
+}
+
+int report(const Result<ConsoleOutcome>& outcome) {
+  if (!outcome) {
+    say(outcome.error().message);
+    return kExitFailure;
+  }
+  if (!outcome->message.empty()) say(outcome->message);
+  return outcome->status;
+}
+
+Result<Disk> open_disk(std::string file) {
+  Disk disk;
+  if (file.ends_with(":rw")) disk.read_only = false;
+  if (file.ends_with(":ro") || file.ends_with(":rw")) file.resize(file.size() - 3);
+  disk.file = Fd(::open(file.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!disk.file) return fail_errno("--disk " + file);
+  disk.name = file.substr(file.rfind('/') + 1);
+  return disk;
+}
+
+}  // namespace thimble::cli
