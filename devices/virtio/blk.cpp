@@ -17,8 +17,10 @@ namespace {
 
 constexpr std::array<uint16_t, 1> kQueueSizes{128};
 constexpr int kChainsPerRound = kQueueSizes[0];
+static_assert(Blk::kMaxSegments + 2 <= kQueueSizes[0]);
 
 // Feature bits (5.2.3).
+constexpr uint64_t kSizeMax = 1 << 1;
 constexpr uint64_t kSegMax = 1 << 2;
 constexpr uint64_t kReadOnly = 1 << 5;
 constexpr uint64_t kBlkSize = 1 << 6;
@@ -107,15 +109,15 @@ Blk::~Blk() {
 }
 
 uint64_t Blk::features() const {
-  return kSegMax | kBlkSize | kFlush | (state_.read_only != 0 ? kReadOnly : 0);
+  return kSizeMax | kSegMax | kBlkSize | kFlush | (state_.read_only != 0 ? kReadOnly : 0);
 }
 
 std::span<const uint16_t> Blk::queue_sizes() const { return kQueueSizes; }
 
 void Blk::read_config(uint32_t offset, std::span<uint8_t> data) {
   const Config config{.capacity = state_.capacity,
-                      .size_max = 0,
-                      .seg_max = kQueueSizes[0] - 2U,  // header and status take one each
+                      .size_max = kMaxSegmentBytes,
+                      .seg_max = kMaxSegments,
                       .geometry = 0,
                       .blk_size = kSectorBytes};
   copy_config(std::span(reinterpret_cast<const uint8_t*>(&config), sizeof(config)), offset, data);
@@ -160,7 +162,8 @@ void Blk::serve() {
 void Blk::take_chains() {
   Queue& queue = transport_->queue(0);
   for (int taken = 0; taken < kChainsPerRound; ++taken) {
-    if (free_.empty()) return;  // the next completion brings us back
+    // The next completion brings us back.
+    if (free_.empty() || bytes_under_way_ >= kMaxBytesUnderWay) return;
     if (auto chain = queue.next_chain()) {
       begin(*chain);
     } else if (!queue.enable_notifications()) {
@@ -186,7 +189,8 @@ void Blk::begin(const Chain& chain) {
   const auto refuse = [&](BlkStatus status) { answer(request->head, request->status, status, 0); };
   const bool moves_data = request->type == BlkType::kIn || request->type == BlkType::kOut;
   if (moves_data &&
-      (!request->fits(state_.capacity) || request->data.size() > DiskRequest::kMaxParts)) {
+      (!request->fits(state_.capacity) || request->data.size() > DiskRequest::kMaxParts ||
+       request->data_bytes > kMaxRequestBytes)) {
     return refuse(BlkStatus::kIoError);
   }
   switch (request->type) {
@@ -215,6 +219,8 @@ void Blk::start(BlkRequest request, DiskRequest::Kind kind) {
   slot.status = request.status;
   slot.data_written =
       kind == DiskRequest::Kind::kRead ? static_cast<uint32_t>(request.data_bytes) : 0;
+  slot.bytes = flush ? 0 : request.data_bytes;
+  bytes_under_way_ += slot.bytes;
   slot.io = DiskRequest{.kind = kind,
                         .durable = durable_writes_,
                         .offset = flush ? 0 : request.sector * kSectorBytes,
@@ -248,6 +254,7 @@ void Blk::complete(const DiskCompletion& done) {
     answer(slot.head, slot.status, failed ? BlkStatus::kIoError : BlkStatus::kOk,
            failed ? 0 : slot.data_written);
   }
+  bytes_under_way_ -= slot.bytes;
   free_.push_back(done.slot);
 }
 

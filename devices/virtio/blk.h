@@ -2,9 +2,10 @@
 //
 // Life of a request: take its chain, judge it, start host I/O straight into the guest's buffers
 // (disk_io.h), and on completion write the status byte and put the used entry. At most
-// DiskIo::kMaxInFlight are under way; then chains wait in the ring until one completes. A reset
-// waits for what is under way, since the host may be writing to the guest's pages: it takes as long
-// as the slowest request, and nothing of an earlier life ever completes in a later one.
+// DiskIo::kMaxInFlight requests are under way, and none begins while kMaxBytesUnderWay are; then
+// chains wait in the ring until one completes. A reset waits for what is under way, since the host
+// may be writing to the guest's pages: it takes as long as the slowest request, and nothing of an
+// earlier life ever completes in a later one.
 #pragma once
 
 #include <array>
@@ -41,6 +42,12 @@ struct BlkState {
 class Blk final : public VirtioDevice {
  public:
   static constexpr size_t kIdBytes = 20;
+  // A request may name the same memory many times over, so its size has no limit but these: a
+  // reset waits for all that is under way.
+  static constexpr uint32_t kMaxSegments = 126;  // header and status take one descriptor each
+  static constexpr uint32_t kMaxSegmentBytes = 512 << 10;
+  static constexpr uint64_t kMaxRequestBytes = uint64_t{kMaxSegments} * kMaxSegmentBytes;
+  static constexpr uint64_t kMaxBytesUnderWay = 64 << 20;
 
   // Watches the backend's descriptor on `loop`, which must outlive the disk.
   static Result<std::unique_ptr<Blk>> create(DiskOptions options, EventLoop& loop);
@@ -75,6 +82,7 @@ class Blk final : public VirtioDevice {
     uint16_t head = 0;
     uint8_t* status = nullptr;
     uint32_t data_written = 0;  // bytes into the guest's buffers, when all goes well
+    uint64_t bytes = 0;         // either way
     DiskRequest io;
   };
 
@@ -99,6 +107,7 @@ class Blk final : public VirtioDevice {
   bool serve_posted_ = false;
   std::array<Slot, DiskIo::kMaxInFlight> slots_;
   std::vector<uint32_t> free_;  // slots that nothing is under way in
+  uint64_t bytes_under_way_ = 0;
 };
 
 }  // namespace thimble

@@ -288,7 +288,8 @@ class BlkRequests : public BlkTest {
 TEST_F(BlkRequests, ConfigurationTellsSizeAndLimits) {
   EXPECT_EQ(driver->get(0x100), kSectors);
   EXPECT_EQ(driver->get(0x104), 0U);
-  EXPECT_EQ(driver->get(0x10c), 126U);
+  EXPECT_EQ(driver->get(0x108), 512U << 10) << "largest segment";
+  EXPECT_EQ(driver->get(0x10c), 126U) << "segments";
   EXPECT_EQ(driver->get(0x114), 512U);
   EXPECT_EQ(driver->get(0x118), 0U);
 }
@@ -513,6 +514,57 @@ TEST_F(BlkByHand, NoMoreIsUnderWayThanTheHostWasToldToExpect) {
   loop.turn();
   EXPECT_EQ(hand->started.size(), DiskIo::kMaxInFlight);
   EXPECT_EQ(ring().used_index(), 5);
+}
+
+// Reads of many times the guest's memory: the same half MiB again and again.
+class BlkHuge : public BlkTest {
+ protected:
+  static constexpr uint32_t kPiece = 512 << 10;
+  BlkHuge() {
+    file = Fd(memfd_create("disk", MFD_CLOEXEC));
+    EXPECT_EQ(ftruncate(file.get(), 1 << 30), 0);
+    plug_in_by_hand();
+  }
+  // Makes it available as chain `head`; returns where its status will be.
+  Gpa add_huge(uint16_t head, uint16_t pieces) {
+    std::vector<DriverQueue::Descriptor> table{
+        {guest.put_value(Header{kIn, 0, 0}), sizeof(Header), DriverQueue::kNext, 1}};
+    for (uint16_t i = 0; i < pieces; ++i) {
+      table.push_back({Guest::kLowSize - kPiece, kPiece, 3, static_cast<uint16_t>(i + 2)});
+    }
+    const Gpa status = guest.put_value(kUntouched);
+    table.push_back({status, 1, DriverQueue::kWrite, 0});
+    const auto bytes = static_cast<uint32_t>(table.size() * sizeof(table[0]));
+    const Gpa at = guest.put(std::span(reinterpret_cast<uint8_t*>(table.data()), bytes));
+    ring().set(head, {at, bytes, DriverQueue::kIndirect, 0});
+    ring().make_available(head);
+    return status;
+  }
+};
+
+TEST_F(BlkHuge, RequestOfMoreThanTheLimitsAllowIsAnIoError) {
+  const Gpa largest = add_huge(0, 126);
+  const Gpa larger = add_huge(1, 127);
+  notify();
+  ASSERT_EQ(hand->started.size(), 1U);
+  EXPECT_EQ(byte_at(larger), kIoError);
+  hand->complete(0, 126LL * kPiece);
+  loop.turn();
+  EXPECT_EQ(byte_at(largest), kOk);
+}
+
+TEST_F(BlkHuge, BytesUnderWayAreBounded) {
+  for (uint16_t head = 0; head < 40; ++head) add_huge(head, 126);
+  notify();
+  uint64_t bytes = 0;
+  for (const auto& [slot, request] : hand->started) bytes += request->parts.size() * kPiece;
+  EXPECT_LE(bytes, Blk::kMaxBytesUnderWay + Blk::kMaxRequestBytes);
+  for (int served = 0; served < 40; ++served) {
+    ASSERT_FALSE(hand->started.empty()) << "the rest waits in the ring and is taken up again";
+    hand->complete(0, 126LL * kPiece);
+    loop.turn();
+  }
+  EXPECT_EQ(ring().used_index(), 40);
 }
 
 TEST_F(BlkByHand, ResetReturnsOnlyWhenTheHostNoLongerTouchesTheGuest) {
