@@ -237,7 +237,9 @@ Result<Fd> VmProcess::connect(uint32_t port) {
   if (!broker_) return fail("connect to the guest: the VM has ended");
   auto pair = make_stream_pair();
   if (!pair) return std::unexpected(pair.error());
-  if (!send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get())) {
+  // A process that does not read its broker must not hold us up: the stream then ends at once.
+  if (!send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get(),
+                   /*wait=*/false)) {
     return fail_errno("pass a stream to the VMM process");
   }
   return std::move(pair->first);

@@ -21,6 +21,8 @@ void check_string(const std::vector<char>& payload, const char* text) {
 void decode(uint16_t type, std::vector<char>& payload) {
   static Configure configure;  // large
   static Start start;
+  Freeze freeze{};
+  Thaw thaw{};
   int signal = 0;
   uint64_t nonce = 0;
   switch (type) {
@@ -44,6 +46,12 @@ void decode(uint16_t type, std::vector<char>& payload) {
       if (decode_signal(payload.data(), payload.size(), signal) != nullptr) return;
       FUZZ_CHECK(signal >= 1 && signal <= 64);
       return;
+    case protocol::kFreeze:
+      (void)decode_freeze(payload.data(), payload.size(), freeze);
+      return;
+    case protocol::kThaw:
+      (void)decode_thaw(payload.data(), payload.size(), thaw);
+      return;
     case protocol::kPing:
       (void)decode_ping(payload.data(), payload.size(), nonce);
       return;
@@ -55,8 +63,8 @@ void decode(uint16_t type, std::vector<char>& payload) {
 // Fields whose lengths fit.
 std::vector<char> make_payload(Input& input) {
   std::vector<char> payload;
-  static constexpr std::array<uint16_t, 13> kTags = {10, 11, 12, 13, 20, 21, 22,
-                                                     23, 24, 25, 26, 30, 40};
+  static constexpr std::array<uint16_t, 15> kTags = {10, 11, 12, 13, 20, 21, 22, 23,
+                                                     24, 25, 26, 27, 30, 40, 80};
   while (!input.empty()) {
     size_t size = input.take<uint8_t>();
     const uint16_t tag = kTags[input.below(kTags.size())];
@@ -82,11 +90,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)init::check_header(header);
   if (input.coin()) {
     std::vector<char> payload = fuzz::make_payload(input);
-    fuzz::decode(header.type % 8, payload);
+    fuzz::decode(header.type % 10, payload);
   } else {
     const auto raw = input.all();
     std::vector<char> payload(raw.begin(), raw.end());
-    fuzz::decode(header.type % 8, payload);
+    fuzz::decode(header.type % 10, payload);
   }
   return 0;
 }

@@ -21,8 +21,8 @@ std::vector<uint8_t> make_frame(Input& input) {
     const auto* raw = reinterpret_cast<const uint8_t*>(&value);
     fields.insert(fields.end(), raw, raw + sizeof(value));
   };
-  static constexpr std::array<uint16_t, 12> kTags = {1,  40, 50, 60, 61,  62,
-                                                     70, 71, 72, 10, 127, 128};
+  static constexpr std::array<uint16_t, 12> kTags = {1,  2,  40, 50, 60,  61,
+                                                     62, 70, 71, 72, 127, 128};
   const uint32_t count = input.below(5);
   for (uint32_t i = 0; i < count; ++i) {
     const uint16_t tag = kTags[input.below(kTags.size())];
@@ -30,7 +30,7 @@ std::vector<uint8_t> make_frame(Input& input) {
     put(protocol::FieldHeader{tag, 0, static_cast<uint32_t>(value.size())});
     fields.insert(fields.end(), value.begin(), value.end());
   }
-  const auto type = static_cast<uint16_t>(input.below(8) + protocol::kHello);
+  const auto type = static_cast<uint16_t>(input.below(10) + protocol::kHello);
   const protocol::FrameHeader header{static_cast<uint32_t>(fields.size()), type, 0};
   const auto* raw = reinterpret_cast<const uint8_t*>(&header);
   fields.insert(fields.begin(), raw, raw + sizeof(header));

@@ -19,8 +19,15 @@ constexpr size_t kMaxConnections = 6;
 // The host's programs, each with its end of a stream.
 class HostPrograms {
  public:
-  explicit HostPrograms(VsockDevice& device) : device_(device) {
+  // Streams to ports without a listener are opened at once, or by somebody who is asked.
+  HostPrograms(VsockDevice& device, bool ask) : device_(device) {
     device.listen(kListened, [this] { return decline_ ? Fd() : open(); });
+    if (ask) {
+      device.set_opener([this](uint32_t port) {
+        asked_.push_back(port);
+        FUZZ_CHECK(asked_.size() <= VsockDevice::kMaxWaiting);
+      });
+    }
     device.set_connector([this](uint32_t port) -> Result<Fd> {
       if (port % 2 == 0) return fail("nobody");
       return open();
@@ -29,7 +36,11 @@ class HostPrograms {
 
   void act(Input& input) {
     Fd* end = ends_.empty() ? nullptr : &ends_[input.take<uint8_t>() % ends_.size()];
-    switch (input.below(7)) {
+    switch (input.below(8)) {
+      case 5:
+        if (asked_.empty()) return;
+        device_.opened(asked_.front(), input.coin() ? Fd() : open());
+        return asked_.pop_front();
       case 0:
         return device_.connect(1 + input.below(4), open());
       case 1:
@@ -67,6 +78,7 @@ class HostPrograms {
 
   VsockDevice& device_;
   std::deque<Fd> ends_;
+  std::deque<uint32_t> asked_;
   bool decline_ = false;
 };
 
@@ -131,7 +143,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                         .window = 4096,
                         .connect_limit = limit,
                         .close_limit = limit});
-    HostPrograms host(device);
+    HostPrograms host(device, input.below(4) == 0);
     VirtioGuest guest(memory, device);
     if (input.below(8) != 0) guest.start(~0ULL);
     while (!input.empty()) {

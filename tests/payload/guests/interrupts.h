@@ -24,7 +24,7 @@ constexpr uint8_t kVector = 0x40;
 inline Gate interrupt_table[256];
 
 extern "C" void on_interrupt();
-extern "C" inline void end_interrupt() { write32(kLocalApic + 0xb0, 0); }
+inline void end_interrupt() { write32(kLocalApic + 0xb0, 0); }
 
 // NOLINTNEXTLINE: an entry point is written in assembly
 asm(R"(

@@ -134,6 +134,23 @@ TEST(VmProcess, ATailWithoutEndIsAgainstTheRules) {
   EXPECT_NE(event->text.find("last lines"), std::string::npos) << event->text;
 }
 
+TEST(VmProcess, AProcessThatNeverReadsItsBrokerHoldsNobodyUp) {
+  auto vm = VmProcess::start(
+      [](int) {
+        for (;;) ::pause();
+        return 0;
+      },
+      {}, true);
+  ASSERT_TRUE(vm);
+  Result<Fd> stream = Fd();
+  for (int i = 0; i < 1000; ++i) {
+    stream = vm->connect(1024);
+    ASSERT_TRUE(stream);
+  }
+  char byte = 0;
+  EXPECT_EQ(::read(stream->get(), &byte, 1), 0) << "a stream that did not get through has ended";
+}
+
 TEST(VmProcess, AStreamReachesTheProcessWithItsPort) {
   auto vm = VmProcess::start(
       [](int broker) {

@@ -143,8 +143,8 @@ TEST_F(BzImageTest, WhatFollowsAShortHeaderIsNotTakenForOne) {
   image.header.jump = 0x60eb;  // ends before pref_address' last bytes and init_size
   const auto loaded = load(image);
   ASSERT_TRUE(loaded) << loaded.error().message;
-  EXPECT_EQ(loaded->header.init_size, 0U);
-  EXPECT_EQ(loaded->header.handover_offset, 0U);
+  EXPECT_EQ(+loaded->header.init_size, 0U);
+  EXPECT_EQ(+loaded->header.handover_offset, 0U);
 }
 
 TEST_F(BzImageTest, OtherFilesAreNotTakenForABzImage) {
@@ -183,10 +183,10 @@ TEST_F(BzImageTest, TheZeroPageCarriesTheFilesOwnHeader) {
   ASSERT_TRUE(write_boot_info(guest_.memory, *kernel,
                               {.initrd = {}, .command_line = "quiet", .rsdp = 0xe0000}));
   const auto params = guest_.memory.load<boot_params>(map::kZeroPage).value();
-  EXPECT_EQ(params.hdr.init_size, 0x800000U);
-  EXPECT_EQ(params.hdr.kernel_alignment, 0x200000U);
-  EXPECT_EQ(params.hdr.type_of_loader, 0xff);
-  EXPECT_EQ(params.hdr.cmd_line_ptr, map::kCommandLine);
+  EXPECT_EQ(+params.hdr.init_size, 0x800000U);
+  EXPECT_EQ(+params.hdr.kernel_alignment, 0x200000U);
+  EXPECT_EQ(+params.hdr.type_of_loader, 0xff);
+  EXPECT_EQ(+params.hdr.cmd_line_ptr, map::kCommandLine);
   EXPECT_FALSE(load_kernel(guest_.memory, {.path = path_of(file)}, KernelEntry::kPvh));
 }
 
@@ -203,7 +203,7 @@ TEST_F(BzImageTest, TheKernelsOwnLimitsOfCommandLineAndInitrdHold) {
       guest_.memory, *kernel,
       {.initrd = {.path = path_of(initrd)}, .command_line = std::string(2047, 'x'), .rsdp = 0}));
   const auto params = guest_.memory.load<boot_params>(map::kZeroPage).value();
-  EXPECT_EQ(params.hdr.ramdisk_image, 0x2000000U - 4096);
+  EXPECT_EQ(+params.hdr.ramdisk_image, 0x2000000U - 4096);
 }
 
 }  // namespace

@@ -50,8 +50,8 @@ class LinuxBootTest : public testing::Test {
     const boot_params found = params(guest);
     std::vector<Ram> out;
     for (unsigned i = 0; i < found.e820_entries; ++i) {
-      EXPECT_EQ(found.e820_table[i].type, 1U);
-      out.push_back({found.e820_table[i].addr, found.e820_table[i].size});
+      EXPECT_EQ(+found.e820_table[i].type, 1U);
+      out.push_back({+found.e820_table[i].addr, +found.e820_table[i].size});
     }
     return out;
   }
@@ -65,11 +65,11 @@ TEST_F(LinuxBootTest, ZeroPageSaysWhatTheBootProtocolAsksFor) {
   ASSERT_TRUE(entry) << entry.error().message;
   EXPECT_EQ(*entry, 0x100000U);
   const boot_params found = params(guest);
-  EXPECT_EQ(found.hdr.boot_flag, 0xaa55);
-  EXPECT_EQ(found.hdr.header, 0x53726448U);
+  EXPECT_EQ(+found.hdr.boot_flag, 0xaa55);
+  EXPECT_EQ(+found.hdr.header, 0x53726448U);
   EXPECT_NE(found.hdr.type_of_loader, 0);
-  EXPECT_EQ(found.hdr.cmd_line_ptr, map::kCommandLine);
-  EXPECT_EQ(found.hdr.ramdisk_size, 0U);
+  EXPECT_EQ(+found.hdr.cmd_line_ptr, map::kCommandLine);
+  EXPECT_EQ(+found.hdr.ramdisk_size, 0U);
   EXPECT_STREQ(reinterpret_cast<char*>(guest.memory.at(map::kCommandLine, 20)),
                "console=ttyS0 quiet");
 }
@@ -99,10 +99,10 @@ TEST_F(LinuxBootTest, AcpiTablesAreNamedAndTheirPlaceIsReserved) {
   const TestMemory guest(64 * kMiB);
   ASSERT_TRUE(load(guest, "", "", map::kAcpiTables));
   const boot_params found = params(guest);
-  EXPECT_EQ(found.acpi_rsdp_addr, map::kAcpiTables);
+  EXPECT_EQ(+found.acpi_rsdp_addr, map::kAcpiTables);
   ASSERT_EQ(found.e820_entries, 3);
-  EXPECT_EQ(found.e820_table[1].type, 2U);
-  EXPECT_EQ(found.e820_table[1].addr, map::kAcpiTables);
+  EXPECT_EQ(+found.e820_table[1].type, 2U);
+  EXPECT_EQ(+found.e820_table[1].addr, map::kAcpiTables);
   EXPECT_EQ(found.e820_table[1].addr + found.e820_table[1].size, map::kHighMemory);
 }
 
@@ -112,8 +112,8 @@ TEST_F(LinuxBootTest, InitrdIsPageAlignedAtTheTopOfMemory) {
   const Fd initrd = file_with(bytes);
   ASSERT_TRUE(load(guest, path_of(initrd)));
   const boot_params found = params(guest);
-  EXPECT_EQ(found.hdr.ramdisk_size, 5000U);
-  EXPECT_EQ(found.hdr.ramdisk_image, 64 * kMiB - 8192);
+  EXPECT_EQ(+found.hdr.ramdisk_size, 5000U);
+  EXPECT_EQ(+found.hdr.ramdisk_image, 64 * kMiB - 8192);
   const uint8_t* at = guest.memory.at(found.hdr.ramdisk_image, 5000);
   ASSERT_NE(at, nullptr);
   EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), at));
