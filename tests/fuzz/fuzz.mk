@@ -15,7 +15,8 @@ FUZZ_TARGETS ?= $(patsubst tests/fuzz/%.cpp,%,$(FUZZ_SRC))
 FUZZERS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/bin/%,$(FUZZ_SRC))
 
 # Only what reads foreign bytes.
-FUZZED_SRC := $(devices_SRC) $(sort $(wildcard vmm/load/*.cpp)) guest-init/codec.cpp \
+FUZZED_SRC := $(devices_SRC) $(sort $(wildcard vmm/load/*.cpp vmm/snapshot/*.cpp)) \
+  vmm/cpu/cpuid.cpp vmm/kvm.cpp guest-init/codec.cpp \
   pool/broker.cpp pool/console_tail.cpp pool/control_codec.cpp pool/guest_control.cpp \
   pool/printable.cpp
 
