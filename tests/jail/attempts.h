@@ -16,6 +16,7 @@ struct World {
   unsigned short tcp_port = 0;  // somebody listens on 127.0.0.1
   std::string abstract_name;    // … on an abstract AF_UNIX name (without the leading zero byte)
   std::string socket_path;      // … and on a socket file
+  bool jailed = false;          // in a pid namespace of its own
   int read_only = -1;           // an inherited descriptor of a file opened for reading
 };
 

@@ -10,6 +10,7 @@
 #include "devices/text.h"
 #include "tools/doctor/checks.h"
 #include "tools/doctor/host_files.h"
+#include "vmm/jail/jail.h"
 
 namespace thimble::doctor {
 
@@ -109,6 +110,20 @@ void check_user_namespaces(const Places& places, Findings& findings) {
       {"user_namespaces", Level::kNote,
        text("user namespaces: %s: a VMM process is confined less tightly", std::strerror(error)),
        namespace_fix(places.root, error)});
+}
+
+void check_confinement(Findings& findings) {
+  const Confinement confinement = probe_confinement();
+  Finding finding{.key = "confinement", .level = Level::kOk, .what = "", .fix = ""};
+  finding.facts = {{"confinement_missing", confinement.missing.size()}};
+  if (confinement.complete()) {
+    finding.what = "a VMM process gets every layer of its confinement";
+  } else {
+    finding.level = Level::kNote;
+    finding.what =
+        "a VMM process is not fully confined: this host refuses " + confinement.describe();
+  }
+  findings.push_back(std::move(finding));
 }
 
 void check_cgroup(const Places& places, Findings& findings) {

@@ -17,6 +17,7 @@ void check_system(const Places& places, Findings& findings);
 // What confines the VMM and carries its disks (check_sandbox.cpp).
 void check_io_uring(const Places& places, Findings& findings);
 void check_user_namespaces(const Places& places, Findings& findings);
+void check_confinement(Findings& findings);
 void check_cgroup(const Places& places, Findings& findings);
 
 // Settings of the host that cost time or memory (check_slowdowns.cpp). After check_creation_cost(),

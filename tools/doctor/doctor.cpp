@@ -59,6 +59,7 @@ int doctor_main(const std::vector<std::string>& arguments, const Places& places)
   check_system(places, findings);
   check_io_uring(places, findings);
   check_user_namespaces(places, findings);
+  check_confinement(findings);
   check_cgroup(places, findings);
   check_slowdowns(places, findings);
   check_files(places, findings);

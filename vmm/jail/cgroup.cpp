@@ -7,8 +7,10 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <string_view>
@@ -48,27 +50,32 @@ bool has_word(std::string_view words, std::string_view word) {
   return false;
 }
 
-// The directory of this process's own cgroup, or nothing without cgroup v2.
-std::string own_directory() {
+// The directory above this process's own cgroup, or nothing without cgroup v2.
+std::string directory_above() {
   constexpr const char* kRoot = "/sys/fs/cgroup";
   struct statfs info{};
   if (::statfs(kRoot, &info) != 0 || info.f_type != CGROUP2_SUPER_MAGIC) return "";
   const std::string lines = read_small("/proc/self/cgroup");
   const size_t own = lines.starts_with("0::") ? 0 : lines.find("\n0::");
   if (own == std::string::npos) return "";
-  const size_t path = lines.find('/', own);
-  return kRoot + lines.substr(path, lines.find('\n', path) - path);
+  const size_t start = lines.find('/', own);
+  const std::string path = lines.substr(start, lines.find('\n', start) - start);
+  return path == "/" ? "" : kRoot + path.substr(0, path.rfind('/'));
 }
 
-// Whether children of this cgroup get controllers, switching them on where it is ours alone.
+bool is_marked(const std::string& directory) {
+  for (const char* mark : {"user.delegate", "trusted.delegate"}) {
+    char value = 0;
+    if (::getxattr(directory.c_str(), mark, &value, 1) == 1 && value == '1') return true;
+  }
+  return false;
+}
+
 bool delegated(const std::string& directory) {
+  if (!is_marked(directory)) return false;
   if (::access((directory + "/cgroup.procs").c_str(), W_OK) != 0) return false;
-  const std::string control = directory + "/cgroup.subtree_control";
-  const std::string on = read_small(control);
-  if (has_word(on, "memory") || has_word(on, "pids")) return true;
-  // To root everything is writable: that says nothing about whose it is.
-  if (::geteuid() == 0) return false;
-  return write_small(control, "+memory +pids");
+  const std::string on = read_small(directory + "/cgroup.subtree_control");
+  return has_word(on, "memory") || has_word(on, "pids");
 }
 
 // Groups of thimbles that were killed before they could tidy up.
@@ -87,7 +94,7 @@ void remove_leftovers(const std::string& directory) {
 }  // namespace
 
 Result<Cgroup> Cgroup::make(uint64_t memory_bytes) {
-  const std::string parent = own_directory();
+  const std::string parent = directory_above();
   if (parent.empty() || !delegated(parent)) return Cgroup();
   remove_leftovers(parent);
   std::string path;

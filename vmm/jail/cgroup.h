@@ -1,7 +1,8 @@
-// A cgroup (v2) of its own for a VMM process, below the one that thimble itself runs in, with a
-// limit on memory and on processes. Only where such a place was given to us: the own cgroup can be
-// written and whoever set it up has switched the controllers on for its children (or, for an
-// ordinary user, it can be switched on). Nothing is changed in cgroups that others use.
+// A cgroup (v2) of its own for a VMM process, with a limit on memory and on processes. It is made
+// beside the one that thimble itself runs in, since a cgroup with processes cannot have children
+// with such limits. Only where that place was given to us: the parent group is marked as delegated
+// (user.delegate or trusted.delegate, as systemd does), we may write it, and its children have the
+// controllers. Nothing is changed in groups that others use.
 #pragma once
 
 #include <cstdint>

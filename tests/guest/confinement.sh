@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# A running VMM process as the host sees it, started by root and by an ordinary user; hosts that
+# refuse a layer; and what is left after kill -9. What a taken-over VMM can do: tests/jail. To be
+# run as root on a machine that can run Linux guests; needs KERNEL.
+set -uo pipefail
+. tests/guest/properties.sh
+: "${KERNEL:?}"
+chmod 755 "$SCRATCH"
+
+# An ordinary user's own thimble, kernel and image, since root's are behind root's home directory.
+cp "$THIMBLE" "$SCRATCH/thimble"
+cp "$KERNEL" "$SCRATCH/vmlinux"
+cp "$("$THIMBLE" image inspect busybox --json | grep -o '"[^"]*rootfs.erofs"' | tr -d '"' | head -1)" "$SCRATCH/busybox.erofs"
+chmod 755 "$SCRATCH"/thimble
+chmod 644 "$SCRATCH"/vmlinux "$SCRATCH"/busybox.erofs
+mkdir -p "$SCRATCH/home"
+chown 4321:4321 "$SCRATCH/home"
+as_user() {
+  setpriv --reuid=4321 --regid=4321 --clear-groups env HOME="$SCRATCH/home" \
+    THIMBLE_CACHE="$SCRATCH/home/cache" THIMBLE_KERNEL="$SCRATCH/vmlinux" "$@"
+}
+
+field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"; }
+
+# Waits until the VMM below thimble (pid $1) runs guest code; its pid goes to $VMM.
+find_vmm() {
+  VMM=
+  for _ in $(seq 300); do
+    VMM=$(pgrep -P "$1" -x thimble-vmm | head -1)
+    [[ -n $VMM && $(ls "/proc/$VMM/task" 2>/dev/null | wc -l) -ge 3 ]] && return
+    sleep 0.1
+  done
+}
+
+# WHO UID
+look_at_vmm() {
+  local who=$1 uid=$2 ns task bad=
+  sleep 1
+  read -r -a uids <<<"$(field "$VMM" Uid)"
+  if [[ $uid == any ]]; then
+    ((uids[0] >= 1879048192 && uids[1] == uids[0] && uids[2] == uids[0])) && ok "$who: the uid is one of thimble's own (${uids[0]})" || not_ok "$who: the uid is one of thimble's own" "${uids[*]}"
+  else
+    equal "$who: the uid is the user's" "$uid $uid $uid $uid" "${uids[*]}"
+  fi
+  equal "$who: no capabilities, none in the bounding set" "0000000000000000 0000000000000000 0000000000000000" \
+    "$(field "$VMM" CapPrm) $(field "$VMM" CapEff) $(field "$VMM" CapBnd)"
+  for task in /proc/"$VMM"/task/*; do
+    [[ $(grep -cE '^(NoNewPrivs:\s*1|Seccomp:\s*2)$' "$task/status") == 2 ]] || bad+=" ${task##*/}"
+  done
+  equal "$who: no new privileges and a filter on every thread" "" "$bad"
+  for ns in user mnt pid net ipc uts cgroup; do
+    [[ $(readlink "/proc/$VMM/ns/$ns") == $(readlink "/proc/self/ns/$ns") ]] && bad+=" $ns"
+  done
+  equal "$who: namespaces of its own" "" "$bad"
+  equal "$who: an empty root" "" "$(ls -A "/proc/$VMM/root/")"
+  equal "$who: nothing of the host mounted" 1 "$(wc -l <"/proc/$VMM/mountinfo")"
+  equal "$who: no descriptors but /dev/null, KVM, sockets, event files and its disk" "" \
+    "$(ls -l "/proc/$VMM/fd" | sed -n 's/.* -> //p' | grep -vE '^(/null|/dev/kvm|socket:.*|anon_inode:.*|.*\.erofs)$')"
+  contains "$who: no core dumps" "Max core file size        0                    0" "$(<"/proc/$VMM/limits")"
+}
+
+# ---- root and an ordinary user
+"$THIMBLE" run --require-confinement -- sleep 60 </dev/null &
+runner=$!
+find_vmm $runner
+look_at_vmm root any
+kill -KILL "$VMM"
+wait $runner
+equal "root: a killed VMM ends thimble with 125" 125 $?
+
+as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- sleep 60 </dev/null &
+runner=$!
+find_vmm $runner
+look_at_vmm user 4321
+kill -KILL $runner
+wait $runner 2>/dev/null
+for _ in $(seq 50); do [[ -d /proc/$VMM ]] || break; sleep 0.1; done
+[[ -d /proc/$VMM ]] && not_ok "user: kill -9 of thimble ends the VMM" "" || ok "user: kill -9 of thimble ends the VMM"
+try as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
+equal "user: a run" "0 hello" "$STATUS $OUT"
+
+# ---- kill -9 at any moment
+mounts=$(sort /proc/self/mountinfo | sha256sum)
+groups=$(find /sys/fs/cgroup -name 'thimble-vm-*' 2>/dev/null | wc -l)
+for delay in 0.05 0.1 0.15 0.2 0.3 0.5 0.8 1.5; do
+  "$THIMBLE" run -- sleep 60 </dev/null >/dev/null 2>&1 &
+  runner=$!
+  sleep $delay
+  kill -KILL $runner
+  wait $runner 2>/dev/null
+done
+sleep 2
+equal "kill -9 of thimble at eight moments leaves no process" "" "$(pgrep -x thimble-vmm; pgrep -f 'thimble run -- sleep 60')"
+equal "… no mount" "$mounts" "$(sort /proc/self/mountinfo | sha256sum)"
+equal "… no cgroup" "$groups" "$(find /sys/fs/cgroup -name 'thimble-vm-*' 2>/dev/null | wc -l)"
+
+# ---- hosts that refuse
+before=$(</proc/sys/user/max_user_namespaces)
+echo 0 >/proc/sys/user/max_user_namespaces
+try as_user "$SCRATCH/thimble" run --image "$SCRATCH/busybox.erofs" -- echo hello
+equal "without user namespaces a user's run goes on" "0 hello" "$STATUS $OUT"
+contains "… and says what is missing and what to do" "user namespace" "$ERR"
+contains "… in one line" "1" "$(wc -l <<<"$ERR")"
+try as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
+equal "--require-confinement refuses" "125 " "$STATUS $OUT"
+contains "… and says why" "sysctl -w user.max_user_namespaces" "$ERR"
+try as_user "$SCRATCH/thimble" boot --require-confinement --kernel "$SCRATCH/vmlinux" </dev/null
+equal "… so does boot" 125 "$STATUS"
+try "$THIMBLE" run -- echo hello
+equal "root's run goes on" "0 hello" "$STATUS $OUT"
+try as_user "$SCRATCH/thimble" doctor
+contains "doctor shows it" "user namespace" "$OUT"
+echo "$before" >/proc/sys/user/max_user_namespaces
+
+before=$(</proc/sys/user/max_net_namespaces)
+echo 0 >/proc/sys/user/max_net_namespaces
+run -- echo hello
+equal "without network namespaces the run goes on" "0 hello" "$STATUS $OUT"
+contains "… and only that layer is named" "refuses network namespace (" "$ERR"
+echo "$before" >/proc/sys/user/max_net_namespaces
+finish
