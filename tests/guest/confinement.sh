@@ -15,10 +15,8 @@ chmod 755 "$SCRATCH"/thimble
 chmod 644 "$SCRATCH"/vmlinux "$SCRATCH"/busybox.erofs
 mkdir -p "$SCRATCH/home"
 chown 4321:4321 "$SCRATCH/home"
-as_user() {
-  setpriv --reuid=4321 --regid=4321 --clear-groups env HOME="$SCRATCH/home" \
-    THIMBLE_CACHE="$SCRATCH/home/cache" THIMBLE_KERNEL="$SCRATCH/vmlinux" "$@"
-}
+AS_USER=(setpriv --reuid=4321 --regid=4321 --clear-groups env "HOME=$SCRATCH/home"
+  "THIMBLE_CACHE=$SCRATCH/home/cache" "THIMBLE_KERNEL=$SCRATCH/vmlinux")
 
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$1/status"; }
 
@@ -68,7 +66,7 @@ kill -KILL "$VMM"
 wait $runner
 equal "root: a killed VMM ends thimble with 125" 125 $?
 
-as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- sleep 60 </dev/null &
+"${AS_USER[@]}" "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- sleep 60 </dev/null &
 runner=$!
 find_vmm $runner
 look_at_vmm user 4321
@@ -76,7 +74,7 @@ kill -KILL $runner
 wait $runner 2>/dev/null
 for _ in $(seq 50); do [[ -d /proc/$VMM ]] || break; sleep 0.1; done
 [[ -d /proc/$VMM ]] && not_ok "user: kill -9 of thimble ends the VMM" "" || ok "user: kill -9 of thimble ends the VMM"
-try as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
+try "${AS_USER[@]}" "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
 equal "user: a run" "0 hello" "$STATUS $OUT"
 
 # ---- kill -9 at any moment
@@ -97,18 +95,18 @@ equal "… no cgroup" "$groups" "$(find /sys/fs/cgroup -name 'thimble-vm-*' 2>/d
 # ---- hosts that refuse
 before=$(</proc/sys/user/max_user_namespaces)
 echo 0 >/proc/sys/user/max_user_namespaces
-try as_user "$SCRATCH/thimble" run --image "$SCRATCH/busybox.erofs" -- echo hello
+try "${AS_USER[@]}" "$SCRATCH/thimble" run --image "$SCRATCH/busybox.erofs" -- echo hello
 equal "without user namespaces a user's run goes on" "0 hello" "$STATUS $OUT"
 contains "… and says what is missing and what to do" "user namespace" "$ERR"
 contains "… in one line" "1" "$(wc -l <<<"$ERR")"
-try as_user "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
+try "${AS_USER[@]}" "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
 equal "--require-confinement refuses" "125 " "$STATUS $OUT"
 contains "… and says why" "sysctl -w user.max_user_namespaces" "$ERR"
-try as_user "$SCRATCH/thimble" boot --require-confinement --kernel "$SCRATCH/vmlinux" </dev/null
+try "${AS_USER[@]}" "$SCRATCH/thimble" boot --require-confinement --kernel "$SCRATCH/vmlinux" </dev/null
 equal "… so does boot" 125 "$STATUS"
 try "$THIMBLE" run -- echo hello
 equal "root's run goes on" "0 hello" "$STATUS $OUT"
-try as_user "$SCRATCH/thimble" doctor
+try "${AS_USER[@]}" "$SCRATCH/thimble" doctor
 contains "doctor shows it" "user namespace" "$OUT"
 echo "$before" >/proc/sys/user/max_user_namespaces
 

@@ -154,8 +154,8 @@ bool breaks_out_of_chroot(const World& /*world*/) {
 bool writes_what_it_may_read(const World& world) {
   // Reopened for writing by its name under /proc, which is the usual way.
   const std::string name = "/proc/self/fd/" + std::to_string(world.read_only);
-  return ::syscall(SYS_pwrite64, world.read_only, "x", 1, 0) > 0 ||
-         ::syscall(SYS_openat, AT_FDCWD, name.c_str(), O_RDWR, 0) >= 0;
+  return ::syscall(SYS_openat, AT_FDCWD, name.c_str(), O_RDWR, 0) >= 0 ||
+         ::syscall(SYS_pwrite64, world.read_only, "x", 1, 0) > 0;
 }
 
 bool finds_foreign_descriptors(const World& world) {
@@ -198,7 +198,7 @@ constexpr std::array kAttempts{
     Attempt{"enters namespaces", "pidfd_open", enters_namespaces},
     Attempt{"becomes root", "setuid", becomes_root},
     Attempt{"changes its root", "chroot", breaks_out_of_chroot},
-    Attempt{"writes what it may only read", "pwrite64", writes_what_it_may_read},
+    Attempt{"writes what it may only read", "openat", writes_what_it_may_read},
     Attempt{"finds foreign descriptors", "fcntl", finds_foreign_descriptors},
     Attempt{"raises its limits", "prlimit64", raises_its_limits},
     Attempt{"loads code into the kernel", "bpf", loads_code_into_the_kernel},
