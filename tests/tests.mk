@@ -28,6 +28,17 @@ $(BUILD)/tests/jail: $(call objects,$(sort $(wildcard tests/jail/*.cpp))) $(call
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgtest_main $(SYSTEM_LIBS)
 
+# A Linux guest that is frozen again and again.
+$(BUILD)/tests/freeze_linux: $(BUILD)/obj/tests/freeze/freeze_linux.o $(call lib,$(vmm_LIBS))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)
+$(BUILD)/tests/freeze_guest: $(BUILD)/obj/musl/tests/freeze/guest_load.o
+	@mkdir -p $(@D)
+	$(INIT_LINK) -static -no-pie -s -Wl,--gc-sections -Wl,--build-id=none -o $@ $^
+$(BUILD)/tests/freeze_guest.cpio: $(BUILD)/tests/freeze_guest guest-init/make-initramfs
+	guest-init/make-initramfs $< $@
+
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
-test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail
+test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail \
+  $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio

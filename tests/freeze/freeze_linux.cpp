@@ -1,0 +1,221 @@
+// A Linux guest under disk and vsock load, frozen at random moments, again and again: each time the
+// machine is paused, saved and ended, and another one made from what was saved. The guest checks
+// what it reads (guest_load.cpp).
+//
+//   freeze_linux KERNEL INITRD [TIMES] [VCPUS]
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+
+#include "tests/payload/snapshot_files.h"
+#include "thimble/machine.h"
+
+namespace {
+
+using namespace thimble;  // NOLINT: this file is its main()
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr uint64_t kMemory = 64ULL << 20;
+constexpr uint64_t kDisk = 4ULL << 20;
+constexpr uint32_t kPort = 5000;
+
+int failures = 0;
+void property(bool holds, const std::string& name, const std::string& why = "") {
+  std::printf("%s - %s\n", holds ? "ok" : "not ok", name.c_str());
+  if (!holds && !why.empty()) std::printf("    %s\n", why.c_str());
+  std::fflush(stdout);
+  failures += holds ? 0 : 1;
+}
+
+// What the guest said, as far as it matters.
+class Console {
+ public:
+  void add(std::span<const uint8_t> bytes) {
+    const std::scoped_lock guard(lock_);
+    for (const uint8_t byte : bytes) {
+      if (byte != '\n') {
+        line_ += static_cast<char>(byte);
+        continue;
+      }
+      take(line_);
+      line_.clear();
+    }
+  }
+  struct Progress {
+    unsigned long disk = 0;
+    unsigned long vsock = 0;
+    unsigned long clock = 0;
+  };
+  Progress progress() {
+    const std::scoped_lock guard(lock_);
+    return progress_;
+  }
+  std::string trouble() {
+    const std::scoped_lock guard(lock_);
+    return trouble_;
+  }
+
+ private:
+  void take(const std::string& line) {
+    if (std::sscanf(line.c_str(), "disk %lu", &progress_.disk) == 1) return;
+    if (std::sscanf(line.c_str(), "vsock %lu", &progress_.vsock) == 1) return;
+    if (std::sscanf(line.c_str(), "clock %lu", &progress_.clock) == 1) return;
+    for (const char* word : {"CORRUPT", "panic", "lockup", "stall", "BUG", "rror"}) {
+      if (line.find(word) != std::string::npos && trouble_.size() < 2000) trouble_ += line + "; ";
+    }
+  }
+  std::mutex lock_;
+  std::string line_;
+  Progress progress_;
+  std::string trouble_;
+};
+
+// The other end of one of the guest's streams: sends back what comes.
+void echo(Fd stream) {
+  std::array<char, 16384> bytes{};
+  for (;;) {
+    const ssize_t got = ::recv(stream.get(), bytes.data(), bytes.size(), 0);
+    if (got <= 0) return;
+    for (ssize_t sent = 0; sent < got;) {
+      const ssize_t n =
+          ::send(stream.get(), bytes.data() + sent, static_cast<size_t>(got - sent), MSG_NOSIGNAL);
+      if (n <= 0) return;
+      sent += n;
+    }
+  }
+}
+
+Fd serve_stream() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return {};
+  std::thread(echo, Fd(ends[1])).detach();
+  return Fd(ends[0]);
+}
+
+struct Fixture {
+  std::string kernel;
+  std::string initrd;
+  unsigned vcpus = 1;
+  Fd disk{memfd_create("disk", MFD_CLOEXEC)};
+  Console console;
+
+  MachineOptions options() {
+    MachineOptions options;
+    options.memory_bytes = kMemory;
+    options.vcpus = vcpus;
+    options.kernel = kernel;
+    options.initrd = initrd;
+    options.command_line = "console=ttyS0 quiet panic=-1 reboot=k";
+    options.disks.push_back({.file = Fd(dup(disk.get())), .read_only = false, .name = "disk"});
+    options.vsock.emplace();
+    options.guest_connect_ports = {kPort};
+    options.on_guest_connect = [](uint32_t /*port*/) { return serve_stream(); };
+    options.on_serial = [this](std::span<const uint8_t> bytes) { console.add(bytes); };
+    return options;
+  }
+};
+
+class Running {
+ public:
+  explicit Running(Machine& machine)
+      : machine_(machine), thread_([this] { end_ = machine_.run(); }) {}
+  ~Running() {
+    machine_.stop();
+    thread_.join();
+  }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+  bool pause() {
+    for (int i = 0; i < 1000; ++i) {
+      if (machine_.pause()) return true;
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return false;
+  }
+
+ private:
+  Machine& machine_;
+  End end_;
+  std::thread thread_;
+};
+
+// Until disk, stream and clock have each got on by a few reports.
+bool gets_on(Console& console, seconds limit) {
+  const Console::Progress start = console.progress();
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (std::chrono::steady_clock::now() < until && console.trouble().empty()) {
+    const Console::Progress now = console.progress();
+    if (now.disk > start.disk && now.vsock > start.vsock && now.clock > start.clock) return true;
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  return false;
+}
+
+Result<std::unique_ptr<Machine>> replace(Fixture& fixture, Machine& machine) {
+  auto files = test::freeze(machine);
+  if (!files) return std::unexpected(files.error());
+  auto snapshot = files->open();
+  if (!snapshot) return std::unexpected(snapshot.error());
+  return Machine::restore(fixture.options(), **snapshot);
+}
+
+int run(Fixture& fixture, int times) {
+  auto machine = Machine::create(fixture.options());
+  if (!machine) {
+    property(false, "the guest starts", machine.error().message);
+    return 1;
+  }
+  std::mt19937 random(std::random_device{}());
+  int done = 0;
+  std::string why;
+  for (; done < times && why.empty(); ++done) {
+    Result<std::unique_ptr<Machine>> next = fail("the machine could not be paused");
+    {
+      Running running(**machine);
+      // From time to time it must be seen to get on; in between the freezes are close together.
+      if (done % 20 == 0 && !gets_on(fixture.console, seconds(120))) why = "it stands still";
+      std::this_thread::sleep_for(milliseconds(random() % 60));
+      if (running.pause()) next = replace(fixture, **machine);
+    }
+    if (!next) why = next.error().message;
+    if (!fixture.console.trouble().empty()) why = fixture.console.trouble();
+    if (why.empty()) machine = std::move(next);
+  }
+  const std::string name = "a guest with " + std::to_string(fixture.vcpus) + " CPU(s) frozen " +
+                           std::to_string(done) + " times under disk and vsock load";
+  property(why.empty(), name + " reads what it wrote", why);
+  if (!why.empty()) return 1;
+  const Running running(**machine);
+  property(gets_on(fixture.console, seconds(120)), name + " gets on afterwards",
+           fixture.console.trouble());
+  const Console::Progress end = fixture.console.progress();
+  std::printf("# disk %lu, vsock %lu, clock %lu\n", end.disk, end.vsock, end.clock);
+  return failures > 0 ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: freeze_linux KERNEL INITRD [TIMES] [VCPUS]\n");
+    return 2;
+  }
+  Fixture fixture;
+  fixture.kernel = argv[1];
+  fixture.initrd = argv[2];
+  fixture.vcpus = argc > 4 ? static_cast<unsigned>(std::atoi(argv[4])) : 1;
+  if (ftruncate(fixture.disk.get(), kDisk) != 0) return 2;
+  return run(fixture, argc > 3 ? std::atoi(argv[3]) : 20);
+}
