@@ -31,7 +31,8 @@ Machine::Parts::Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemor
       slots({.vm = vm.get(), .memory = memory, .mmio = mmio, .irqs = irqs, .loop = *loop}) {}
 
 // All but what is in memory and registers: a machine that could boot, or take over a snapshot.
-Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions options) {
+Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions options,
+                                                                 const Snapshot* known) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
     return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
   }
@@ -47,12 +48,13 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
                                        std::move(*host_memory), std::move(*loop));
   using Step = Result<void> (Parts::*)();
   constexpr Step kSteps[] = {
-      &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports, &Parts::set_up_disks,
-      &Parts::set_up_vsock,  &Parts::set_up_entropy, &Parts::set_up_vcpus,
+      &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports,
+      &Parts::set_up_disks,  &Parts::set_up_vsock,   &Parts::set_up_entropy,
   };
   for (const Step step : kSteps) {
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
+  if (auto done = parts->set_up_vcpus(known); !done) return std::unexpected(done.error());
   return parts;
 }
 
@@ -177,21 +179,38 @@ Result<void> Machine::Parts::set_up_entropy() {
   return slots.add(*rng);
 }
 
-Result<void> Machine::Parts::set_up_vcpus() {
-  auto area_size = kvm.vcpu_mmap_size();
-  if (!area_size) return std::unexpected(area_size.error());
+Result<std::vector<CpuidTable>> Machine::Parts::cpuids_of_this_host() const {
   auto cpuid = supported_cpuid(kvm);
   if (!cpuid) return std::unexpected(cpuid.error());
   const bool tsc_deadline = kvm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  std::vector<CpuidTable> tables;
+  for (unsigned i = 0; i < options.vcpus; ++i) {
+    adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
+    tables.push_back(*cpuid);
+  }
+  return tables;
+}
+
+// Asking KVM for what it supports costs more than most of what a clone needs: a known snapshot has
+// its own tables, which were compared with the host's when the first clone was made.
+Result<void> Machine::Parts::set_up_vcpus(const Snapshot* known) {
+  auto area_size = kvm.vcpu_mmap_size();
+  if (!area_size) return std::unexpected(area_size.error());
+  if (known != nullptr) {
+    auto fits = known->contents().judge_host(kvm);
+    if (!fits) return fail_in("restore a snapshot", fits);
+    cpuids = known->contents().state.cpuids();
+  } else {
+    auto tables = cpuids_of_this_host();
+    if (!tables) return std::unexpected(tables.error());
+    cpuids = std::move(*tables);
+  }
   for (unsigned i = 0; i < options.vcpus; ++i) {
     auto vcpu =
         Vcpu::create(vm.get(), i, *area_size, {.ports = ports, .mmio = mmio, .ioapic = ioapic});
     if (!vcpu) return std::unexpected(vcpu.error());
     vcpus.push_back(std::move(*vcpu));
-    adjust_cpuid(*cpuid, i, options.vcpus, tsc_deadline);
-    cpuids.push_back(*cpuid);
-    auto set =
-        kvm_ioctl(vcpus.back()->fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuids.back().header());
+    auto set = kvm_ioctl(vcpus.back()->fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuids[i].header());
     if (!set) return std::unexpected(set.error());
   }
   return {};

@@ -52,6 +52,7 @@ End Machine::run() {
   }
   for (std::thread& thread : threads) thread.join();
   parts_->serial->flush();
+  parts_->judge_end();
   const std::scoped_lock guard(parts_->end_lock);
   return parts_->end.value_or(End{End::Kind::kHostError, "the event loop ended by itself"});
 }

@@ -39,6 +39,7 @@ struct Machine::Parts {
   Kvm kvm;
   HostMemory host_memory;  // outlives the VM that it is mapped into
   GuestMemory memory;
+  Fd memory_file;  // of the snapshot that it is a clone of
   Fd vm;
   std::unique_ptr<EpollLoop> loop;
   IrqLines irqs;
@@ -66,14 +67,17 @@ struct Machine::Parts {
 
   // Assembly, in this order. A machine that boots ends with load_guest() and set_start_state(), one
   // that takes over a snapshot with claim().
-  static Result<std::unique_ptr<Parts>> assemble(MachineOptions options);
+  // `known`: the snapshot that will be claimed, where that is decided already.
+  static Result<std::unique_ptr<Parts>> assemble(MachineOptions options,
+                                                 const Snapshot* known = nullptr);
   Result<void> set_up_memory();
   Result<void> set_up_irqchip();
   Result<void> set_up_ports();
   Result<void> set_up_disks();
   Result<void> set_up_vsock();
   Result<void> set_up_entropy();
-  Result<void> set_up_vcpus();
+  Result<void> set_up_vcpus(const Snapshot* known);
+  [[nodiscard]] Result<std::vector<CpuidTable>> cpuids_of_this_host() const;
   Result<void> load_guest();
   Result<Gpa> set_up_acpi();
   Result<void> set_start_state();
@@ -85,6 +89,9 @@ struct Machine::Parts {
   Result<void> claim_devices(const SnapshotState& state);
   Result<void> claim_vmgenid(const SnapshotState& state, IrqLine& line);
   [[nodiscard]] MachineShape shape() const;
+  // Says so when a clone ended because its memory file was cut: the guest sees just a page that is
+  // gone, and what comes of that depends on the page.
+  void judge_end();
   // Tells each guest CPU that it was stopped, before it goes on.
   void announce_pause() const;
 

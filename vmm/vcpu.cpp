@@ -72,12 +72,9 @@ std::optional<End> Vcpu::step(bool& left) {
     left = true;
     return std::nullopt;
   }
-  // The kernel could not reach the page that the guest wanted: a memory file that became shorter.
+  // The kernel could not reach the page that the guest wanted.
   if (errno == EFAULT) {
-    return End{End::Kind::kHostError,
-               text("vCPU %u: guest memory cannot be read any more: was the snapshot's memory file "
-                    "cut while the VM ran?",
-                    index_)};
+    return End{End::Kind::kHostError, text("vCPU %u: guest memory cannot be reached", index_)};
   }
   return internal_error(text("KVM_RUN: %s", std::strerror(errno)));
 }

@@ -88,6 +88,7 @@ constexpr std::array kLoopCalls{
     AllowedCall{SYS_clock_nanosleep, "a disk whose host is out of memory is asked again"},
     AllowedCall{SYS_getpid, "kicks the vCPUs when the machine ends: libc asks first"},
     AllowedCall{SYS_tgkill, "the kick", kKick},
+    AllowedCall{SYS_lseek, "whether a clone ended because its memory file was cut"},
     AllowedCall{SYS_exit_group, "the end"},
 };
 

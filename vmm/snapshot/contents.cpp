@@ -172,6 +172,18 @@ void MachineShape::describe(StateVisitor& visitor) {
 
 // ---- the whole file
 
+std::vector<CpuidTable> SnapshotState::cpuids() const {
+  std::vector<CpuidTable> tables;
+  for (const VcpuState& vcpu : vcpus) {
+    const auto entries = vcpu.cpuid_entries();
+    CpuidTable table(entries.size());
+    table.header()->nent = static_cast<uint32_t>(entries.size());
+    std::ranges::copy(entries, table.entries());
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
 std::vector<uint8_t> SnapshotState::write() {
   std::vector<Section> sections;
   sections.push_back(section_of("host", host));

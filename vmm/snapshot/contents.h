@@ -15,6 +15,7 @@
 
 #include "devices/fd.h"
 #include "thimble/snapshot.h"
+#include "vmm/cpu/cpuid.h"
 #include "vmm/snapshot/format.h"
 #include "vmm/snapshot/memory_file.h"
 #include "vmm/snapshot/vcpu_state.h"
@@ -57,6 +58,8 @@ struct SnapshotState {
   std::vector<VcpuState> vcpus;
   std::map<std::string, std::vector<uint8_t>> devices;  // by section name
 
+  // What each vCPU is told by CPUID.
+  [[nodiscard]] std::vector<CpuidTable> cpuids() const;
   [[nodiscard]] std::vector<uint8_t> write();
   // All of a state file that can be judged without a VM. `file` may be anything.
   static Result<SnapshotState> read(std::span<const uint8_t> file, SnapshotFacts* facts = nullptr);

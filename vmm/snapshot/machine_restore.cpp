@@ -10,7 +10,9 @@
 #include "vmm/parts.h"
 #include "vmm/snapshot/contents.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -75,9 +77,10 @@ Result<std::unique_ptr<Machine>> Machine::restore(MachineOptions options,
                                                   const Snapshot& snapshot) {
   options.memory_bytes = snapshot.facts().memory_bytes;
   options.vcpus = snapshot.facts().vcpus;
-  auto machine = prepare(std::move(options));
-  if (!machine) return machine;
-  if (auto done = (*machine)->claim(snapshot); !done) return std::unexpected(done.error());
+  auto parts = Parts::assemble(std::move(options), &snapshot);
+  if (!parts) return std::unexpected(parts.error());
+  std::unique_ptr<Machine> machine(new Machine(std::move(*parts)));
+  if (auto done = machine->claim(snapshot); !done) return std::unexpected(done.error());
   return machine;
 }
 
@@ -89,6 +92,8 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
   if (auto done = compare_shapes(state.shape, shape()); !done) return done;
   if (auto done = check_memory_size(contents.memory.get(), state.memory); !done) return done;
   if (auto done = host_memory.show_file(contents.memory.get()); !done) return done;
+  memory_file.reset(fcntl(contents.memory.get(), F_DUPFD_CLOEXEC, 3));
+  if (!memory_file) return fail_errno("keep the snapshot's memory file");
   if (auto done = claim_vcpus(state, **abi); !done) return done;
   if (auto done = claim_devices(state); !done) return done;
   // The guest's clock goes on where it stood: a jump of days would set off all its timers at once.
@@ -102,17 +107,25 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
   return {};
 }
 
+void Machine::Parts::judge_end() {
+  const std::scoped_lock guard(end_lock);
+  if (!end || !memory_file) return;
+  const bool failed = end->kind == End::Kind::kTripleFault ||
+                      end->kind == End::Kind::kInternalError || end->kind == End::Kind::kHostError;
+  if (!failed ||
+      lseek(memory_file.get(), 0, SEEK_END) == static_cast<off_t>(options.memory_bytes)) {
+    return;
+  }
+  end = {End::Kind::kHostError, "the snapshot's memory file was cut while the VM ran"};
+}
+
 Result<void> Machine::Parts::claim_vcpus(const SnapshotState& state, const VcpuAbi& abi) {
   for (size_t i = 0; i < vcpus.size(); ++i) {
     const VcpuState& saved = state.vcpus[i];
     auto done = restore_vcpu(vcpus[i]->fd(), abi, saved, same_cpuid(saved, cpuids[i]));
     if (!done) return fail_in("vCPU " + std::to_string(i), done);
-    const auto entries = saved.cpuid_entries();
-    CpuidTable table(entries.size());
-    table.header()->nent = static_cast<uint32_t>(entries.size());
-    std::ranges::copy(entries, table.entries());
-    cpuids[i] = std::move(table);
   }
+  cpuids = state.cpuids();
   return {};
 }
 

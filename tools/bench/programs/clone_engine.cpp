@@ -64,11 +64,11 @@ MachineOptions options_of(const Kind& kind) {
 std::shared_ptr<const Snapshot> freeze(const std::string& payload, const Kind& kind) {
   MachineOptions options = options_of(kind);
   options.kernel = payload;
-  std::atomic<bool> ready = false;
-  options.on_serial = [&](std::span<const uint8_t> /*bytes*/) { ready = true; };
+  std::atomic<bool> ready = false;  // "ready" and a line end: from then on it only waits
+  options.on_serial = [&](std::span<const uint8_t> bytes) { ready = bytes.back() == '\n'; };
   auto machine = must(Machine::create(std::move(options)));
   std::thread runner([&] { machine->run(); });
-  while (!ready) std::this_thread::yield();
+  while (!ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   must(machine->pause());
   Fd state(memfd_create("state", MFD_CLOEXEC));
   Fd memory(memfd_create("memory", MFD_CLOEXEC));
