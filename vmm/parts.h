@@ -39,7 +39,7 @@ struct Machine::Parts {
   Kvm kvm;
   HostMemory host_memory;  // outlives the VM that it is mapped into
   GuestMemory memory;
-  Fd memory_file;  // of the snapshot that it is a clone of
+  Fd template_memory;  // file of the snapshot that it is a clone of
   Fd vm;
   std::unique_ptr<EpollLoop> loop;
   IrqLines irqs;

@@ -92,8 +92,8 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
   if (auto done = compare_shapes(state.shape, shape()); !done) return done;
   if (auto done = check_memory_size(contents.memory.get(), state.memory); !done) return done;
   if (auto done = host_memory.show_file(contents.memory.get()); !done) return done;
-  memory_file.reset(fcntl(contents.memory.get(), F_DUPFD_CLOEXEC, 3));
-  if (!memory_file) return fail_errno("keep the snapshot's memory file");
+  template_memory.reset(fcntl(contents.memory.get(), F_DUPFD_CLOEXEC, 3));
+  if (!template_memory) return fail_errno("keep the snapshot's memory file");
   if (auto done = claim_vcpus(state, **abi); !done) return done;
   if (auto done = claim_devices(state); !done) return done;
   // The guest's clock goes on where it stood: a jump of days would set off all its timers at once.
@@ -109,11 +109,11 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
 
 void Machine::Parts::judge_end() {
   const std::scoped_lock guard(end_lock);
-  if (!end || !memory_file) return;
+  if (!end || !template_memory) return;
   const bool failed = end->kind == End::Kind::kTripleFault ||
                       end->kind == End::Kind::kInternalError || end->kind == End::Kind::kHostError;
   if (!failed ||
-      lseek(memory_file.get(), 0, SEEK_END) == static_cast<off_t>(options.memory_bytes)) {
+      lseek(template_memory.get(), 0, SEEK_END) == static_cast<off_t>(options.memory_bytes)) {
     return;
   }
   end = {End::Kind::kHostError, "the snapshot's memory file was cut while the VM ran"};
