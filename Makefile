@@ -2,6 +2,7 @@
 #
 #   make demo   set everything up, build, and let a real MCP client talk to a server in a microVM
 #   make test   set everything up, build, and run every test; ends with "N passed, N failed"
+#   make bench  count what starting, reading and talking cost, in the lab (docs/benchmarks.md)
 #
 # Each room (vmm, devices, pool, mcp-agent, tools/image …) becomes one static library. A room's
 # objects never name a library above them: design rule "dependencies point downwards".
