@@ -68,5 +68,13 @@ times = trace_calls.divide(trace_calls.read_calls(trace.splitlines()))
 check("the phases of a boot are read from a trace", times == {
     "first": 10_000_100_000, "load_begins": 10_000_200_000,
     "load_ends": 10_008_200_000, "run": 10_009_000_000})
+said = """
+6,94,11888,-;devtmpfs: initialized
+6,123,16990,-;sched_clock: Marking stable (11683769, 1533727)->(20829433, -7611937)
+6,128,15871,-;Run /init as init process
+15,135,15974,-;init-starts
+"""
+check("the guest's log is read across a change of its clock", trace_calls.kernel_log(said) == {
+    "first initcall": 11_888_000 - 7_611_937, "run init": 15_871_000, "init-starts": 15_974_000})
 sys.exit(1 if failed else 0)
 PYTHON

@@ -21,14 +21,13 @@ class Box:
     def __init__(self, build, cache, rounds):
         self.build = build  # of the project
         self.cache = cache  # thimble's, on the machine
+        self.stopwatch = build + "/bench/stopwatch"
         self.rounds = rounds  # how often a figure that starts something is measured
 
     # ---- making the root -------------------------------------------------------------------------
 
     def stage(self):
         os.makedirs(ROOT + HERE, exist_ok=True)
-        for name in ("stopwatch", "vsock_peer"):
-            self._program(f"{self.build}/bench/{name}", f"{HERE}/{name}")
         self._program(f"{self.build}/bin/thimble", HERE + "/thimble")
         self._program(QEMU, QEMU)
         for name in ("/usr/share/qemu", "/usr/share/seabios"):
@@ -71,24 +70,26 @@ class Box:
 
     # ---- measuring -------------------------------------------------------------------------------
 
-    def call(self, program, *words):
-        """Runs one of our programs in the root; its JSON answer."""
-        done = subprocess.run(
-            ["chroot", ROOT, f"{HERE}/{program}", *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=ENVIRONMENT,
-        )
+    def call(self, *words):
+        """Runs stopwatch with its command in the root; its JSON answer."""
+        return self.answer([self.stopwatch, "--root", ROOT, *words])
+
+    @staticmethod
+    def answer(command):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              check=False, env=ENVIRONMENT)  # fmt: skip
         if done.returncode != 0:
-            raise RuntimeError(f"{program} {' '.join(words)}: {done.stderr.strip()}")
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return json.loads(done.stdout)
 
-    def repeat(self, program, *words):
+    def peer(self, socket):
+        """The measurement of vsock_peer.cpp through a VM's vsock socket in the root."""
+        return self.answer([f"{self.build}/bench/vsock_peer", ROOT + socket])
+
+    def repeat(self, *words):
         """The same `rounds` times, after one that does not count: it fills the caches."""
-        self.call(program, *words)
-        return [self.call(program, *words) for _ in range(self.rounds)]
+        self.call(*words)
+        return [self.call(*words) for _ in range(self.rounds)]
 
     # ---- commands --------------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class Box:
     def running(self, command, mark):
         """`command` in the root until the context ends; begins when `mark` is on its stdout."""
         child = subprocess.Popen(
-            ["chroot", ROOT, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            [self.stopwatch, "--root", ROOT, "only", "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             env=ENVIRONMENT,
         )  # fmt: skip
         try:

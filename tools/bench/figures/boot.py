@@ -15,7 +15,7 @@ def measure(box):
         ("qemu_microvm_boot_to_init_minstr", "QEMU 7.2 microvm: the same kernel and initrd",
          box.qemu_boot("bench_init.cpio"), None),
     ):  # fmt: skip
-        marks = [run["marks"][0] for run in box.repeat("stopwatch", "marks", MARK, "--", *command)]
+        marks = [run["marks"][0] for run in box.repeat("marks", MARK, "--", *command)]
         figure = Figure(
             key=key,
             meaning=meaning,
@@ -47,7 +47,7 @@ def phases(box):
         ("qemu_microvm_boot_phase", box.qemu_boot("bench_init.cpio", words="phases")),
     ):
         with trace_calls.KvmCalls() as calls:
-            run = box.call("stopwatch", "marks", MARK, "log-ends", "--", *command)
+            run = box.call("marks", MARK, "log-ends", "--", *command)
         for name, (meaning, value) in divide(run, calls.times).items():
             figures.append(
                 Figure(f"{prefix}_{name}_minstr", meaning, " ".join(command), [value], digits=2)

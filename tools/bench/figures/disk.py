@@ -24,7 +24,7 @@ def measure(box):
          box.qemu_boot("disk_init.cpio", "-drive", drive + ",aio=io_uring", *device)),
     ):  # fmt: skip
         runs = [
-            box.call("stopwatch", "marks", *MARKS, "--", *command)["marks"]
+            box.call("marks", *MARKS, "--", *command)["marks"]
             for _ in range(max(2, box.rounds // 2))
         ]
         for name, meaning, part, count in (

@@ -6,7 +6,7 @@ COMMAND = ["/bench/thimble", "run", "--", "sh", "-c", "echo up; sleep 1000"]
 
 
 def measure(box):
-    runs = box.repeat("stopwatch", "memory", "up\n", "--", *COMMAND)
+    runs = box.repeat("memory", "up\n", "--", *COMMAND)
     command = " ".join(COMMAND)
     return [
         Figure(

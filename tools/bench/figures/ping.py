@@ -18,7 +18,7 @@ def measure(box):
     runs = {}
     for name, command in (("bare", bare), ("inside", inside)):
         runs[name] = [
-            box.call("stopwatch", "lines", COUNT, FIRST, PING, "--", *command)
+            box.call("lines", COUNT, FIRST, PING, "--", *command)
             for _ in range(max(2, box.rounds // 2))
         ]
     base = min(run["latency_ns"] for run in runs["bare"])

@@ -10,7 +10,7 @@ def measure(box):
     runs = []
     for _ in range(max(2, box.rounds // 2)):
         with box.running(command, "vsock-listens"):
-            runs.append(box.call("vsock_peer", SOCKET))
+            runs.append(box.peer(SOCKET))
         box.remove(SOCKET)
     text = " ".join(command) + f" & vsock_peer {SOCKET}"
     return [

@@ -7,14 +7,21 @@
 //                                     sends FIRST, then COUNT times NEXT, each after the answer to
 //                                     the one before; a line for a line
 //   stopwatch memory TEXT -- CMD…     until TEXT; then the private memory of CMD and its children
+//   stopwatch only -- CMD…            no times: becomes CMD
+//
+// `--root DIR` before these words makes DIR the root of the file tree for CMD, in a mount namespace
+// of its own: in a chroot the kernel would refuse the user namespace that confines a VMM.
 //
 // Prints one JSON object. Clocks: CLOCK_MONOTONIC for `latency_ns`, and /proc/schedstat's time
 // spent in tasks (not in the idle task) for `busy_ns`. Time starts right before exec in the child.
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,6 +43,16 @@ using thimble::bench::give_up;
 
 constexpr int kPatienceMs = 600'000;  // of the box's clock
 constexpr unsigned kWarmUp = 20;      // exchanges that do not count
+
+void enter_root(const std::string& root) {
+  const char* path = root.c_str();
+  if (::unshare(CLONE_NEWNS) != 0 || ::mount("", "/", "", MS_REC | MS_PRIVATE, "") != 0 ||
+      ::mount(path, path, "", MS_BIND | MS_REC, "") != 0 || ::chdir(path) != 0 ||
+      ::syscall(SYS_pivot_root, ".", ".") != 0 || ::umount2(".", MNT_DETACH) != 0 ||
+      ::chdir("/") != 0) {
+    give_up("make " + root + " the root");
+  }
+}
 
 // What the child notes right before exec, in memory that both see.
 struct Start {
@@ -228,19 +245,27 @@ void memory_at(const std::string& text, char** command) {
 int main(int argc, char** argv) {
   int at = 1;
   while (at < argc && std::strcmp(argv[at], "--") != 0) ++at;
-  const std::vector<std::string> words(argv + 1, argv + std::min(at, argc));
-  if (at + 1 >= argc || words.size() < 2) give_up("usage: see the first lines of stopwatch.cpp");
+  std::vector<std::string> words(argv + 1, argv + std::min(at, argc));
+  if (words.size() > 2 && words[0] == "--root") {
+    enter_root(words[1]);
+    words.erase(words.begin(), words.begin() + 2);
+  }
+  if (at + 1 >= argc || words.empty()) give_up("usage: see the first lines of stopwatch.cpp");
   char** command = argv + at + 1;
-  if (words[0] == "marks") {
+  const std::string& what = words[0];
+  if (what == "only") {
+    ::execvp(command[0], command);
+    give_up("cannot start the command");
+  } else if (what == "marks" && words.size() >= 2) {
     until_marks({words.begin() + 1, words.end()}, command);
-  } else if (words[0] == "exit") {
+  } else if (what == "exit" && words.size() == 2) {
     until_exit(words[1], command);
-  } else if (words[0] == "memory") {
+  } else if (what == "memory" && words.size() == 2) {
     memory_at(words[1], command);
-  } else if (words[0] == "lines" && words.size() == 4) {
+  } else if (what == "lines" && words.size() == 4) {
     exchange_lines(static_cast<unsigned>(std::stoul(words[1])), words[2], words[3], command);
   } else {
-    give_up("unknown word " + words[0]);
+    give_up("unknown word " + what);
   }
   return 0;
 }
