@@ -38,7 +38,17 @@ $(BUILD)/tests/freeze_guest: $(BUILD)/obj/musl/tests/freeze/guest_load.o
 $(BUILD)/tests/freeze_guest.cpio: $(BUILD)/tests/freeze_guest guest-init/make-initramfs
 	guest-init/make-initramfs $< $@
 
+# For the kernels of others: a static program for their initramfs, and a host of VM generation IDs.
+$(BUILD)/kernels/vsock_echo: $(BUILD)/obj/musl/tests/kernels/vsock_echo.o
+	@mkdir -p $(@D)
+	$(INIT_LINK) -static -no-pie -s -o $@ $^
+
+$(BUILD)/tests/generation: $(BUILD)/obj/tests/kernels/generation.o $(call lib,$(vmm_LIBS))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)
+
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
 test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail \
-  $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio
+  $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio \
+  $(BUILD)/kernels/vsock_echo $(BUILD)/tests/generation

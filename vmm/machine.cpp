@@ -117,6 +117,16 @@ void Machine::opened(uint32_t port, Fd stream) {
   parts_->loop->post([this, port, shared] { parts_->vsock->opened(port, std::move(*shared)); });
 }
 
+void Machine::renew_generation() {
+  if (!parts_->vmgenid) return;
+  parts_->loop->post([this] {
+    // A host without random bytes must not go on as if the guest had got new ones.
+    if (auto done = parts_->vmgenid->renew(); !done) {
+      parts_->finish({End::Kind::kHostError, done.error().message});
+    }
+  });
+}
+
 // A machine that has ended runs no vCPU: kick() came before its run().
 void Machine::Parts::prepare_thread(ThreadKind kind) {
   if (!options.on_thread) return;

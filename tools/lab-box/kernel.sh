@@ -8,7 +8,7 @@ cached_kernel() {
   printf '%s' "${newest%/}"
 }
 
-# The bzImage's LZ4 payload as an ELF file: the box then need not decompress it under emulation.
+# The bzImage's payload (LZ4, or XZ) as an ELF file: nobody then has to decompress it under emulation.
 extract_vmlinux() { # BZIMAGE OUTPUT
   local sectors offset length start
   sectors=$(od -An -tu1 -j $((0x1f1)) -N1 "$1")
@@ -16,8 +16,14 @@ extract_vmlinux() { # BZIMAGE OUTPUT
   length=$(od -An -tu4 -j $((0x24c)) -N4 "$1")
   start=$(((sectors + 1) * 512 + offset))
   # The payload ends with its own unpacked length (4 bytes), which lz4 must not see.
-  tail -c +$((start + 1)) "$1" | head -c $((length - 4)) | lz4 -dcq >"$2" 2>/dev/null || true
+  tail -c +$((start + 1)) "$1" | head -c $((length - 4)) | unpack_payload >"$2" 2>/dev/null || true
   [[ $(head -c 4 "$2") == $'\x7fELF' ]]
+}
+
+unpack_payload() {
+  local magic
+  magic=$(head -c 2 | od -An -tx1) # lz4's legacy frame begins with 02 21, xz with fd 37
+  if [[ $magic == " 02 21" ]]; then { printf '\x02\x21'; cat; } | lz4 -dcq; else { printf '\xfd7'; cat; } | xz -dcq; fi
 }
 
 unpack_kernel() { # PACKAGE DIRECTORY

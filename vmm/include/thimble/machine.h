@@ -170,6 +170,10 @@ class Machine {
   // refuse. Answers for one port are taken in the order of the questions. From any thread.
   void opened(uint32_t port, Fd stream);
 
+  // Gives the VM another generation ID, which makes a guest that knows ACPI reseed its random
+  // numbers. Without ACPI tables it does nothing. While run() runs; from any thread.
+  void renew_generation();
+
  private:
   struct Parts;
   explicit Machine(std::unique_ptr<Parts> parts);
