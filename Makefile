@@ -77,7 +77,8 @@ $(BUILD)/lib/libthimble.a: $(call objects,$(vmm_SRC) $(devices_SRC))
 install-library: $(BUILD)/lib/libthimble.a
 	@install -d $(INSTALLED)/lib/pkgconfig $(INSTALLED)/include/thimble/devices
 	@install -m 644 $< $(INSTALLED)/lib/
-	@install -m 644 vmm/include/thimble/machine.h vmm/include/thimble/snapshot.h $(INSTALLED)/include/thimble/
+	@install -m 644 vmm/include/thimble/machine.h vmm/include/thimble/snapshot.h \
+	  vmm/include/thimble/trace.h $(INSTALLED)/include/thimble/
 	@install -m 644 devices/result.h devices/fd.h $(INSTALLED)/include/thimble/devices/
 	@sed 's|@PREFIX@|$(PREFIX)|' vmm/thimble.pc.in > $(INSTALLED)/lib/pkgconfig/thimble.pc
 

@@ -160,6 +160,34 @@ Result<std::unique_ptr<Machine>> make_machine(VmSpec& spec, int broker) {
   return Machine::restore(std::move(spec.machine), **snapshot);
 }
 
+// From several threads at once: one write for each line, so that lines stay whole.
+void write_trace(int file, std::string_view line) {
+  while (!line.empty()) {
+    const ssize_t n = ::write(file, line.data(), line.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return;  // a full disk or a closed pipe ends the trace, not the guest
+    line.remove_prefix(static_cast<size_t>(n));
+  }
+}
+
+// The process may not make a file larger than its limits allow, so lines end in time.
+constexpr uint64_t kMaxTraceBytes = uint64_t{64} << 20;
+
+void join_trace(VmSpec& spec, TraceSummary& summary) {
+  if (!spec.trace) return;
+  auto written = std::make_shared<std::atomic<uint64_t>>(0);
+  spec.machine.on_trace = [&summary, written, file = spec.trace.get()](const TraceEvent& event) {
+    summary.add(event);
+    const std::string line = trace_line(event);
+    const uint64_t before = written->fetch_add(line.size());
+    if (before >= kMaxTraceBytes) return;
+    write_trace(file, line);
+    if (before + line.size() >= kMaxTraceBytes) {
+      write_trace(file, "(64 MiB of lines: the rest is only counted)\n");
+    }
+  };
+}
+
 void report_end(int broker, const End& end, const ConsoleTail& tail) {
   for (const std::string& line : tail.lines()) {
     send_broker(broker, BrokerType::kTail, 0, line);
@@ -216,6 +244,8 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
     console = std::move(*made);
   }
   join_callbacks(spec, broker.get(), tail, console.get(), announced);
+  TraceSummary summary;
+  join_trace(spec, summary);
   auto machine = make_machine(spec, broker.get());
   if (!machine) {
     send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
@@ -232,6 +262,7 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   messengers.wait_until_confined();
 
   const End end = (*machine)->run();
+  if (spec.trace) write_trace(spec.trace.get(), summary.tables((*machine)->kvm_statistics()));
   tail.finish();
   // The last words first: whoever hears of the end may stop reading.
   if (console) {

@@ -61,6 +61,7 @@ std::vector<int> descriptors_of(const VmSpec& spec) {
   const MachineOptions& machine = spec.machine;
   std::vector<int> all{machine.kvm.get(), machine.kernel_file.get(), machine.initrd_file.get(),
                        spec.console.get()};
+  all.push_back(spec.trace.get());
   for (const Disk& disk : machine.disks) all.push_back(disk.file.get());
   if (machine.vsock) all.push_back(machine.vsock->listener.get());
   if (spec.snapshot) {
@@ -261,6 +262,11 @@ Result<void> VmProcess::resume() {
     return fail_errno("tell the VMM process to resume");
   }
   return {};
+}
+
+void VmProcess::stop() {
+  broker_.reset();  // its end is the request
+  child_.wait_or_kill(kDyingPatience);
 }
 
 void VmProcess::kill() {

@@ -36,6 +36,9 @@ struct VmSpec {
   std::optional<SnapshotFiles> snapshot;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
+  // Where every exit, notification and interrupt is written, a line for each and tables at the end;
+  // or none.
+  Fd trace;
   // Reports every line of the serial console as an event, not only the last ones at the end.
   bool report_console = false;
   // Refuses the VM when the host refuses a layer of the jail; otherwise kExposed tells about it.
@@ -92,6 +95,10 @@ class VmProcess {
 
   // The last lines of the console, known after kEnded.
   [[nodiscard]] const std::vector<std::string>& console_tail() const { return tail_; }
+
+  // Asks the machine to stop, so that it can say its last words, and kills the process if it has
+  // not ended then.
+  void stop();
 
   // Kills the process and waits until it is gone. Whatever is left in the streams can still be
   // read.

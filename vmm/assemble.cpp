@@ -26,9 +26,15 @@ Machine::Parts::Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemor
       memory(host_memory.ranges()),
       vm(std::move(vm_in)),
       loop(std::move(loop_in)),
-      irqs(vm.get()),
+      tracer(options.on_trace ? std::make_unique<Tracer>(options.on_trace) : nullptr),
+      irqs(vm.get(), tracer.get()),
       ioapic(irqs),
-      slots({.vm = vm.get(), .memory = memory, .mmio = mmio, .irqs = irqs, .loop = *loop}) {}
+      slots({.vm = vm.get(),
+             .memory = memory,
+             .mmio = mmio,
+             .irqs = irqs,
+             .loop = *loop,
+             .tracer = tracer.get()}) {}
 
 // All but what is in memory and registers: a machine that could boot, or take over a snapshot.
 Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions options,
@@ -55,6 +61,7 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
   if (auto done = parts->set_up_vcpus(known); !done) return std::unexpected(done.error());
+  if (auto done = parts->set_up_trace(); !done) return std::unexpected(done.error());
   return parts;
 }
 
@@ -207,7 +214,8 @@ Result<void> Machine::Parts::set_up_vcpus(const Snapshot* known) {
   }
   for (unsigned i = 0; i < options.vcpus; ++i) {
     auto vcpu =
-        Vcpu::create(vm.get(), i, *area_size, {.ports = ports, .mmio = mmio, .ioapic = ioapic});
+        Vcpu::create(vm.get(), i, *area_size,
+                     {.ports = ports, .mmio = mmio, .ioapic = ioapic, .tracer = tracer.get()});
     if (!vcpu) return std::unexpected(vcpu.error());
     vcpus.push_back(std::move(*vcpu));
     auto set = kvm_ioctl(vcpus.back()->fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuids[i].header());

@@ -8,7 +8,7 @@ namespace thimble {
 
 Result<IrqLine*> IrqLines::line(unsigned pin) {
   if (pin >= kIoApicPins) return fail(text("interrupt pin %u: the IOAPIC has 24", pin));
-  if (!lines_[pin]) lines_[pin] = std::make_unique<Line>(vm_);
+  if (!lines_[pin]) lines_[pin] = std::make_unique<Line>(vm_, pin, tracer_);
   return lines_[pin].get();
 }
 
@@ -32,6 +32,7 @@ void IrqLines::Line::pulse() {
     const std::scoped_lock guard(lock_);
     message = message_;
   }
+  if (tracer_ != nullptr) tracer_->interrupt(pin_, !message);
   if (!message) return;
   kvm_msi msi{};
   msi.address_lo = static_cast<uint32_t>(message->address);

@@ -15,13 +15,15 @@
 #include "devices/ioapic.h"
 #include "devices/irq_line.h"
 #include "devices/result.h"
+#include "vmm/trace/tracer.h"
 
 namespace thimble {
 
 class IrqLines final : public MessageRoutes {
  public:
   // `vm` is the VM's descriptor, not owned; its split irqchip has kIoApicPins pins.
-  explicit IrqLines(int vm) : vm_(vm) {}
+  // `tracer` hears of every pulse; not owned.
+  explicit IrqLines(int vm, const Tracer* tracer = nullptr) : vm_(vm), tracer_(tracer) {}
 
   // The line of a pin, made on the first call. Owned by this object.
   Result<IrqLine*> line(unsigned pin);
@@ -32,17 +34,20 @@ class IrqLines final : public MessageRoutes {
  private:
   class Line final : public IrqLine {
    public:
-    explicit Line(int vm) : vm_(vm) {}
+    Line(int vm, unsigned pin, const Tracer* tracer) : vm_(vm), pin_(pin), tracer_(tracer) {}
     void pulse() override;
     void lead_to(std::optional<InterruptMessage> message);
 
    private:
     int vm_;
+    unsigned pin_;
+    const Tracer* tracer_;
     std::mutex lock_;
     std::optional<InterruptMessage> message_;  // none: masked, pulses are lost
   };
 
   int vm_;
+  const Tracer* tracer_;
   std::array<std::unique_ptr<Line>, kIoApicPins> lines_;
 };
 

@@ -25,6 +25,7 @@
 #include "vmm/memory_map.h"
 #include "vmm/pause.h"
 #include "vmm/snapshot/contents.h"
+#include "vmm/trace/tracer.h"
 #include "vmm/unix_listener.h"
 #include "vmm/vcpu.h"
 #include "vmm/virtio_slots.h"
@@ -42,6 +43,8 @@ struct Machine::Parts {
   Fd template_memory;  // file of the snapshot that it is a clone of
   Fd vm;
   std::unique_ptr<EpollLoop> loop;
+  std::unique_ptr<Tracer> tracer;  // none: nobody looks
+  std::vector<Fd> statistics;      // KVM's files of VM and vCPUs, when traced
   IrqLines irqs;
   Bus ports;
   Bus mmio;
@@ -77,6 +80,7 @@ struct Machine::Parts {
   Result<void> set_up_vsock();
   Result<void> set_up_entropy();
   Result<void> set_up_vcpus(const Snapshot* known);
+  Result<void> set_up_trace();
   [[nodiscard]] Result<std::vector<CpuidTable>> cpuids_of_this_host() const;
   Result<void> load_guest();
   Result<Gpa> set_up_acpi();

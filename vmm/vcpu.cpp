@@ -25,7 +25,10 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(int vm, unsigned index, size_t run_si
 }
 
 Vcpu::Vcpu(Fd fd, unsigned index, kvm_run* area, size_t area_size, Exits exits)
-    : fd_(std::move(fd)), index_(index), area_(area), area_size_(area_size), exits_(exits) {}
+    : fd_(std::move(fd)), index_(index), area_(area), area_size_(area_size), exits_(exits) {
+  // The registers then come with each exit, where the kernel knows how; elsewhere it is ignored.
+  if (exits_.tracer != nullptr) area_->kvm_valid_regs = KVM_SYNC_X86_REGS;
+}
 
 Vcpu::~Vcpu() { munmap(area_, area_size_); }
 
@@ -67,8 +70,13 @@ std::optional<End> Vcpu::run() {
 
 std::optional<End> Vcpu::step(bool& left) {
   left = false;
-  if (ioctl(fd_.get(), KVM_RUN, 0) == 0) return handle_exit();
+  if (ioctl(fd_.get(), KVM_RUN, 0) == 0) {
+    auto end = handle_exit();
+    if (exits_.tracer != nullptr) exits_.tracer->exit(index_, *area_);
+    return end;
+  }
   if (errno == EINTR || errno == EAGAIN) {
+    if (exits_.tracer != nullptr) exits_.tracer->signalled(index_);
     left = true;
     return std::nullopt;
   }

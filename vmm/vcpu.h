@@ -26,6 +26,7 @@
 #include "devices/result.h"
 #include "thimble/machine.h"
 #include "vmm/linux_kvm.h"
+#include "vmm/trace/tracer.h"
 
 namespace thimble {
 
@@ -38,6 +39,7 @@ class Vcpu {
     const Bus& ports;
     const Bus& mmio;
     IoApic& ioapic;
+    const Tracer* tracer = nullptr;  // hears of every exit
   };
 
   static Result<std::unique_ptr<Vcpu>> create(int vm, unsigned index, size_t run_size, Exits exits);

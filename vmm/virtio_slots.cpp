@@ -65,11 +65,14 @@ Result<void> VirtioSlots::add_notification(MmioTransport& transport, Gpa base, s
   request.flags = KVM_IOEVENTFD_FLAG_DATAMATCH;
   auto done = kvm_ioctl(host_.vm, KVM_IOEVENTFD, "KVM_IOEVENTFD", &request);
   if (!done) return std::unexpected(done.error());
-  host_.loop.watch(event.get(), EPOLLIN, [fd = event.get(), &transport, queue](uint32_t) {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = ::read(fd, &count, sizeof(count));
-    transport.queue_notified(queue);
-  });
+  const Gpa notified = request.addr;
+  host_.loop.watch(event.get(), EPOLLIN,
+                   [this, fd = event.get(), &transport, queue, notified](uint32_t) {
+                     uint64_t count = 0;
+                     [[maybe_unused]] const ssize_t got = ::read(fd, &count, sizeof(count));
+                     if (host_.tracer != nullptr) host_.tracer->notify(notified, queue);
+                     transport.queue_notified(queue);
+                   });
   notifications_.push_back(std::move(event));
   return {};
 }

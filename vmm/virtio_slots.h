@@ -12,6 +12,7 @@
 #include "devices/virtio/device.h"
 #include "devices/virtio/mmio.h"
 #include "vmm/irq.h"
+#include "vmm/trace/tracer.h"
 
 namespace thimble {
 
@@ -24,6 +25,7 @@ class VirtioSlots {
     Bus& mmio;
     IrqLines& irqs;
     EventLoop& loop;
+    const Tracer* tracer = nullptr;  // hears of every notification
   };
 
   explicit VirtioSlots(Host host) : host_(host) {}

@@ -39,6 +39,7 @@ struct BootOptions {
   std::vector<std::string> disks;
   std::string vsock;
   std::string control;
+  std::string debug;  // a file, "-" for stderr, empty for none
   bool verbose = false;
   bool require_confinement = false;
 };
@@ -67,7 +68,29 @@ void declare(CLI::App& app, BootOptions& options) {
                  "Socket path by which `thimble snapshot save` reaches the VM");
   app.add_flag("--require-confinement", options.require_confinement,
                "Refuse to boot when this host cannot confine the VMM fully");
+  app.add_flag("--debug{-}", options.debug,
+               "Write a line for each exit, notification and interrupt, and tables at the end, to "
+               "stderr, or with --debug=FILE to a file");
   app.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
+}
+
+Result<Disk> open_disk(std::string file) {
+  Disk disk;
+  if (file.ends_with(":rw")) disk.read_only = false;
+  if (file.ends_with(":ro") || file.ends_with(":rw")) file.resize(file.size() - 3);
+  disk.file = Fd(::open(file.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
+  if (!disk.file) return fail_errno("--disk " + file);
+  disk.name = file.substr(file.rfind('/') + 1);
+  return disk;
+}
+
+// Lines are appended whole, whoever else writes to the same file.
+Result<Fd> open_trace(const std::string& file) {
+  Fd out(file == "-"
+             ? ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3)
+             : ::open(file.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0666));
+  if (!out) return fail_errno("--debug=" + file);
+  return out;
 }
 
 KernelEntry entry_of(const std::string& word) {
@@ -96,6 +119,11 @@ Result<VmSpec> make_vm(const BootOptions& options) {
   spec.machine.acpi = acpi_of(options.acpi);
   spec.machine.initrd = options.initrd;
   spec.machine.command_line = options.command_line;
+  if (!options.debug.empty()) {
+    auto trace = open_trace(options.debug);
+    if (!trace) return std::unexpected(trace.error());
+    spec.trace = std::move(*trace);
+  }
   spec.machine.memory_bytes = *memory;
   spec.machine.vcpus = options.vcpus;
   for (const std::string& file : options.disks) {

@@ -44,7 +44,7 @@ class ConsoleSession {
     // What the guest wrote last is still on its way.
     while (vm_lost_ && !output_.done() && poll_once(kDrainMs)) {
     }
-    vm_.kill();
+    vm_.stop();
     return *outcome_;
   }
 

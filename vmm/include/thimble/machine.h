@@ -20,6 +20,7 @@
 #include "devices/fd.h"
 #include "devices/result.h"
 #include "thimble/snapshot.h"
+#include "thimble/trace.h"
 
 namespace thimble {
 
@@ -69,7 +70,7 @@ struct MachineOptions {
   std::string kernel;                    // path of a vmlinux (ELF) or a vmlinuz (bzImage)
   KernelEntry entry = KernelEntry::kAuto;
   Acpi acpi = Acpi::kAuto;
-  std::string initrd;                    // path, or empty
+  std::string initrd;  // path, or empty
   // The same already open, for a process that cannot reach the paths (they only name the files in
   // messages then), and /dev/kvm, which is opened when it is not given.
   Fd kernel_file;
@@ -92,6 +93,9 @@ struct MachineOptions {
   // go to `path`.
   std::function<Fd(uint32_t port)> on_guest_connect;
   std::vector<uint32_t> guest_connect_ports;
+  // Hears of every exit, notification and interrupt, for people who work on kernels; from vCPU
+  // threads and run()'s, several at once. Nothing is done for it when it is not set.
+  TraceHook on_trace;
   // Called on each thread before it does anything for the guest, and before the guest's first
   // instruction: the place to confine the thread. An error ends the machine.
   std::function<Result<void>(ThreadKind)> on_thread;
@@ -173,6 +177,10 @@ class Machine {
   // Gives the VM another generation ID, which makes a guest that knows ACPI reseed its random
   // numbers. Without ACPI tables it does nothing. While run() runs; from any thread.
   void renew_generation();
+
+  // What KVM has counted for the VM and its vCPUs, the same names of several vCPUs one after
+  // another. Only with on_trace, and only once; empty where the host's kernel cannot say.
+  std::vector<KvmStatistic> kvm_statistics();
 
  private:
   struct Parts;
