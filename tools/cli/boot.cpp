@@ -1,4 +1,5 @@
 // `thimble boot`: a VM with its serial console on the terminal, for people who work on kernels.
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "tools/cli/commands.h"
