@@ -30,6 +30,8 @@ struct ServerRun {
   std::optional<std::chrono::milliseconds> timeout;
   // From the fork to the start of the server. Nested emulation on a busy machine is slow.
   std::chrono::milliseconds boot_patience{std::chrono::minutes(2)};
+  // The VM is a clone: its guest does not announce itself, it is there.
+  bool clone = false;
   // Tells what happens, the guest's console too.
   bool verbose = false;
   // One line for the user, without prefix and newline.

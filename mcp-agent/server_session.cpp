@@ -48,6 +48,7 @@ ServerSession::ServerSession(VmProcess vm, SignalSource signals, ServerRun run)
 }
 
 int ServerSession::loop() {
+  if (run_.clone) connect_control();
   while (!result_) poll_once();
   vm_.kill();
   return *result_;

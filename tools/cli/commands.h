@@ -12,5 +12,6 @@ int prepare_command(const Arguments& arguments);
 int image_command(const Arguments& arguments);
 int snapshot_command(const Arguments& arguments);
 int doctor_command(const Arguments& arguments);
+int template_command(const Arguments& arguments);
 
 }  // namespace thimble::cli

@@ -27,6 +27,7 @@ constexpr std::array kSubcommands{
     Subcommand{"run", run_command, "run a command in a VM of its own"},
     Subcommand{"prepare", prepare_command,
                "build what `run` would need for a command, ahead of it"},
+    Subcommand{"template", template_command, "freeze a server that is up, to be cloned"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
     Subcommand{"snapshot", snapshot_command, "save a running VM, and run VMs from there"},

@@ -53,6 +53,8 @@ void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
   app.add_option("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
   app.add_flag("--require-confinement", options.require_confinement,
                "Refuse to run when this host cannot confine the VMM fully");
+  app.add_option("--template", options.from_template,
+                 "Run a clone of this template (see thimble template) instead of a CMD");
   app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
 }
 
@@ -77,6 +79,15 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   if (!options.workdir.empty() && options.workdir.front() != '/') {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
   }
+  if (!options.from_template.empty()) {
+    // What the template was made with cannot be changed in its clones.
+    if (options.command.empty() && options.image.empty() && options.env.empty() &&
+        options.workdir.empty() && options.user.empty() && options.kernel.empty()) {
+      return {};
+    }
+    return fail("--template " + options.from_template +
+                ": CMD, image, environment, directory, user and kernel are the template's");
+  }
   if (options.command.empty() && options.image.empty()) {
     return fail("no command: write `thimble run -- CMD ARGS…`");
   }
@@ -85,11 +96,13 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
 
 }  // namespace
 
-std::variant<RunOptions, int> parse_run(const Arguments& arguments) {
+std::variant<RunOptions, int> parse_run(const Arguments& arguments,
+                                        const std::function<void(CLI::App&)>& declare_more) {
   RunOptions options;
   RawOptions raw;
   CLI::App app("", kName);
   declare(app, options, raw);
+  if (declare_more) declare_more(app);
   auto split = split_command(app, arguments);
   if (auto status = parse_options(app, split.options)) return *status;
   options.command = std::move(split.command);

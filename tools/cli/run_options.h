@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,11 +28,14 @@ struct RunOptions {
   std::string kernel;
   bool verbose = false;
   bool require_confinement = false;
-  Arguments command;  // empty: the image's own
+  std::string from_template;  // the template to clone, instead of a CMD to boot
+  Arguments command;          // empty: the image's own
 };
 
 // The options, or the status to end with: help was printed, or a mistake was said.
-std::variant<RunOptions, int> parse_run(const Arguments& arguments);
+// `declare_more` adds options of another subcommand that takes those of run, too.
+std::variant<RunOptions, int> parse_run(
+    const Arguments& arguments, const std::function<void(CLI::App&)>& declare_more = nullptr);
 
 // Adds what --env asks for to `environment`. Returns the variables that were named without a value
 // and are not set here: they are left out.

@@ -116,7 +116,11 @@ Result<Manifest> make_python(Building& building) {
     const Result<void> linked = make_symlink("python3.11", root / "usr/bin" / name);
     if (!linked) return std::unexpected(linked.error());
   }
-  if (Result<void> added = add_python_renewal(building); !added) {
+  Manifest manifest;
+  manifest.name = "python";
+  manifest.command = {"python3"};
+  manifest.env = base_environment();
+  if (Result<void> added = add_python_renewal(building, manifest); !added) {
     return std::unexpected(added.error());
   }
   building.progress("compiling the standard library");
@@ -135,10 +139,6 @@ Result<Manifest> make_python(Building& building) {
                            {"PYTHONDONTWRITEBYTECODE", ""}}},
                   "compile python's standard library");
   if (!compiled) return std::unexpected(compiled.error());
-  Manifest manifest;
-  manifest.name = "python";
-  manifest.command = {"python3"};
-  manifest.env = base_environment();
   return manifest;
 }
 

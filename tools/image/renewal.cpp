@@ -39,12 +39,14 @@ Result<void> add_node_renewal(const Building& building, Manifest& manifest) {
     done = write_file(folder / "renew.cjs",
                       std::string_view(thimble_renew_cjs, thimble_renew_cjs_end));
   }
+  manifest.env[kRenewsVariable] = "1";
   manifest.env["LD_PRELOAD"] = std::string("/") + kFolder + "/renew.so";
   manifest.env["NODE_OPTIONS"] = std::string("--require=/") + kFolder + "/renew.cjs";
   return done;
 }
 
-Result<void> add_python_renewal(const Building& building) {
+Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
+  manifest.env[kRenewsVariable] = "1";
   const std::filesystem::path library = building.root / "usr/lib";
   Result<void> done = write_file(library / "python3.11/thimble_renew.py",
                                  std::string_view(thimble_renew_py, thimble_renew_py_end));

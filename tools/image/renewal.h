@@ -3,6 +3,7 @@
 #pragma once
 
 #include "devices/result.h"
+#include "tools/image/image.h"
 #include "tools/image/manifest.h"
 #include "tools/image/rootfs.h"
 
@@ -11,6 +12,6 @@ namespace thimble::image {
 Result<void> add_node_renewal(const Building& building, Manifest& manifest);
 
 // Before the standard library is compiled: the module becomes part of it.
-Result<void> add_python_renewal(const Building& building);
+Result<void> add_python_renewal(const Building& building, Manifest& manifest);
 
 }  // namespace thimble::image

@@ -1,0 +1,215 @@
+// See template.h: the folder.
+#include "pool/template.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "devices/text.h"
+#include "thimble/snapshot.h"
+
+namespace thimble {
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kMaxName = 64;
+constexpr size_t kMaxFacts = size_t{4} << 20;
+constexpr const char* kDraftPrefix = ".making-";
+constexpr const char* kOldPrefix = ".old-";
+
+// Letters, digits and ".-_", not beginning with a dot: a name is a folder's name, nothing more.
+Result<void> check_name(const std::string& name) {
+  const auto fits = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.';
+  };
+  if (!name.empty() && name.size() <= kMaxName && name.front() != '.' &&
+      std::ranges::all_of(name, fits)) {
+    return {};
+  }
+  return fail("'" + name + "' is no name for a template: 1 to 64 letters, digits, '.', '-', '_'");
+}
+
+Result<Fd> open_in(const fs::path& folder, const char* name, int flags) {
+  const fs::path path = folder / name;
+  Fd file(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return fail_errno("open " + path.string());
+  return file;
+}
+
+// What changes whenever the content may have.
+Result<std::string> mark_of(const Fd& file) {
+  struct stat status{};
+  if (::fstat(file.get(), &status) != 0) return fail_errno("look at a template's memory");
+  return text(
+      "%llu %llu %lld %lld.%09ld %lld.%09ld", static_cast<unsigned long long>(status.st_dev),
+      static_cast<unsigned long long>(status.st_ino), static_cast<long long>(status.st_size),
+      static_cast<long long>(status.st_mtim.tv_sec), status.st_mtim.tv_nsec,
+      static_cast<long long>(status.st_ctim.tv_sec), status.st_ctim.tv_nsec);
+}
+
+Result<void> write_durably(const fs::path& path, std::string_view content) {
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file) return fail_errno("make " + path.string());
+  while (!content.empty()) {
+    const ssize_t n = ::write(file.get(), content.data(), content.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return fail_errno("write " + path.string());
+    content.remove_prefix(static_cast<size_t>(n));
+  }
+  if (::fsync(file.get()) != 0) return fail_errno("write " + path.string());
+  return {};
+}
+
+Result<void> sync_path(const fs::path& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file || ::fsync(file.get()) != 0) return fail_errno("make " + path.string() + " durable");
+  return {};
+}
+
+Result<std::string> read_facts(const fs::path& folder) {
+  std::ifstream file(folder / "template", std::ios::binary);
+  std::string content{std::istreambuf_iterator<char>(file), {}};
+  if (!file || content.size() > kMaxFacts) {
+    return fail("read " + (folder / "template").string() + ": it is missing or damaged");
+  }
+  return content;
+}
+
+}  // namespace
+
+Result<TemplateStore> TemplateStore::open(const fs::path& folder) {
+  std::error_code code;
+  fs::create_directories(folder.parent_path(), code);
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+    return fail_errno("make " + folder.string());
+  }
+  struct stat status{};
+  if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string());
+  const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid();
+  if (!ours || (status.st_mode & 0077) != 0) {
+    return fail(folder.string() +
+                ": templates hold what servers had in memory: this must be a folder of yours that "
+                "nobody else can enter (chmod 700)");
+  }
+  return TemplateStore(folder);
+}
+
+std::vector<std::string> TemplateStore::names() const {
+  std::vector<std::string> names;
+  std::error_code code;
+  for (const auto& entry : fs::directory_iterator(folder_, code)) {
+    std::string name = entry.path().filename().string();
+    if (check_name(name)) names.push_back(std::move(name));
+  }
+  std::ranges::sort(names);
+  return names;
+}
+
+fs::path TemplateStore::path_of(const std::string& name) const { return folder_ / name; }
+
+Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
+  if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
+  std::error_code code;
+  if (!fs::exists(path_of(name), code)) {
+    return fail("there is no template " + name + ": make it with `thimble template create " + name +
+                " -- CMD`");
+  }
+  auto content = read_facts(path_of(name));
+  if (!content) return std::unexpected(content.error());
+  return template_from_json(*content, (path_of(name) / "template").string());
+}
+
+uint64_t TemplateStore::stored_bytes(const std::string& name) const {
+  uint64_t bytes = 0;
+  for (const char* part : {"state", "memory", "template"}) {
+    struct stat status{};
+    if (::stat((path_of(name) / part).c_str(), &status) != 0) continue;
+    bytes += static_cast<uint64_t>(status.st_blocks) * 512;
+  }
+  return bytes;
+}
+
+Result<void> TemplateStore::remove(const std::string& name) const {
+  if (auto fits = check_name(name); !fits) return fits;
+  // Out of sight first, so that nobody opens half of it.
+  const fs::path away = folder_ / (kOldPrefix + name + "." + std::to_string(::getpid()));
+  std::error_code code;
+  fs::rename(path_of(name), away, code);
+  if (code) return fail("remove template " + name + ": " + code.message());
+  fs::remove_all(away, code);
+  if (code) return fail("remove " + away.string() + ": " + code.message());
+  return {};
+}
+
+Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& name) const {
+  auto found = facts(name);
+  if (!found) return std::unexpected(found.error());
+  auto state = open_in(path_of(name), "state", O_RDONLY);
+  if (!state) return std::unexpected(state.error());
+  auto memory = open_in(path_of(name), "memory", O_RDONLY);
+  if (!memory) return std::unexpected(memory.error());
+  auto mark = mark_of(*memory);
+  if (!mark) return std::unexpected(mark.error());
+  if (*mark != found->memory_mark) {
+    auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())));
+    if (!checked) return fail_in("template " + name, checked);
+  }
+  return Opened{std::move(*found), {std::move(*state), std::move(*memory)}};
+}
+
+Result<TemplateStore::Draft> TemplateStore::draft(const std::string& name) const {
+  if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
+  std::string pattern = (folder_ / (std::string(kDraftPrefix) + name + ".XXXXXX")).string();
+  if (::mkdtemp(pattern.data()) == nullptr)
+    return fail_errno("make a folder in " + folder_.string());
+  return Draft(pattern, path_of(name));
+}
+
+TemplateStore::Draft::Draft(Draft&& other) noexcept
+    : folder_(std::move(other.folder_)), target_(std::move(other.target_)) {
+  other.folder_.clear();
+}
+
+TemplateStore::Draft::~Draft() {
+  std::error_code code;
+  if (!folder_.empty()) fs::remove_all(folder_, code);
+}
+
+Result<SnapshotFiles> TemplateStore::Draft::files() const {
+  auto state = open_in(folder_, "state", O_RDWR | O_CREAT | O_EXCL);
+  if (!state) return std::unexpected(state.error());
+  auto memory = open_in(folder_, "memory", O_RDWR | O_CREAT | O_EXCL);
+  if (!memory) return std::unexpected(memory.error());
+  return SnapshotFiles{std::move(*state), std::move(*memory)};
+}
+
+Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
+  for (const char* part : {"state", "memory"}) {
+    if (auto synced = sync_path(folder_ / part); !synced) return synced;
+    ::chmod((folder_ / part).c_str(), 0400);  // clones map it: it must stay as it is
+  }
+  auto memory = open_in(folder_, "memory", O_RDONLY);
+  if (!memory) return std::unexpected(memory.error());
+  auto mark = mark_of(*memory);
+  if (!mark) return std::unexpected(mark.error());
+  facts.memory_mark = std::move(*mark);
+  if (auto done = write_durably(folder_ / "template", template_to_json(facts)); !done) return done;
+  if (auto synced = sync_path(folder_); !synced) return synced;
+  const fs::path away = target_.parent_path() / (kOldPrefix + folder_.filename().string());
+  std::error_code code;
+  fs::rename(target_, away, code);  // there may be none
+  if (::rename(folder_.c_str(), target_.c_str()) != 0) {
+    return fail_errno("name " + target_.string());
+  }
+  folder_.clear();
+  fs::remove_all(away, code);
+  return sync_path(target_.parent_path());
+}
+
+}  // namespace thimble

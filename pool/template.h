@@ -1,0 +1,92 @@
+// A template: a frozen VM on disk, from which clones are started. One folder each:
+//
+//   state       the machine's state         thimble/snapshot.h
+//   memory      the guest's memory, sparse
+//   template    what a clone needs besides: JSON, TemplateFacts
+//
+// The memory holds whatever the server had loaded, keys included: the folder is 0700 and its files
+// 0600. It appears whole or not at all (made beside, then renamed); clones that run keep the files
+// of a template that was removed or replaced.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "devices/fd.h"
+#include "devices/result.h"
+#include "pool/freeze.h"
+#include "pool/guest_control.h"
+#include "pool/vm_process.h"
+
+namespace thimble {
+
+struct TemplateFacts {
+  struct DiskFile {
+    std::string path;
+    std::string name;
+  };
+  FreezeRequest::Point point = FreezeRequest::Point::kReady;
+  uint64_t memory_bytes = 0;
+  unsigned vcpus = 1;
+  std::vector<DiskFile> disks;  // in the order of the machine
+  ServerSpec server;            // frozen before exec: what each clone starts
+  uint64_t created = 0;         // seconds since 1970
+  // The memory file as it was when its content was verified last: inode, size, times. A file for
+  // which these still hold needs no second reading.
+  std::string memory_mark;
+};
+
+std::string template_to_json(const TemplateFacts& facts);
+// Refuses anything that is not wholly sound; `where` names the file in the message.
+Result<TemplateFacts> template_from_json(std::string_view text, const std::string& where);
+
+// The folder of all templates of a user.
+class TemplateStore {
+ public:
+  // Makes it when it is missing.
+  static Result<TemplateStore> open(const std::filesystem::path& folder);
+
+  [[nodiscard]] std::vector<std::string> names() const;  // sorted
+  [[nodiscard]] std::filesystem::path path_of(const std::string& name) const;
+  Result<TemplateFacts> facts(const std::string& name) const;
+  // Bytes on the disk.
+  [[nodiscard]] uint64_t stored_bytes(const std::string& name) const;
+  Result<void> remove(const std::string& name) const;
+
+  // The files of a template for one clone, its memory verified (or known to be).
+  struct Opened {
+    TemplateFacts facts;
+    SnapshotFiles files;
+  };
+  Result<Opened> open_template(const std::string& name) const;
+
+  // A template that is being made; gone with this object unless it was published.
+  class Draft {
+   public:
+    Draft(Draft&& other) noexcept;
+    Draft& operator=(Draft&&) = delete;
+    Draft(const Draft&) = delete;
+    Draft& operator=(const Draft&) = delete;
+    ~Draft();
+    // The two empty files; the caller's.
+    Result<SnapshotFiles> files() const;
+    // Makes it durable and gives it its name, in place of one that has it.
+    Result<void> publish(TemplateFacts facts);
+
+   private:
+    friend class TemplateStore;
+    Draft(std::filesystem::path folder, std::filesystem::path target)
+        : folder_(std::move(folder)), target_(std::move(target)) {}
+    std::filesystem::path folder_;
+    std::filesystem::path target_;
+  };
+  Result<Draft> draft(const std::string& name) const;
+
+ private:
+  explicit TemplateStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  std::filesystem::path folder_;
+};
+
+}  // namespace thimble

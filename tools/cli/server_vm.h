@@ -1,0 +1,33 @@
+// From what a user asked for to what a VM needs: the image, the machine, who the guest is, and the
+// server in it. For `thimble run` and `thimble template`.
+#pragma once
+
+#include "devices/result.h"
+#include "pool/guest_control.h"
+#include "pool/vm_process.h"
+#include "tools/cli/run_options.h"
+#include "tools/image/plan.h"
+
+namespace thimble::cli {
+
+// Checks the host and the memory, and builds what is missing of the image.
+Result<image::Prepared> prepare_server(const RunOptions& options);
+
+// The machine that boots it, with the disks of `prepared` in their order.
+Result<VmSpec> make_vm(const RunOptions& options, const image::Prepared& prepared);
+
+// A read-only disk of a guest.
+Result<Disk> open_disk(const std::filesystem::path& path, std::string name);
+
+// Fresh entropy, this machine's wall clock, a host name. Mounts are for guests that boot: a clone
+// has them already.
+Result<GuestIdentity> make_identity();
+Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared);
+
+Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared);
+
+// The grace for a silent server after the end of its stdin, in milliseconds: as asked for, or by
+// the kind of this process' stdin.
+uint32_t stdin_grace_ms(const RunOptions& options);
+
+}  // namespace thimble::cli
