@@ -9,14 +9,15 @@ its main thread before the next bytecode.
 os.urandom, secrets and uuid4 ask the kernel each time and need nothing.
 """
 
-import signal
+# Only what the interpreter has loaded anyway: this runs at every start of Python.
+import _signal
 import sys
 
 
 def _watch_random(module):
-    import weakref
+    from _weakrefset import WeakSet
 
-    unseeded = module._thimble_unseeded = weakref.WeakSet([module._inst])
+    unseeded = module._thimble_unseeded = WeakSet([module._inst])
     original = module.Random.seed
 
     def seed(self, a=None, version=2):
@@ -39,9 +40,8 @@ class _WatchImport:
         if name != "random":
             return None
         sys.meta_path.remove(_WatchImport)
-        from importlib.util import find_spec
-
-        spec = find_spec(name)
+        specs = (finder.find_spec(name, path, target) for finder in sys.meta_path)
+        spec = next((found for found in specs if found is not None), None)
         if spec is None or spec.loader is None:
             return spec
         run = spec.loader.exec_module
@@ -74,6 +74,6 @@ else:
     sys.meta_path.insert(0, _WatchImport)
 
 try:
-    signal.signal(signal.SIGURG, _renew)
+    _signal.signal(_signal.SIGURG, _renew)
 except ValueError:
     pass  # not the main thread: an embedded interpreter

@@ -125,18 +125,19 @@ Result<Manifest> make_python(Building& building) {
   }
   building.progress("compiling the standard library");
   // Debian's own interpreter, from the packages just unpacked. Unchecked-hash files hold no times;
-  // they are read without looking at the source.
+  // they are read without looking at the source. The compiler's own imports must not leave files
+  // with times, which would be stale in the image.
   const std::string libraries = (root / "usr/lib/x86_64-linux-gnu").string();
   const Result<std::string> compiled =
       run_checked({.argv = {(root / "usr/lib64/ld-linux-x86-64.so.2").string(), "--library-path",
                             libraries, (root / "usr/bin/python3.11").string(), "-S", "-m",
-                            "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s",
+                            "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash", "-s",
                             root.string(), "-p", "/", (root / "usr/lib/python3.11").string()},
                    .cwd = building.work,
                    .env = {{"PYTHONHOME", (root / "usr").string()},
                            {"PYTHONPATH", ""},
                            {"PYTHONHASHSEED", "0"},
-                           {"PYTHONDONTWRITEBYTECODE", ""}}},
+                           {"PYTHONDONTWRITEBYTECODE", "1"}}},
                   "compile python's standard library");
   if (!compiled) return std::unexpected(compiled.error());
   return manifest;
