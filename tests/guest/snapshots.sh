@@ -11,6 +11,7 @@ cat >"$SCRATCH/root/init" <<'INIT'
 #!/bin/busybox sh
 /bin/busybox mount -t devtmpfs dev /dev
 i=0
+echo ready
 while read -r line; do echo "line $i: $line"; i=$((i+1)); [ "$line" = end ] && /bin/busybox reboot -f; done
 INIT
 chmod +x "$SCRATCH/root/init"
@@ -30,9 +31,9 @@ start() { # NAME CMD…
 declare -A PIDS INPUTS
 type_to() { printf '%s\n' "$2" >&"${INPUTS[$1]}"; }
 shows() { # NAME TEXT: within 60 s
-  for _ in $(seq 600); do
+  for _ in $(seq 200); do
     grep -q "$2" "$SCRATCH/$1.out" && return 0
-    sleep 0.1
+    sleep 0.3
   done
   cat "$SCRATCH/$1.out" "$SCRATCH/$1.err"
   return 1
@@ -46,7 +47,7 @@ CONTROL=$SCRATCH/vm.ctl
 
 start first timeout 300 "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/initrd.cpio" --memory 64M \
   --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' --disk "$SCRATCH/disk:ro" --control "$CONTROL"
-sleep 1
+shows first ready >/dev/null # what is typed before the driver is up is lost
 type_to first one
 holds "the guest runs" shows first "line 0: one"
 equal "the control socket is its owner's" "600" "$(stat -c %a "$CONTROL")"
