@@ -51,6 +51,65 @@ equal "a reboot ends with status 0" 0 "$STATUS"
 boot_disks --vcpus 4
 contains "four CPUs come up" "cpus: 4" "$OUT"
 
+# --vsock PATH both ways: the VMM has no file system, so its parent listens and opens for it.
+mkdir -p "$SCRATCH/talk"
+cat >"$SCRATCH/talk.c" <<'TALK'
+#include <linux/vm_sockets.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <unistd.h>
+int main(void) {
+  char bytes[64];
+  struct sockaddr_vm host = {.svm_family = AF_VSOCK, .svm_cid = 2, .svm_port = 5006};
+  struct sockaddr_vm own = {.svm_family = AF_VSOCK, .svm_cid = -1U, .svm_port = 7};
+  int listener = socket(AF_VSOCK, SOCK_STREAM, 0), out = socket(AF_VSOCK, SOCK_STREAM, 0);
+  bind(listener, (struct sockaddr *)&own, sizeof own);
+  listen(listener, 1);
+  int refused = connect(out, (struct sockaddr *)&host, sizeof host);
+  host.svm_port = 5005;
+  close(out);
+  out = socket(AF_VSOCK, SOCK_STREAM, 0);
+  int opened = connect(out, (struct sockaddr *)&host, sizeof host);
+  dprintf(out, "refused %d opened %d\n", refused, opened);
+  int in = accept(listener, 0, 0);
+  long got = read(in, bytes, sizeof bytes);
+  write(in, bytes, got);
+  read(in, bytes, sizeof bytes);
+  reboot(RB_AUTOBOOT);
+}
+TALK
+gcc -static -O1 -w -o "$SCRATCH/talk/init" "$SCRATCH/talk.c"
+(cd "$SCRATCH/talk" && echo init | cpio --quiet -o -H newc >"$SCRATCH/talk.cpio")
+python3 - "$SCRATCH/vm.sock" >"$SCRATCH/heard" <<'PEER' &
+import socket, sys
+path = sys.argv[1]
+server = socket.socket(socket.AF_UNIX)
+server.bind(path + "_5005")
+server.listen(1)
+server.settimeout(60)
+stream, _ = server.accept()
+print(stream.makefile().readline().strip())
+client = socket.socket(socket.AF_UNIX)
+client.settimeout(20)
+client.connect(path)
+client.sendall(b"CONNECT 7\n")
+lines = client.makefile("rb")
+print(lines.readline().split()[0].decode())
+client.sendall(b"echo\n")
+print(lines.readline().strip().decode())
+PEER
+peer=$!
+for _ in $(seq 100); do [[ -S $SCRATCH/vm.sock_5005 ]] && break; sleep 0.2; done
+try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/talk.cpio" --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' \
+  --vsock "$SCRATCH/vm.sock" </dev/null
+kill $peer 2>/dev/null
+wait $peer 2>/dev/null
+equal "--vsock: status of the run" 0 "$STATUS"
+equal "… the guest reaches PATH_5005, is refused at PATH_5006, and answers CONNECT 7" "refused -1 opened 0 OK echo" "$(paste -sd' ' "$SCRATCH/heard")"
+[[ -e $SCRATCH/vm.sock ]] && not_ok "… the socket's name goes with the VM" "" || ok "… the socket's name goes with the VM"
+
 # Memory above the 4 GiB hole. Only touched pages cost, so a small host can do it.
 available=$(awk '/MemTotal/ {print $2}' /proc/meminfo)
 if ((available > 5 * 1024 * 1024)); then
