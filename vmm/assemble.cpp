@@ -10,6 +10,7 @@
 #include "vmm/cpu/start_state.h"
 #include "vmm/load/linux_boot.h"
 #include "vmm/load/mp_table.h"
+#include "vmm/load/reset_vector.h"
 #include "vmm/parts.h"
 
 namespace thimble {
@@ -254,6 +255,7 @@ Result<Gpa> Machine::Parts::set_up_acpi() {
   auto made = VmGenId::create(memory, map::kVmGenId, **line);
   if (!made) return std::unexpected(made.error());
   vmgenid = std::move(*made);
+  if (auto done = write_reset_vector(memory); !done) return std::unexpected(done.error());
   return write_acpi_tables(memory, {.vcpus = options.vcpus, .virtio_slots = slots.count()});
 }
 

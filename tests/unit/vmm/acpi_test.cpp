@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include <array>
 #include <fstream>
 #include <numeric>
 #include <sstream>
@@ -11,6 +12,7 @@
 #include "tests/unit/vmm/test_memory.h"
 #include "vmm/acpi/aml.h"
 #include "vmm/acpi/tables.h"
+#include "vmm/load/reset_vector.h"
 
 namespace thimble {
 namespace {
@@ -194,6 +196,14 @@ TEST_P(AcpiTest, TheReferenceDisassemblerReadsTheDevicesAsMeant) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Processors, AcpiTest, testing::Values(1U, 2U, 8U));
+
+TEST(ResetVectorTest, AJumpToWhereABiosWouldStartFindsAWriteToTheResetRegister) {
+  test::TestMemory guest(16 << 20);
+  ASSERT_TRUE(write_reset_vector(guest.memory));
+  const std::array<uint8_t, 6> start = {0xb0, 0x06, 0xba, 0xf9, 0x0c, 0xee};
+  EXPECT_EQ((guest.memory.load<std::array<uint8_t, 6>>(0xffff0)), start);
+  EXPECT_TRUE(guest.untouched(map::kVmGenId, 0xff0));
+}
 
 TEST(AcpiMemoryTest, AsManyDevicesAsAMachineHasRoomForFitAndNoMemoryIsSaid) {
   test::TestMemory guest(16 << 20);
