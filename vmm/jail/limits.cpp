@@ -22,7 +22,13 @@ constexpr rlim_t kThreads = 128;
 constexpr rlim_t kOwnAddressSpace = rlim_t{4} << 30;
 constexpr rlim_t kLockedMemory = rlim_t{1} << 20;
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// GCC and clang say it in their own ways.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define THIMBLE_SANITIZED
+#endif
+#endif
+#if defined(THIMBLE_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr bool kHugeAddressSpace = true;  // a sanitizer's shadow memory
 #else
 constexpr bool kHugeAddressSpace = false;
