@@ -1,6 +1,6 @@
-// SHA-256 by OpenSSL's own routine, linked statically and called directly. The EVP interface would
-// set up providers, configuration and error texts first: 4 of the 19 million instructions that
-// `thimble run` needs before its VM (docs/benchmarks.md).
+// SHA-256 by OpenSSL's own routine, called directly. The EVP interface would set up providers,
+// configuration and error texts first: 4 million instructions in each `thimble run`, by sampling
+// it.
 #define OPENSSL_API_COMPAT 0x10100000L  // the direct calls have no other drawback than being old
 #include "tools/image/sha256.h"
 
