@@ -62,7 +62,7 @@ contains "an existing folder is not overwritten" "exists already" "$ERR"
 
 try "$THIMBLE" snapshot inspect "$SNAPSHOT"
 contains "inspect tells the memory" "64 MiB" "$OUT"
-contains "… and the devices" "disk, read-only" "$OUT"
+contains "… and the devices" "device     disk" "$OUT"
 try "$THIMBLE" snapshot inspect --json "$SNAPSHOT"
 equal "inspect --json is JSON" 67108864 "$(python3 -c 'import json,sys; print(json.load(sys.stdin)["memory_bytes"])' <<<"$OUT")"
 

@@ -27,7 +27,7 @@ struct SnapshotFacts {
   uint64_t memory_bytes = 0;
   uint64_t stored_bytes = 0;  // of memory that is not zero: what the file holds
   unsigned vcpus = 0;
-  std::vector<std::string> devices;  // "disk", "disk, read-only", "vsock", "entropy", in order
+  std::vector<std::string> devices;  // "disk", "vsock", "entropy", in order
   uint64_t created = 0;              // seconds since 1970, 0 if the host's KVM did not tell
   std::string host_kernel;           // release of the kernel that it was made on
   std::string cpu_vendor;            // as the guest sees it: "GenuineIntel"
