@@ -13,7 +13,7 @@ $(BUILD)/payload/%.elf: tests/payload/guests/%.cpp $(wildcard tests/payload/gues
 
 $(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) $(call lib,$(pool_LIBS)) | $(PAYLOADS)
 	@mkdir -p $(@D)
-	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
+	$(CXX) -pie $(CXXFLAGS) -Wl,--wrap=ioctl -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
 
 # The embedder is built as a stranger would: against the installed header and library only.
 $(BUILD)/tests/embed: tests/embed/embed.cpp $(call lib,$(vmm_LIBS)) vmm/include/thimble/machine.h

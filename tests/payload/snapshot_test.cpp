@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "tests/payload/bare_vcpu.h"
+#include "tests/payload/count_ioctls.h"
 #include "tests/payload/payload_machine.h"
 #include "tests/payload/snapshot_files.h"
 
@@ -285,6 +286,12 @@ TEST(Snapshot, ManyClonesInOneProcessKeepApart) {
   for (int i = 0; i < kClones; ++i) EXPECT_EQ(outputs[i], "clone " + std::to_string(i));
 }
 
+TEST(Snapshot, AFreshMachineMakesItsSlotOnce) {
+  count_ioctls(KVM_SET_USER_MEMORY_REGION);
+  EXPECT_TRUE(Machine::prepare(echo_options()));
+  EXPECT_EQ(counted_ioctls(), 1U);
+}
+
 TEST(Snapshot, AShellTakesOverASnapshotThatItDidNotKnow) {
   Transcript transcript;
   auto shell = Machine::prepare(with_output(echo_options(), transcript));
@@ -293,8 +300,11 @@ TEST(Snapshot, AShellTakesOverASnapshotThatItDidNotKnow) {
   ASSERT_TRUE(files);
   const auto snapshot = files->open();
   ASSERT_TRUE(snapshot);
+  // The slot is there already: a change of memory slots now would wait for a grace period.
+  count_ioctls(KVM_SET_USER_MEMORY_REGION);
   const auto claimed = (*shell)->claim(**snapshot);
   ASSERT_TRUE(claimed) << claimed.error().message;
+  EXPECT_EQ(counted_ioctls(), 0U);
   (*shell)->type("hiq");
   EXPECT_EQ((*shell)->run().kind, End::Kind::kPowerOff);
   EXPECT_EQ(transcript.text(), "hi");
