@@ -238,8 +238,8 @@ void ServerSession::go_on() {
 }
 
 void ServerSession::thaw() {
-  auto sent = control_.thaw({.stdin_grace_ms = run_.server.stdin_grace_ms,
-                             .term_grace_ms = run_.server.term_grace_ms});
+  auto sent = control_.thaw(
+      {.stdin_grace_ms = run_.server.stdin_grace_ms, .term_grace_ms = run_.server.term_grace_ms});
   if (!sent) finish(kExitFailure, sent.error().message);
 }
 

@@ -5,7 +5,7 @@
 //   0x0000_9000  page tables for the first 4 GiB, six pages
 //   0x0009_fc00  MP table, in the last kilobyte of base memory where kernels look for it
 //   0x000a_0000  .. 0x000f_ffff  not memory for the guest (video and firmware area); in it
-//   0x000e_0000  ACPI tables; in the last page the VM generation ID, and the reset vector at its end
+//   0x000e_0000  ACPI tables; in the last page VM generation ID and, at its end, the reset vector
 //   0x0010_0000  memory; the kernel's own addresses are in its ELF headers
 //   0xd000_0000  hole: virtio-mmio devices, one page each
 //   0xfec0_0000  IOAPIC         0xfee0_0000  local APICs

@@ -79,6 +79,7 @@ Result<void> VirtioSlots::add_notification(MmioTransport& transport, Gpa base, s
 
 std::vector<uint8_t> VirtioSlots::shape() const {
   std::vector<uint8_t> ids;
+  ids.reserve(devices_.size());
   for (const VirtioDevice* device : devices_) ids.push_back(static_cast<uint8_t>(device->id()));
   return ids;
 }

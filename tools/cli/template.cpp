@@ -100,6 +100,41 @@ TemplateFacts describe(const FreezeRequest& request, const RunOptions& options,
   return facts;
 }
 
+Result<FreezeRequest> make_request(const CreateOptions& create, const RunOptions& options,
+                                   const image::Prepared& prepared) {
+  FreezeRequest request;
+  auto point = choose_point(create, options, prepared);
+  if (!point) return std::unexpected(point.error());
+  auto identity = make_identity();
+  if (!identity) return std::unexpected(identity.error());
+  auto mounts = make_mounts(prepared);
+  if (!mounts) return std::unexpected(mounts.error());
+  auto server = make_server(options, prepared);
+  if (!server) return std::unexpected(server.error());
+  request.point = *point;
+  request.identity = std::move(*identity);
+  request.identity.mounts = std::move(*mounts);
+  request.server = std::move(*server);
+  request.on_stderr = [](std::string_view bytes) {
+    (void)!::write(STDERR_FILENO, bytes.data(), bytes.size());
+  };
+  if (options.verbose) request.on_notice = say;
+  return request;
+}
+
+// Boots a guest, brings it to the request's point and saves it; the VM is gone afterwards.
+Result<void> freeze_into(TemplateStore::Draft& draft, VmSpec spec, const FreezeRequest& request) {
+  auto vm = VmProcess::start(std::move(spec));
+  if (!vm) return std::unexpected(vm.error());
+  if (auto frozen = freeze_guest(*vm, request); !frozen) return frozen;
+  auto files = draft.files();
+  if (!files) return std::unexpected(files.error());
+  auto saved = save(*vm, std::move(*files));
+  vm->kill();
+  if (!saved) return fail_in("save the template", saved);
+  return {};
+}
+
 Result<int> create(const std::string& name, const CreateOptions& create_options,
                    const RunOptions& options) {
   auto ready_within = parse_duration(create_options.ready_within);
@@ -110,37 +145,15 @@ Result<int> create(const std::string& name, const CreateOptions& create_options,
   if (!draft) return std::unexpected(draft.error());
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
-
-  FreezeRequest request;
-  auto point = choose_point(create_options, options, *prepared);
-  if (!point) return std::unexpected(point.error());
-  request.point = *point;
-  auto identity = make_identity();
-  if (!identity) return std::unexpected(identity.error());
-  auto mounts = make_mounts(*prepared);
-  if (!mounts) return std::unexpected(mounts.error());
-  auto server = make_server(options, *prepared);
-  if (!server) return std::unexpected(server.error());
-  request.identity = std::move(*identity);
-  request.identity.mounts = std::move(*mounts);
-  request.server = std::move(*server);
-  request.ready_limit = *ready_within;
-  request.on_stderr = [](std::string_view bytes) {
-    (void)!::write(STDERR_FILENO, bytes.data(), bytes.size());
-  };
-  if (options.verbose) request.on_notice = say;
-
+  auto request = make_request(create_options, options, *prepared);
+  if (!request) return std::unexpected(request.error());
+  request->ready_limit = *ready_within;
   auto spec = make_vm(options, *prepared);
   if (!spec) return std::unexpected(spec.error());
-  auto vm = VmProcess::start(std::move(*spec));
-  if (!vm) return std::unexpected(vm.error());
-  if (auto frozen = freeze_guest(*vm, request); !frozen) return std::unexpected(frozen.error());
-  auto files = draft->files();
-  if (!files) return std::unexpected(files.error());
-  auto saved = save(*vm, std::move(*files));
-  vm->kill();
-  if (!saved) return fail_in("save the template", saved);
-  if (auto done = draft->publish(describe(request, options, *prepared)); !done) {
+  if (auto frozen = freeze_into(*draft, std::move(*spec), *request); !frozen) {
+    return std::unexpected(frozen.error());
+  }
+  if (auto done = draft->publish(describe(*request, options, *prepared)); !done) {
     return std::unexpected(done.error());
   }
   say(text("template %s: %llu KiB", name.c_str(),

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
+#include <cstring>
 
 #include "devices/fd.h"
 
@@ -109,12 +109,10 @@ uint64_t find_allowed(Confinement& confinement) {
 }
 
 bool setting_is(const char* path, char value) {
-  std::FILE* file = std::fopen(path, "re");
-  if (file == nullptr) return false;
-  const int first = std::fgetc(file);
-  const int second = std::fgetc(file);
-  std::fclose(file);
-  return first == value && second == '\n';
+  const Fd file(::open(path, O_RDONLY | O_CLOEXEC));
+  char content[2] = {};
+  return file && ::read(file.get(), content, sizeof content) == 2 && content[0] == value &&
+         content[1] == '\n';
 }
 
 }  // namespace

@@ -46,8 +46,8 @@ uint32_t structure_sizes() {
 }
 
 template <class State>
-Section section_of(std::string name, State& state) {
-  return {.name = std::move(name), .version = kSectionVersion, .payload = save_state(state)};
+Section section_of(std::string_view name, State& state) {
+  return {.name = std::string(name), .version = kSectionVersion, .payload = save_state(state)};
 }
 
 const char* device_name(uint8_t id) {
@@ -113,6 +113,44 @@ Result<void> judge_shape(const MachineShape& shape, const MemoryFacts& memory) {
   }
   if (shape.memory_bytes % kPage != 0 || shape.memory_bytes != memory.bytes) {
     return fail("the sizes of its memory do not fit together");
+  }
+  return {};
+}
+
+// What is not about one vCPU or device. The host's part comes first: what follows can be read only
+// where it fits.
+Result<void> read_machine(Sections& sections, SnapshotState& state) {
+  if (auto done = sections.load("host", state.host); !done) return done;
+  if (auto done = state.host.readable_here(); !done) return done;
+  if (auto done = sections.load("machine", state.shape); !done) return done;
+  if (auto done = sections.load("memory", state.memory); !done) return done;
+  if (auto done = sections.load("clock", state.clock); !done) return done;
+  return judge_shape(state.shape, state.memory);
+}
+
+Result<void> read_vcpus(Sections& sections, SnapshotState& state) {
+  state.vcpus.resize(state.shape.vcpus);
+  for (size_t i = 0; i < state.vcpus.size(); ++i) {
+    const std::string name = std::string(kVcpuPrefix) + std::to_string(i);
+    if (auto done = sections.load(name, state.vcpus[i]); !done) return done;
+    if (auto done = state.vcpus[i].valid(); !done) return fail_in("section '" + name + "'", done);
+  }
+  return {};
+}
+
+Result<void> take_devices(Sections& sections, SnapshotState& state) {
+  std::vector<std::string> names = {"ioapic", "serial"};
+  for (size_t i = 0; i < state.shape.devices.size(); ++i) {
+    names.push_back(std::string(kVirtioPrefix) + std::to_string(i));
+  }
+  for (const std::string& name : names) {
+    auto payload = sections.take(name);
+    if (!payload) return std::unexpected(payload.error());
+    state.devices.emplace(name, std::move(*payload));
+  }
+  // Only machines with ACPI tables have one.
+  if (auto payload = sections.take("vmgenid")) {
+    state.devices.emplace("vmgenid", std::move(*payload));
   }
   return {};
 }
@@ -203,34 +241,9 @@ Result<SnapshotState> SnapshotState::read(std::span<const uint8_t> file, Snapsho
   auto sections = Sections::of(file);
   if (!sections) return std::unexpected(sections.error());
   SnapshotState state;
-  if (auto done = sections->load("host", state.host); !done) return std::unexpected(done.error());
-  if (auto done = state.host.readable_here(); !done) return std::unexpected(done.error());
-  const auto load = [&](const std::string& name, auto& into) { return sections->load(name, into); };
-  if (auto done = load("machine", state.shape); !done) return std::unexpected(done.error());
-  if (auto done = load("memory", state.memory); !done) return std::unexpected(done.error());
-  if (auto done = load("clock", state.clock); !done) return std::unexpected(done.error());
-  if (auto done = judge_shape(state.shape, state.memory); !done) {
-    return std::unexpected(done.error());
-  }
-  state.vcpus.resize(state.shape.vcpus);
-  for (size_t i = 0; i < state.vcpus.size(); ++i) {
-    const std::string name = std::string(kVcpuPrefix) + std::to_string(i);
-    if (auto done = load(name, state.vcpus[i]); !done) return std::unexpected(done.error());
-    if (auto done = state.vcpus[i].valid(); !done) return fail_in("section '" + name + "'", done);
-  }
-  std::vector<std::string> names = {"ioapic", "serial"};
-  for (size_t i = 0; i < state.shape.devices.size(); ++i) {
-    names.push_back(std::string(kVirtioPrefix) + std::to_string(i));
-  }
-  for (const std::string& name : names) {
-    auto payload = sections->take(name);
-    if (!payload) return std::unexpected(payload.error());
-    state.devices.emplace(name, std::move(*payload));
-  }
-  // Only machines with ACPI tables have one.
-  if (auto payload = sections->take("vmgenid")) {
-    state.devices.emplace("vmgenid", std::move(*payload));
-  }
+  if (auto done = read_machine(*sections, state); !done) return std::unexpected(done.error());
+  if (auto done = read_vcpus(*sections, state); !done) return std::unexpected(done.error());
+  if (auto done = take_devices(*sections, state); !done) return std::unexpected(done.error());
   if (auto done = sections->finish(); !done) return std::unexpected(done.error());
   if (facts != nullptr) collect_facts(state, *facts);
   return state;

@@ -103,7 +103,7 @@ std::array<uint32_t, 4> registers(std::span<const kvm_cpuid_entry2> table, uint3
 }
 
 std::string describe(const FeatureWord& word, unsigned bit) {
-  const std::string place =
+  std::string place =
       text("CPUID %#x.%u %s bit %u", word.leaf, word.index, kRegisterNames[word.reg], bit);
   for (const Named& named : kNames) {
     if (named.leaf == word.leaf && named.index == word.index && named.reg == word.reg &&

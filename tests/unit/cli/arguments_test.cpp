@@ -90,9 +90,8 @@ TEST(Environment, AVariableWithoutANameIsRefused) {
 }
 
 TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
-  std::map<std::string, std::string> environment = {{"NODE_OPTIONS", "--require=/r.cjs"},
-                                                    {"LD_PRELOAD", "/r.so"},
-                                                    {"OTHER", "old"}};
+  std::map<std::string, std::string> environment = {
+      {"NODE_OPTIONS", "--require=/r.cjs"}, {"LD_PRELOAD", "/r.so"}, {"OTHER", "old"}};
   ASSERT_TRUE(add_environment({"NODE_OPTIONS=--trace-gc", "LD_PRELOAD=/mine.so", "OTHER=new"},
                               environment));
   EXPECT_EQ(environment["NODE_OPTIONS"], "--require=/r.cjs --trace-gc");

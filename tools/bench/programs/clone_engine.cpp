@@ -1,11 +1,12 @@
-// What one clone costs without any Linux in it: a payload guest that waits for a key is frozen once;
-// each clone of it finds the key and switches itself off. Prints "key value" lines, microseconds.
+// What one clone costs without any Linux in it: a payload guest that waits for a key is frozen
+// once; each clone of it finds the key and switches itself off. Prints "key value" lines,
+// microseconds.
 //
 //   clone_engine PAYLOAD [CLONES]        (PAYLOAD: serial_echo.elf of tests/payload)
 //
-// Each time runs from before the machine is made (or claimed) until run() has returned, so it covers
-// the first exit and two more, and the end of the vCPU's thread. It is measured on the /dev/kvm of
-// the machine that it runs on.
+// Each time runs from before the machine is made (or claimed) until run() has returned, so it
+// covers the first exit and two more, and the end of the vCPU's thread. It is measured on the
+// /dev/kvm of the machine that it runs on.
 #include <sys/mman.h>
 #include <unistd.h>
 

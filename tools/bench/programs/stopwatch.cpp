@@ -71,7 +71,9 @@ Child start(char** command, bool with_input) {
   void* shared = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   int in[2];
   int out[2];
-  if (shared == MAP_FAILED || ::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0) {
+  const int nothing = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (shared == MAP_FAILED || nothing < 0 || ::pipe2(in, O_CLOEXEC) != 0 ||
+      ::pipe2(out, O_CLOEXEC) != 0) {
     give_up("set up");
   }
   auto* begin = static_cast<Start*>(shared);
@@ -79,7 +81,7 @@ Child start(char** command, bool with_input) {
   if (pid == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::setpgid(0, 0);
-    ::dup2(with_input ? in[0] : ::open("/dev/null", O_RDONLY | O_CLOEXEC), STDIN_FILENO);
+    ::dup2(with_input ? in[0] : nothing, STDIN_FILENO);
     ::dup2(out[1], STDOUT_FILENO);
     begin->busy = busy_ns();
     begin->clock = clock_ns();
@@ -87,6 +89,7 @@ Child start(char** command, bool with_input) {
     std::perror(command[0]);
     ::_exit(127);
   }
+  ::close(nothing);
   ::close(in[0]);
   ::close(out[1]);
   if (!with_input) ::close(in[1]);

@@ -27,6 +27,7 @@ constexpr size_t kAmount = 16 << 20;
 
 int open_stream(const char* path, char what) {
   const int stream = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (stream < 0) give_up("make a socket");
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
