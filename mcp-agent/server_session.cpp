@@ -112,6 +112,8 @@ void ServerSession::on_vm_event(const VmEvent& event) {
       break;
     case VmEvent::Kind::kSaved:  // nobody here saves
     case VmEvent::Kind::kUnsaved:
+    case VmEvent::Kind::kPrepared:  // of shells
+    case VmEvent::Kind::kPong:
       break;
     case VmEvent::Kind::kEnded:
     case VmEvent::Kind::kRefused:

@@ -78,6 +78,21 @@ std::optional<int> BoundChild::wait_or_kill(std::chrono::milliseconds patience) 
   return kill_and_reap();  // no signal reaches a child that has ended: it keeps its status
 }
 
+void BoundChild::start_killing() const {
+  if (pid_ > 0) ::kill(pid_, SIGKILL);
+}
+
+std::optional<int> BoundChild::reap_if_gone() {
+  if (pid_ <= 0) return status_;
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  status_ = status;
+  pid_ = -1;
+  lifeline_.reset();
+  cgroup_ = Cgroup();
+  return status_;
+}
+
 std::optional<int> BoundChild::kill_and_reap() {
   if (pid_ <= 0) return status_;
   ::kill(pid_, SIGKILL);

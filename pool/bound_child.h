@@ -42,6 +42,10 @@ class BoundChild {
   // reaped it. A second call gives the same.
   std::optional<int> kill_and_reap();
 
+  // Kills without waiting. The exit status once the child is gone: a call after that reaps it.
+  void start_killing() const;
+  std::optional<int> reap_if_gone();
+
   // Gives the child this long to end by itself, then as kill_and_reap().
   std::optional<int> wait_or_kill(std::chrono::milliseconds patience);
 

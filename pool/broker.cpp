@@ -31,6 +31,8 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kState:
     case BrokerType::kSave:
     case BrokerType::kResume:
+    case BrokerType::kClaim:
+    case BrokerType::kPing:
       return side == BrokerSide::kVmm;
     case BrokerType::kReady:
     case BrokerType::kConsole:
@@ -43,15 +45,28 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kOpen:
     case BrokerType::kSaved:
     case BrokerType::kUnsaved:
+    case BrokerType::kPrepared:
+    case BrokerType::kPong:
       return side == BrokerSide::kParent;
   }
   return false;
 }
 
 bool type_has_value(BrokerType type) {
-  return type == BrokerType::kConnect || type == BrokerType::kOpened ||
-         type == BrokerType::kEnded || type == BrokerType::kViolation ||
-         type == BrokerType::kOpen || type == BrokerType::kSave;
+  switch (type) {
+    case BrokerType::kConnect:
+    case BrokerType::kOpened:
+    case BrokerType::kSave:
+    case BrokerType::kClaim:
+    case BrokerType::kPing:
+    case BrokerType::kEnded:
+    case BrokerType::kViolation:
+    case BrokerType::kOpen:
+    case BrokerType::kPong:
+      return true;
+    default:
+      return false;
+  }
 }
 
 bool type_has_text(BrokerType type) {

@@ -11,6 +11,9 @@
 //                   save      one descriptor: its memory file. The machine is paused, written, and
 //                             goes on, unless value = kBrokerHold
 //                   resume    ends that pause
+//                   claim     a shell (vm_process.h) takes over its template and runs; value =
+//                             kBrokerReportConsole or 0. Once, and before all else but ping
+//                   ping      value = any
 //   VMM -> parent   ready     the guest announced that its listeners stand
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
@@ -23,6 +26,8 @@
 //                   open      value = port of the host that the guest wants a stream to
 //                   saved     both files are written
 //                   unsaved   they are not: text = why. The machine goes on
+//                   prepared  a shell stands and waits for its claim
+//                   pong      the answer to a ping, with its value
 //
 // A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,
 // checks every message, and shows its text only in printable form. The end of the parent's socket
@@ -47,6 +52,8 @@ enum class BrokerType : uint32_t {
   kState = 3,
   kSave = 4,
   kResume = 5,
+  kClaim = 6,
+  kPing = 7,
   kReady = 65,
   kConsole = 66,
   kTail = 67,
@@ -58,6 +65,8 @@ enum class BrokerType : uint32_t {
   kOpen = 73,
   kSaved = 74,
   kUnsaved = 75,
+  kPrepared = 76,
+  kPong = 77,
 };
 
 constexpr size_t kBrokerMaxText = 4096;
@@ -67,6 +76,9 @@ constexpr uint32_t kBrokerPanicked = 1U << 8;
 
 // Value of kSave: the machine stays paused once it is saved.
 constexpr uint32_t kBrokerHold = 1;
+
+// Value of kClaim: every line of the serial console is to be reported.
+constexpr uint32_t kBrokerReportConsole = 1;
 
 struct BrokerMessage {
   BrokerType type = BrokerType::kNotice;

@@ -71,6 +71,8 @@ class Freezing {
           break;
         case VmEvent::Kind::kSaved:  // comes after this
         case VmEvent::Kind::kUnsaved:
+        case VmEvent::Kind::kPrepared:  // of shells
+        case VmEvent::Kind::kPong:
           break;
         case VmEvent::Kind::kEnded:
         case VmEvent::Kind::kRefused:

@@ -50,33 +50,45 @@ Result<void> catch_forbidden_calls() {
 
 }  // namespace
 
-Result<ThreadFilters> ThreadFilters::build(int broker) {
+Result<ThreadFilters> ThreadFilters::build(int broker, bool shell) {
   if (auto available = check_host(); !available) return std::unexpected(available.error());
-  auto vcpu = Filter::compile(FilteredThread::kVcpu, broker);
-  if (!vcpu) return std::unexpected(vcpu.error());
-  auto loop = Filter::compile(FilteredThread::kLoop, broker);
-  if (!loop) return std::unexpected(loop.error());
-  auto messenger = Filter::compile(FilteredThread::kMessenger, broker);
-  if (!messenger) return std::unexpected(messenger.error());
-  if (auto caught = catch_forbidden_calls(); !caught) return std::unexpected(caught.error());
-  return ThreadFilters(broker, std::move(*vcpu), std::move(*loop), std::move(*messenger));
+  ThreadFilters filters(broker);
+  const auto compile = [broker](FilteredThread thread,
+                                std::optional<Filter>& into) -> Result<void> {
+    auto filter = Filter::compile(thread, broker);
+    if (!filter) return std::unexpected(filter.error());
+    into = std::move(*filter);
+    return {};
+  };
+  auto done = compile(FilteredThread::kVcpu, filters.vcpu_);
+  if (done) done = compile(FilteredThread::kLoop, filters.loop_);
+  if (done) done = compile(FilteredThread::kMessenger, filters.messenger_);
+  if (done && shell) done = compile(FilteredThread::kShell, filters.shell_);
+  if (done) done = catch_forbidden_calls();
+  if (!done) return std::unexpected(done.error());
+  return filters;
 }
 
 Result<void> ThreadFilters::confine(FilteredThread thread) const {
+  const auto install = [&](const std::optional<Filter>& built) -> Result<void> {
+    if (built) return built->install();
+    auto filter = Filter::compile(thread, broker_);
+    if (!filter) return std::unexpected(filter.error());
+    return filter->install();
+  };
   switch (thread) {
     case FilteredThread::kVcpu:
-      return vcpu_.install();
+      return install(vcpu_);
     case FilteredThread::kLoop:
-      return loop_.install();
+      return install(loop_);
     case FilteredThread::kMessenger:
-      return messenger_.install();
-    case FilteredThread::kDiskWorker:
-      break;
+      return install(messenger_);
+    case FilteredThread::kShell:
+      return install(shell_);
+    case FilteredThread::kDiskWorker:  // few hosts need this one
+      return install(std::nullopt);
   }
-  // Few hosts need this one.
-  auto disk = Filter::compile(FilteredThread::kDiskWorker, broker_);
-  if (!disk) return std::unexpected(disk.error());
-  return disk->install();
+  return {};
 }
 
 Result<void> ThreadFilters::confine(ThreadKind thread) const {

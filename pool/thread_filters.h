@@ -3,6 +3,8 @@
 // from a signal handler, and the process ends.
 #pragma once
 
+#include <optional>
+
 #include "devices/result.h"
 #include "thimble/machine.h"
 #include "vmm/jail/filter.h"
@@ -12,23 +14,21 @@ namespace thimble {
 class ThreadFilters {
  public:
   // Reports go to `broker`. An error when the host has no such filters.
-  static Result<ThreadFilters> build(int broker);
+  // `shell`: the event loop's thread will wait for a claim first.
+  static Result<ThreadFilters> build(int broker, bool shell = false);
 
   // On the calling thread, for good.
   [[nodiscard]] Result<void> confine(FilteredThread thread) const;
   [[nodiscard]] Result<void> confine(ThreadKind thread) const;
 
  private:
-  ThreadFilters(int broker, Filter vcpu, Filter loop, Filter messenger)
-      : broker_(broker),
-        vcpu_(std::move(vcpu)),
-        loop_(std::move(loop)),
-        messenger_(std::move(messenger)) {}
+  explicit ThreadFilters(int broker) : broker_(broker) {}
 
   int broker_;
-  Filter vcpu_;
-  Filter loop_;
-  Filter messenger_;
+  std::optional<Filter> vcpu_;
+  std::optional<Filter> loop_;
+  std::optional<Filter> messenger_;
+  std::optional<Filter> shell_;
 };
 
 // "a vCPU thread made the system call socket (41), which it may not": `value` is that of a broker

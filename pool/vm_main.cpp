@@ -9,6 +9,7 @@
 #include <atomic>
 #include <chrono>
 #include <future>
+#include <latch>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -73,6 +74,12 @@ void serve_broker(Machine& machine, int broker) {
         [[maybe_unused]] auto resumed = machine.resume();
         break;
       }
+      case BrokerType::kPing:
+        send_broker(broker, BrokerType::kPong, message->value, "");
+        break;
+      case BrokerType::kClaim:
+        send_broker(broker, BrokerType::kNotice, 0, "a claim of a VM that runs was refused");
+        break;
       default:
         machine.connect(message->value, std::move(message->stream));
     }
@@ -150,15 +157,63 @@ class Messengers {
   std::vector<std::future<void>> confined_;
 };
 
+struct MadeMachine {
+  std::unique_ptr<Machine> machine;
+  std::shared_ptr<const Snapshot> template_of_shell;  // to be claimed
+};
+
 // Boots, or takes over a snapshot whose memory the parent has verified; its state is checked again,
-// by whoever is going to use it.
-Result<std::unique_ptr<Machine>> make_machine(VmSpec& spec, int broker) {
-  if (!spec.snapshot) return Machine::create(std::move(spec.machine));
-  if (auto told = report_lost_memory(broker); !told) return std::unexpected(told.error());
-  auto snapshot = Snapshot::open(std::move(spec.snapshot->state), std::move(spec.snapshot->memory),
-                                 Snapshot::MemoryCheck::kTrust);
-  if (!snapshot) return std::unexpected(snapshot.error());
-  return Machine::restore(std::move(spec.machine), **snapshot);
+// by whoever is going to use it. A shell stops before it takes it over.
+Result<MadeMachine> make_machine(VmSpec& spec, int broker) {
+  Result<std::unique_ptr<Machine>> machine = fail("a shell needs a snapshot");
+  MadeMachine made;
+  if (!spec.snapshot) {
+    if (!spec.shell) machine = Machine::create(std::move(spec.machine));
+  } else {
+    if (auto told = report_lost_memory(broker); !told) return std::unexpected(told.error());
+    auto snapshot = Snapshot::open(std::move(spec.snapshot->state),
+                                   std::move(spec.snapshot->memory), Snapshot::MemoryCheck::kTrust);
+    if (!snapshot) return std::unexpected(snapshot.error());
+    if (spec.shell) {
+      made.template_of_shell = *snapshot;
+      machine = Machine::prepare(std::move(spec.machine), snapshot->get());
+    } else {
+      machine = Machine::restore(std::move(spec.machine), **snapshot);
+    }
+  }
+  if (!machine) return std::unexpected(machine.error());
+  made.machine = std::move(*machine);
+  return made;
+}
+
+// A shell's wait, on the thread that is to be the event loop's. Messages that nobody should send
+// now end it. True: it took over its template, and the guest may run.
+struct ShellEnd {
+  bool claimed = false;
+  bool report_console = false;
+  std::string refused;  // why not; empty when the parent is gone
+};
+ShellEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker) {
+  ShellEnd end;
+  send_broker(broker, BrokerType::kPrepared, 0, "");
+  for (;;) {
+    auto received = receive_broker(broker, BrokerSide::kVmm, /*wait=*/true);
+    auto* message = std::get_if<BrokerMessage>(&received);
+    if (message == nullptr) return end;
+    if (message->type == BrokerType::kPing) {
+      send_broker(broker, BrokerType::kPong, message->value, "");
+      continue;
+    }
+    if (message->type != BrokerType::kClaim) {
+      end.refused = "a message for a guest came before the claim";
+      return end;
+    }
+    end.report_console = (message->value & kBrokerReportConsole) != 0;
+    auto done = machine.claim(snapshot);
+    end.claimed = done.has_value();
+    if (!done) end.refused = done.error().message;
+    return end;
+  }
 }
 
 // From several threads at once: one write for each line, so that lines stay whole.
@@ -221,7 +276,7 @@ std::string explain_end(const End& end, const ConsoleTail& tail) {
 
 int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   ::prctl(PR_SET_NAME, "thimble-vmm");
-  auto filters = ThreadFilters::build(broker.get());
+  auto filters = ThreadFilters::build(broker.get(), spec.shell);
   if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);
   if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
     return EXIT_FAILURE;
@@ -231,8 +286,10 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
     spec.machine.on_thread = [filter](ThreadKind kind) { return filter->confine(kind); };
   }
 
-  ConsoleTail tail([&broker, wanted = spec.report_console](const std::string& line) {
-    if (wanted) send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
+  bool report_console = spec.report_console;  // the event loop's thread alone looks and changes it
+  ConsoleTail tail([&broker, &report_console](const std::string& line) {
+    if (!report_console) return;
+    send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
   });
   bool announced = false;
   std::unique_ptr<ConsoleStream> console;
@@ -247,23 +304,46 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   join_callbacks(spec, broker.get(), tail, console.get(), announced);
   TraceSummary summary;
   join_trace(spec, summary);
-  auto machine = make_machine(spec, broker.get());
-  if (!machine) {
-    send_broker(broker.get(), BrokerType::kRefused, 0, machine.error().message);
+  auto made = make_machine(spec, broker.get());
+  if (!made) {
+    send_broker(broker.get(), BrokerType::kRefused, 0, made.error().message);
     return EXIT_FAILURE;
   }
+  Machine* const machine = made->machine.get();
 
+  // The broker is read by one thread at a time: a shell's first.
+  std::latch may_serve(1);
   Messengers messengers(filter);
-  messengers.start([&] { serve_broker(**machine, broker.get()); });
+  messengers.start([&] {
+    may_serve.wait();
+    serve_broker(*machine, broker.get());
+  });
   if (console) {
-    messengers.start([&console, &machine = **machine] {
-      console->serve([&machine](std::string_view typed) { machine.type(typed); });
+    messengers.start([&console, machine] {
+      console->serve([machine](std::string_view typed) { machine->type(typed); });
     });
   }
   messengers.wait_until_confined();
 
-  const End end = (*machine)->run();
-  if (spec.trace) write_trace(spec.trace.get(), summary.tables((*machine)->kvm_statistics()));
+  ShellEnd shell;
+  const auto ready = [&]() -> Result<void> {
+    if (filter != nullptr) {
+      if (auto done = filter->confine(FilteredThread::kShell); !done) return done;
+    }
+    shell = wait_for_claim(*machine, *made->template_of_shell, broker.get());
+    if (!shell.claimed) return fail(shell.refused);
+    report_console |= shell.report_console;
+    made->template_of_shell.reset();
+    may_serve.count_down();
+    return {};
+  };
+  if (!spec.shell) may_serve.count_down();
+  const End end = spec.shell ? machine->run(ready) : machine->run();
+  if (spec.shell && !shell.claimed) {
+    if (!shell.refused.empty()) send_broker(broker.get(), BrokerType::kRefused, 0, shell.refused);
+    ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
+  }
+  if (spec.trace) write_trace(spec.trace.get(), summary.tables(machine->kvm_statistics()));
   tail.finish();
   // The last words first: whoever hears of the end may stop reading.
   if (console) {

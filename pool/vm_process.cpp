@@ -2,8 +2,11 @@
 #include "pool/vm_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <array>
@@ -144,7 +147,19 @@ Result<VmProcess> VmProcess::start_jailed(const JailedVmBody& body, std::span<co
   return VmProcess(std::move(*child), std::move(broker->first));
 }
 
+VmProcess VmProcess::adopt(HandedOver vm) {
+  VmProcess process(std::nullopt, std::move(vm.broker));
+  process.adopted_ = std::move(vm);
+  return process;
+}
+
 std::optional<VmEvent> VmProcess::next_event() {
+  if (!adopted_.exposed.empty()) {
+    VmEvent event;
+    event.kind = VmEvent::Kind::kExposed;
+    event.text = printable(std::exchange(adopted_.exposed, {}), kLineLimit);
+    return event;
+  }
   while (broker_) {
     auto received = receive_broker(broker_.get(), BrokerSide::kParent, /*wait=*/false);
     if (std::holds_alternative<BrokerEmpty>(received)) return std::nullopt;
@@ -169,6 +184,13 @@ VmEvent VmProcess::take(BrokerMessage message) {
   VmEvent event;
   event.text = printable(message.text, kLineLimit);
   switch (message.type) {
+    case BrokerType::kPrepared:
+      event.kind = VmEvent::Kind::kPrepared;
+      break;
+    case BrokerType::kPong:
+      event.kind = VmEvent::Kind::kPong;
+      event.value = message.value;
+      break;
     case BrokerType::kReady:
       event.kind = VmEvent::Kind::kReady;
       break;
@@ -215,15 +237,69 @@ VmEvent VmProcess::ended(const BrokerMessage& message) {
 
 VmEvent VmProcess::lost(const std::string& why) {
   broker_.reset();
-  const auto status = why.empty() ? child_.wait_or_kill(kDyingPatience) : child_.kill_and_reap();
+  const std::string how = end_process(why.empty() ? kDyingPatience : std::chrono::milliseconds(0));
   VmEvent event;
   event.kind = VmEvent::Kind::kLost;
   if (!why.empty()) {
     event.text = why;
   } else {
-    event.text = status ? "it ended with " + describe_wait_status(*status) : "it is gone";
+    event.text = how.empty() ? "it is gone" : "it ended with " + how;
   }
   return event;
+}
+
+// A process of somebody else's is killed, too; its parent sees to the rest.
+std::string VmProcess::end_process(std::chrono::milliseconds patience) {
+  if (child_) {
+    const auto status = child_->wait_or_kill(patience);
+    return status ? describe_wait_status(*status) : "";
+  }
+  if (!adopted_.pidfd) return "";
+  pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
+  std::string how;
+  if (::poll(&ended, 1, static_cast<int>(patience.count())) != 1) {
+    ::syscall(SYS_pidfd_send_signal, adopted_.pidfd.get(), SIGKILL, nullptr, 0);
+  } else if (adopted_.how_it_ended) {
+    how = printable(adopted_.how_it_ended(), kLineLimit);
+  }
+  adopted_.pidfd.reset();
+  adopted_.how_it_ended = nullptr;
+  return how;
+}
+
+Result<void> VmProcess::claim(bool report_console) {
+  if (!broker_) return fail("claim the shell: it has ended");
+  const uint32_t value = report_console ? kBrokerReportConsole : 0;
+  if (!send_broker(broker_.get(), BrokerType::kClaim, value, "")) {
+    return fail_errno("claim the shell");
+  }
+  return {};
+}
+
+Result<void> VmProcess::ping(uint32_t value) {
+  if (!broker_) return fail("ping the VMM process: it has ended");
+  if (!send_broker(broker_.get(), BrokerType::kPing, value, "", -1, /*wait=*/false)) {
+    return fail_errno("ping the VMM process");
+  }
+  return {};
+}
+
+void VmProcess::start_killing() {
+  broker_.reset();
+  if (child_) child_->start_killing();
+}
+
+std::optional<std::string> VmProcess::reap_if_gone() {
+  if (!child_) return std::nullopt;
+  const auto status = child_->reap_if_gone();
+  if (!status) return std::nullopt;
+  return describe_wait_status(*status);
+}
+
+Result<Fd> VmProcess::open_pidfd() const {
+  Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid(), 0)));
+  if (!handle) return fail_errno("open a handle of the VMM process");
+  return handle;
 }
 
 void VmProcess::open_for_guest(uint32_t port) {
@@ -266,12 +342,16 @@ Result<void> VmProcess::resume() {
 
 void VmProcess::stop() {
   broker_.reset();  // its end is the request
-  child_.wait_or_kill(kDyingPatience);
+  end_process(kDyingPatience);
 }
 
 void VmProcess::kill() {
   broker_.reset();
-  child_.kill_and_reap();
+  end_process(std::chrono::milliseconds(0));
+}
+
+VmProcess::~VmProcess() {
+  if (!child_) kill();
 }
 
 }  // namespace thimble

@@ -34,6 +34,9 @@ struct VmSpec {
   // Restores this instead of booting a kernel. Its memory has been verified (Snapshot::open()), and
   // memory_bytes and vcpus above are the snapshot's.
   std::optional<SnapshotFiles> snapshot;
+  // With a snapshot: a shell. Everything is made, checked and confined that can be before the
+  // guest's state is taken over; kPrepared tells when, and claim() does the rest.
+  bool shell = false;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
   // Where every exit, notification and interrupt is written, a line for each and tables at the end;
@@ -47,20 +50,35 @@ struct VmSpec {
 
 struct VmEvent {
   enum class Kind {
-    kReady,    // the guest's listeners stand: connect() reaches them
-    kConsole,  // text: a line of the serial console
-    kNotice,   // text: a line for the log
-    kExposed,  // text: the layers of confinement that the host refused
-    kSaved,    // save() is done
-    kUnsaved,  // save() failed: text = why. The machine goes on
-    kEnded,    // the machine ended: `end`, text = why, in one line
-    kRefused,  // the machine could not be made: text = why
-    kLost,     // the process died, or broke the broker's rules: text = how
+    kPrepared,  // the shell stands: claim() is next
+    kPong,      // the answer to ping(): `value`
+    kReady,     // the guest's listeners stand: connect() reaches them
+    kConsole,   // text: a line of the serial console
+    kNotice,    // text: a line for the log
+    kExposed,   // text: the layers of confinement that the host refused
+    kSaved,     // save() is done
+    kUnsaved,   // save() failed: text = why. The machine goes on
+    kEnded,     // the machine ended: `end`, text = why, in one line
+    kRefused,   // the machine could not be made: text = why
+    kLost,      // the process died, or broke the broker's rules: text = how
   };
   Kind kind = Kind::kNotice;
   std::string text;  // printable
   End::Kind end = End::Kind::kStopped;
   bool panicked = false;  // kEnded: the guest's kernel panicked before
+  uint32_t value = 0;     // kPong
+};
+
+// A VM process that another process of ours started and holds (pool/daemon.h), as it is handed to
+// the one that uses it.
+struct HandedOver {
+  Fd broker;
+  Fd pidfd;
+  pid_t pid = -1;
+  std::string exposed;  // layers of confinement that the host refused, or empty
+  // How the process ended ("signal 9 (Killed)"), for one that is gone; or empty. What it holds goes
+  // with the VmProcess.
+  std::function<std::string()> how_it_ended;
 };
 
 class VmProcess {
@@ -77,6 +95,30 @@ class VmProcess {
   using JailedVmBody = std::function<int(int broker, const Confinement&)>;
   static Result<VmProcess> start_jailed(const JailedVmBody& body, std::span<const int> kept,
                                         const JailOptions& options);
+
+  VmProcess(VmProcess&&) noexcept = default;
+  VmProcess& operator=(VmProcess&&) noexcept = default;
+  VmProcess(const VmProcess&) = delete;
+  VmProcess& operator=(const VmProcess&) = delete;
+  ~VmProcess();  // kills
+
+  // A VM that runs already, or was told to. Nothing is reaped by this process.
+  static VmProcess adopt(HandedOver vm);
+
+  // A shell takes over its template and runs. Once; kRefused comes when it cannot.
+  Result<void> claim(bool report_console);
+  // Whether somebody is there: kPong follows.
+  Result<void> ping(uint32_t value);
+
+  // For whoever adopts it. Afterwards this object only holds the process: no event comes, and all
+  // that can be done is kill(), or start_killing() and reap_if_gone().
+  Fd hand_over() { return std::move(broker_); }
+  // Kills without waiting; the process is gone when its pidfd says so. Then reap_if_gone() gives
+  // how it ended, once; before that, nothing.
+  void start_killing();
+  std::optional<std::string> reap_if_gone();
+  // To be polled: readable when the process has ended.
+  [[nodiscard]] Result<Fd> open_pidfd() const;
 
   // To be polled for POLLIN; -1 once the process is lost.
   [[nodiscard]] int poll_fd() const { return broker_.get(); }
@@ -104,16 +146,20 @@ class VmProcess {
   // read.
   void kill();
 
-  [[nodiscard]] pid_t pid() const { return child_.pid(); }
+  [[nodiscard]] pid_t pid() const { return child_ ? child_->pid() : adopted_.pid; }
 
  private:
-  VmProcess(BoundChild child, Fd broker) : child_(std::move(child)), broker_(std::move(broker)) {}
+  VmProcess(std::optional<BoundChild> child, Fd broker)
+      : child_(std::move(child)), broker_(std::move(broker)) {}
+  // Each ends the process, and tells how it ended where that is known.
+  std::string end_process(std::chrono::milliseconds patience);
   VmEvent take(BrokerMessage message);
   VmEvent ended(const BrokerMessage& message);
   VmEvent lost(const std::string& why);
   void open_for_guest(uint32_t port);
 
-  BoundChild child_;
+  std::optional<BoundChild> child_;  // none: adopted
+  HandedOver adopted_;
   Fd broker_;
   std::vector<std::string> tail_;
   std::unique_ptr<UnixListener> vsock_;  // keeps the socket's name

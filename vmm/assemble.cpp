@@ -74,9 +74,14 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
   return std::unique_ptr<Machine>(new Machine(std::move(*parts)));
 }
 
-Result<std::unique_ptr<Machine>> Machine::prepare(MachineOptions options) {
-  auto parts = Parts::assemble(std::move(options));
+Result<std::unique_ptr<Machine>> Machine::prepare(MachineOptions options,
+                                                  const Snapshot* expected) {
+  auto parts = Parts::assemble(std::move(options), expected);
   if (!parts) return std::unexpected(parts.error());
+  if (expected != nullptr) {
+    auto fits = (*parts)->judge(*expected);
+    if (!fits) return fail_in("restore a snapshot", fits);
+  }
   return std::unique_ptr<Machine>(new Machine(std::move(*parts)));
 }
 

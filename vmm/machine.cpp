@@ -28,23 +28,30 @@ std::optional<End> run_vcpu(Vcpu& vcpu, PauseGate& gate) {
 
 }  // namespace
 
-End Machine::run() {
+End Machine::run(const std::function<Result<void>()>& ready) {
   parts_->loop_thread.store(std::this_thread::get_id());
-  parts_->gate.start();
   std::vector<std::thread> threads;
+  std::latch vcpus_stand(static_cast<ptrdiff_t>(parts_->vcpus.size()));
   std::latch loop_is_ready(1);  // no guest instruction before
   for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
     try {
-      threads.emplace_back([this, &loop_is_ready, cpu = vcpu.get()] {
+      threads.emplace_back([this, &vcpus_stand, &loop_is_ready, cpu = vcpu.get()] {
         parts_->prepare_thread(ThreadKind::kVcpu);
+        vcpus_stand.count_down();
         loop_is_ready.wait();
         if (auto end = run_vcpu(*cpu, parts_->gate)) parts_->finish(std::move(*end));
       });
     } catch (const std::system_error& error) {
       parts_->finish({End::Kind::kHostError, std::string("start a thread: ") + error.what()});
+      vcpus_stand.count_down(static_cast<ptrdiff_t>(parts_->vcpus.size() - threads.size()));
       break;
     }
   }
+  if (ready) {
+    vcpus_stand.wait();
+    if (auto done = ready(); !done) parts_->finish({End::Kind::kHostError, done.error().message});
+  }
+  parts_->gate.start();
   parts_->prepare_thread(ThreadKind::kLoop);
   loop_is_ready.count_down();
   if (auto served = parts_->loop->run(); !served) {

@@ -88,6 +88,8 @@ struct Machine::Parts {
 
   // snapshot/machine_save.cpp and machine_restore.cpp.
   Result<void> save(int state_file, int memory_file);
+  // Whether this machine, on this host, can take over the snapshot.
+  [[nodiscard]] Result<const VcpuAbi*> judge(const Snapshot& snapshot) const;
   Result<void> claim(const Snapshot& snapshot);
   Result<void> claim_vcpus(const SnapshotState& state, const VcpuAbi& abi);
   Result<void> claim_devices(const SnapshotState& state);

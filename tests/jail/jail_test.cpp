@@ -172,8 +172,9 @@ TEST_F(Jail, NamespacesAloneStopEveryAttempt) {
 }
 
 TEST_F(Jail, InEveryThreadTheFilterStopsEveryAttemptAndSaysWhich) {
-  for (const FilteredThread thread : {FilteredThread::kVcpu, FilteredThread::kLoop,
-                                      FilteredThread::kDiskWorker, FilteredThread::kMessenger}) {
+  for (const FilteredThread thread :
+       {FilteredThread::kVcpu, FilteredThread::kLoop, FilteredThread::kDiskWorker,
+        FilteredThread::kMessenger, FilteredThread::kShell}) {
     for (const Attempt& attempt : attempts()) {
       auto vm = VmProcess::start_jailed(
           [&](int broker, const Confinement& confinement) {
@@ -226,6 +227,26 @@ TEST_F(Jail, ExecutableMemoryIsForbidden) {
     ::mprotect(page, 4096, PROT_READ | PROT_EXEC);
   });
   EXPECT_NE(changed.text.find("mprotect (10)"), std::string::npos) << changed.text;
+}
+
+// A shell maps its template copy-on-write over memory that is there; once it is claimed, and in
+// every other thread, files are not mapped any more.
+TEST_F(Jail, AFileIsMappedOnlyByAShellAndOnlyPrivately) {
+  const auto map_file = [](int kind) {
+    return [kind] {
+      void* page =
+          ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      ::mmap(page, 4096, PROT_READ | PROT_WRITE, kind | MAP_FIXED, STDIN_FILENO, 0);
+    };
+  };
+  EXPECT_EQ(run_confined(FilteredThread::kShell, map_file(MAP_PRIVATE)).text, "goes on");
+  for (const auto& [thread, kind] : {std::pair{FilteredThread::kShell, MAP_SHARED},
+                                     std::pair{FilteredThread::kLoop, MAP_PRIVATE},
+                                     std::pair{FilteredThread::kMessenger, MAP_PRIVATE},
+                                     std::pair{FilteredThread::kVcpu, MAP_PRIVATE}}) {
+    const auto event = run_confined(thread, map_file(kind));
+    EXPECT_NE(event.text.find("mmap (9)"), std::string::npos) << event.text;
+  }
 }
 
 TEST_F(Jail, PlainMemoryIsAllowed) {

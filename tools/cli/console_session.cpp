@@ -111,6 +111,9 @@ class ConsoleSession {
       case VmEvent::Kind::kNotice:
         if (verbose_) say(event.text);
         return;
+      case VmEvent::Kind::kPrepared:  // of shells
+      case VmEvent::Kind::kPong:
+        return;
       case VmEvent::Kind::kSaved:
       case VmEvent::Kind::kUnsaved:
         if (control_) control_->saved(event);

@@ -74,6 +74,8 @@ const char* name_of(FilteredThread thread) {
       return "disk worker";
     case FilteredThread::kMessenger:
       return "messenger thread";
+    case FilteredThread::kShell:
+      return "shell";
   }
   return "unknown thread";
 }

@@ -23,6 +23,7 @@ enum class FilteredThread : uint8_t {
   kLoop = 2,
   kDiskWorker = 3,
   kMessenger = 4,  // receives from the parent: the broker, what is typed at the console
+  kShell = 5,      // an event loop to be: until the claim, and without a guest
 };
 
 // "vCPU thread"

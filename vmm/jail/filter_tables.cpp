@@ -4,11 +4,14 @@
 //
 // What the lists leave out on purpose: anything that opens, creates, connects, executes, maps
 // executable memory, makes threads or processes, signals others, or sets up an io_uring.
+#include <fcntl.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 
 #include "vmm/jail/filter.h"
@@ -25,6 +28,26 @@ template <uint64_t Request>
 constexpr std::array kRequest{ArgumentIs{.argument = 1, .mask = kAll, .value = Request}};
 
 constexpr std::array kNotExecutable{ArgumentIs{.argument = 2, .mask = PROT_EXEC, .value = 0}};
+
+// Memory of nobody's file.
+constexpr std::array kAnonymous{
+    ArgumentIs{.argument = 2, .mask = PROT_EXEC, .value = 0},
+    ArgumentIs{.argument = 3, .mask = MAP_ANONYMOUS, .value = MAP_ANONYMOUS}};
+
+// A template over memory that is there: copy-on-write, so that nothing goes back into the file.
+constexpr uint64_t kKindOfMap = MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS;
+constexpr std::array kTemplateMemory{
+    ArgumentIs{.argument = 2, .mask = kAll, .value = PROT_READ | PROT_WRITE},
+    ArgumentIs{.argument = 3, .mask = kKindOfMap, .value = MAP_PRIVATE | MAP_FIXED},
+    ArgumentIs{.argument = 5, .mask = kAll, .value = 0}};
+
+// fstat(2) as the C library makes it.
+constexpr std::array kOfDescriptor{ArgumentIs{.argument = 3, .mask = kAll, .value = AT_EMPTY_PATH}};
+
+constexpr std::array kDuplicate{ArgumentIs{.argument = 1, .mask = kAll, .value = F_DUPFD_CLOEXEC}};
+
+constexpr std::array kInstallFilter{
+    ArgumentIs{.argument = 0, .mask = kAll, .value = SECCOMP_SET_MODE_FILTER}};
 
 // A VMM process in a pid namespace of its own is process 1 in it, so its threads can be signalled
 // and nobody else could be. Where that layer is missing the number differs: tgkill(1, …) is what
@@ -46,7 +69,7 @@ constexpr std::array kVcpuCalls{
     AllowedCall{SYS_clock_gettime, "timers, where the host's clock needs a call"},
     AllowedCall{SYS_io_uring_enter, "a reset waits for the disk's requests"},
     AllowedCall{SYS_clock_nanosleep, "the same, when the host is out of memory"},
-    AllowedCall{SYS_mmap, "malloc", kNotExecutable},
+    AllowedCall{SYS_mmap, "malloc", kAnonymous},
     AllowedCall{SYS_munmap, "malloc"},
     AllowedCall{SYS_mprotect, "malloc grows the heap of a thread", kNotExecutable},
     AllowedCall{SYS_madvise, "malloc, and the end of a thread"},
@@ -78,7 +101,7 @@ constexpr std::array kLoopCalls{
     AllowedCall{SYS_accept4, "vsock clients"},
     AllowedCall{SYS_shutdown, "half-closed streams; the end of broker and console"},
     AllowedCall{SYS_close, "streams, and everything at the end"},
-    AllowedCall{SYS_mmap, "malloc; memory of a template", kNotExecutable},
+    AllowedCall{SYS_mmap, "malloc", kAnonymous},
     AllowedCall{SYS_munmap, "malloc, and the guest's memory at the end"},
     AllowedCall{SYS_mremap, "malloc grows a large block"},
     AllowedCall{SYS_mprotect, "malloc", kNotExecutable},
@@ -98,7 +121,7 @@ constexpr std::array kDiskWorkerCalls{
     AllowedCall{SYS_pwritev2, "writes"},
     AllowedCall{SYS_fdatasync, "flushes"},
     AllowedCall{SYS_write, "the eventfd of completions"},
-    AllowedCall{SYS_mmap, "malloc", kNotExecutable},
+    AllowedCall{SYS_mmap, "malloc", kAnonymous},
     AllowedCall{SYS_munmap, "malloc"},
     AllowedCall{SYS_mprotect, "malloc", kNotExecutable},
     AllowedCall{SYS_madvise, "malloc, and the end of the thread"},
@@ -141,7 +164,7 @@ constexpr std::array kMessengerCalls{
     AllowedCall{SYS_mremap, "malloc grows a large block"},
     AllowedCall{SYS_sched_yield, "libstdc++ spins before it waits"},
     AllowedCall{SYS_close, "streams that the machine does not take"},
-    AllowedCall{SYS_mmap, "malloc", kNotExecutable},
+    AllowedCall{SYS_mmap, "malloc", kAnonymous},
     AllowedCall{SYS_munmap, "malloc"},
     AllowedCall{SYS_mprotect, "malloc", kNotExecutable},
     AllowedCall{SYS_madvise, "malloc, and the end of the thread"},
@@ -152,6 +175,37 @@ constexpr std::array kMessengerCalls{
     AllowedCall{SYS_exit, "the end of the thread"},
     AllowedCall{SYS_exit_group, "the end of the process, after a forbidden call"},
 };
+
+// What a claim does (vmm/snapshot/machine_restore.cpp), and what leads from there to the event
+// loop, whose calls must all be in the shell's list too: a filter can only be narrowed.
+constexpr std::array kClaimCalls{
+    AllowedCall{SYS_newfstatat, "the length of the template's memory file", kOfDescriptor},
+    AllowedCall{SYS_fstat, "the same, in other C libraries"},
+    AllowedCall{SYS_mmap, "the template's memory", kTemplateMemory},
+    AllowedCall{SYS_fcntl, "keeps the template's memory file", kDuplicate},
+    AllowedCall{SYS_ioctl, "state of a vCPU", kRequest<KVM_SET_CPUID2>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_TSC_KHZ>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_GET_TSC_KHZ>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_SREGS>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_XCRS>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_XSAVE>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_DEBUGREGS>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MSRS>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_NESTED_STATE>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_LAPIC>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MP_STATE>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_REGS>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_VCPU_EVENTS>},
+    AllowedCall{SYS_ioctl, "the guest's clock", kRequest<KVM_SET_CLOCK>},
+    AllowedCall{SYS_ioctl, "tells the guest of its absence", kRequest<KVM_KVMCLOCK_CTRL>},
+    AllowedCall{SYS_seccomp, "the event loop's filter", kInstallFilter},
+};
+
+constexpr auto kShellCalls = [] {
+  std::array<AllowedCall, kLoopCalls.size() + kClaimCalls.size()> all{};
+  std::ranges::copy(kClaimCalls, std::ranges::copy(kLoopCalls, all.begin()).out);
+  return all;
+}();
 
 }  // namespace
 
@@ -165,6 +219,8 @@ std::span<const AllowedCall> calls_allowed_in(FilteredThread thread) {
       return kDiskWorkerCalls;
     case FilteredThread::kMessenger:
       return kMessengerCalls;
+    case FilteredThread::kShell:
+      return kShellCalls;
   }
   return {};
 }

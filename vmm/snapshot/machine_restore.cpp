@@ -84,13 +84,22 @@ Result<std::unique_ptr<Machine>> Machine::restore(MachineOptions options,
   return machine;
 }
 
-Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
+Result<const VcpuAbi*> Machine::Parts::judge(const Snapshot& snapshot) const {
   const Snapshot::Contents& contents = snapshot.contents();
   const SnapshotState& state = contents.state;
   const auto abi = contents.judge_host(kvm);
+  if (!abi) return abi;
+  if (auto done = compare_shapes(state.shape, shape()); !done) return std::unexpected(done.error());
+  auto sized = check_memory_size(contents.memory.get(), state.memory);
+  if (!sized) return std::unexpected(sized.error());
+  return abi;
+}
+
+Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
+  const Snapshot::Contents& contents = snapshot.contents();
+  const SnapshotState& state = contents.state;
+  const auto abi = judge(snapshot);
   if (!abi) return std::unexpected(abi.error());
-  if (auto done = compare_shapes(state.shape, shape()); !done) return done;
-  if (auto done = check_memory_size(contents.memory.get(), state.memory); !done) return done;
   if (auto done = host_memory.show_file(contents.memory.get()); !done) return done;
   template_memory.reset(fcntl(contents.memory.get(), F_DUPFD_CLOEXEC, 3));
   if (!template_memory) return fail_errno("keep the snapshot's memory file");

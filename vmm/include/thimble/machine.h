@@ -126,18 +126,26 @@ class Machine {
 
   // Runs until the machine ends; to be called once. Blocks signals that are blocked in the caller
   // in its vCPU threads too.
-  End run();
+  //
+  // `ready`, when given, is called on this thread once the vCPU threads stand and have been through
+  // on_thread, before this thread goes through it and before the guest's first instruction: there a
+  // prepared machine may wait for its claim. An error ends the machine.
+  End run(const std::function<Result<void>()>& ready = nullptr);
 
   // ---- snapshots: docs/snapshots.md ----
 
   // A machine of the shape that `options` says (memory, vCPUs, disks, vsock, entropy), with
   // everything made that does not depend on a snapshot; nothing is loaded and run() would run
-  // nothing sensible until claim(). kernel, initrd and command_line are not looked at.
-  static Result<std::unique_ptr<Machine>> prepare(MachineOptions options);
+  // nothing sensible until claim(). kernel, initrd and command_line are not looked at. Where it is
+  // known already which snapshot will be claimed, it is `expected`: whatever can be judged and set
+  // before the claim is, and a snapshot that does not fit is refused here.
+  static Result<std::unique_ptr<Machine>> prepare(MachineOptions options,
+                                                  const Snapshot* expected = nullptr);
 
   // Takes over the state of `snapshot`: a prepared machine becomes a clone of the one that was
   // saved, and run() goes on where that one was paused. The snapshot must have the same shape, with
-  // disks of the same size and access in the same order. Once, before run(), from any thread.
+  // disks of the same size and access in the same order. Once, before run() or in its `ready`, from
+  // any thread.
   // The memory file is mapped copy-on-write, so all clones share what none of them changed. After
   // an error the machine is of no use and is to be destroyed; nothing of it has run.
   Result<void> claim(const Snapshot& snapshot);
