@@ -15,14 +15,14 @@ in_folder = $(patsubst %.cpp,$(BUILD)/$(1)/obj/%.o,$(2))
 define sanitized_test
 $(BUILD)/$(1)/tests/$(2): $$(call in_folder,$(1),$(3)) $(BUILD)/$(1)/libsanitized.a
 	@mkdir -p $$(@D)
-	$$(FUZZ_CXX) -fsanitize=$(4) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS)
+	$$(FUZZ_CXX) -fsanitize=$(4) $(5) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS)
 endef
 define sanitized_folder
 $(BUILD)/$(1)/libsanitized.a: $$(call in_folder,$(1),$$(SANITIZED_SRC))
 	@rm -f $$@
 	$$(AR) rcs $$@ $$^
 $(foreach room,$(SANITIZED_ROOMS),$(eval $(call sanitized_test,$(1),$(room)_unit,$($(room)_TEST_SRC),$(2))))
-$(eval $(call sanitized_test,$(1),payload,$(PAYLOAD_TEST_SRC),$(2)))
+$(eval $(call sanitized_test,$(1),payload,$(PAYLOAD_TEST_SRC),$(2),$(PAYLOAD_TEST_LINK)))
 # The test looks for the guests beside its own folder.
 $(BUILD)/$(1)/payload: | $(PAYLOADS)
 	@ln -sfn ../payload $$@
