@@ -52,15 +52,15 @@ void Session::run() {
 void Session::wait_and_serve() {
   PollSet set;
   add_connections(set);
-  input_.add(set);
-  output_.add(set);
-  error_.add(set);
+  // Between a snapshot and its thaw nothing is passed on: not even the end of a client's input.
+  const bool relays = !is_frozen();
+  if (relays) {
+    input_.add(set);
+    output_.add(set);
+    error_.add(set);
+  }
   set.wait(timeout_until(next_deadline()));
-
-  bool moved = input_.run(set);
-  moved = output_.run(set) || moved;
-  moved = error_.run(set) || moved;
-  if (moved) note_activity();
+  if (relays) run_relays(set);
   if (set.at(child_index_)) reap_children();
   for (Guest& guest : unnamed_) {
     if (set.at(guest.index)) read_preface(guest);
@@ -71,6 +71,13 @@ void Session::wait_and_serve() {
   serve_control();
   report_exit_when_drained();
   end_when_due();
+}
+
+void Session::run_relays(const PollSet& set) {
+  bool moved = input_.run(set);
+  moved = output_.run(set) || moved;
+  moved = error_.run(set) || moved;
+  if (moved) note_activity();
 }
 
 void Session::add_connections(PollSet& set) {

@@ -58,6 +58,7 @@ class Session {
 
   void wait_and_serve();
   void add_connections(PollSet& set);
+  void run_relays(const PollSet& set);
   void accept_control();
   void accept_streams();
   void read_preface(Guest& guest);

@@ -65,7 +65,9 @@ def _renew(_number, _frame):
         sys.modules["ssl"].RAND_add(os.urandom(32), 0.0)
     uuid = sys.modules.get("uuid")
     if uuid is not None:
-        uuid._node = None
+        # libuuid keeps node and clock sequence where nobody reaches them: draw them here from now on.
+        uuid._generate_time_safe = None
+        uuid._node = uuid._random_getnode()
 
 
 if "random" in sys.modules:

@@ -20,7 +20,7 @@ complete = len(answers) == 3 * clones
 print("ok" if complete else "not ok", f"- {name}: {clones} clones answered ({len(answers)} lines)")
 alike = all(before == befores[0] for before in befores)
 print("ok" if alike else "not ok", f"- {name}: all clones have the same past")
-identity = {"bootId", "machineId"}
+identity = {"bootId", "machineId", "uuidNode"}
 for source in sorted(drawn):
     past = befores[0][source]
     after = [value for i, value in enumerate(drawn[source]) if i % 3]

@@ -28,6 +28,7 @@ def draw():
         "shuffle": str(random.sample(range(10**6), 8)),
         "system": repr(random.SystemRandom().random()),
         "uuid1": str(uuid.uuid1()),
+        "uuidNode": str(uuid.uuid1().node),
         "uuid4": str(uuid.uuid4()),
         "secrets": secrets.token_hex(16),
         "urandom": os.urandom(16).hex(),

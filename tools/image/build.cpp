@@ -9,6 +9,7 @@
 #include "tools/image/files.h"
 #include "tools/image/host_path.h"
 #include "tools/image/recipes.h"
+#include "tools/image/renewal.h"
 #include "tools/image/rootfs.h"
 
 namespace thimble::image {
@@ -116,7 +117,9 @@ Result<std::string> request_key(const Request& request) {
     for (const std::string& word : request.command) key += " " + word;
     return key;
   }
-  return builder + (request.node == NodeSource::kSystem ? " system node" : "");
+  const std::string node = request.node == NodeSource::kSystem ? " system node" : "";
+  const bool renews = request.kind == Request::Kind::kNpm || request.name != "busybox";
+  return builder + node + (renews ? " renewal " + renewal_digest() : "");
 }
 
 Result<Image> build_image(const Store& store, const Request& request, const std::string& key,

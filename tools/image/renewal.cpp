@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "tools/image/files.h"
+#include "tools/image/sha256.h"
 
 // A file of the project as bytes in the program.
 #define THIMBLE_EMBED(name, path)                 \
@@ -56,6 +57,13 @@ Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
     done = write_file(library / "python3/dist-packages/thimble.pth", "import thimble_renew\n");
   }
   return done;
+}
+
+std::string renewal_digest() {
+  std::string all(thimble_renew_so, thimble_renew_so_end);
+  all.append(thimble_renew_cjs, thimble_renew_cjs_end);
+  all.append(thimble_renew_py, thimble_renew_py_end);
+  return sha256_text(all).substr(0, 16);
 }
 
 }  // namespace thimble::image

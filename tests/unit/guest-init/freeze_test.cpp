@@ -60,6 +60,24 @@ TEST(Freeze, ACloneServesItsNewHostOnlyAfterItKnowsWhoItIs) {
   EXPECT_EQ(echoed(guest, "hello\n"), "hello\n");
 }
 
+TEST(Freeze, AClientThatHasSaidAllBeforeTheThawIsServed) {
+  Guest guest;
+  start_detached(guest, "exec cat");
+  guest.send(kFreeze, when_idle(10000));
+  ASSERT_EQ(guest.receive().type, kFrozen);
+  guest.close_control();
+  guest.connect_control();
+  guest.connect_streams();
+  ASSERT_EQ(::send(guest.input(), "all\n", 4, MSG_NOSIGNAL), 4);
+  shutdown(guest.input(), SHUT_WR);
+  guest.send(kConfigure);
+  ASSERT_EQ(guest.receive().type, kConfigured);
+  guest.send(kThaw);
+  ASSERT_EQ(guest.receive().type, kThawed);
+  EXPECT_EQ(Guest::read_all(guest.output()), "all\n");
+  EXPECT_EQ(guest.receive().u32(kTagExitCode), 0U);
+}
+
 TEST(Freeze, AThawBeforeTheNewIdentityIsAProtocolError) {
   Guest guest;
   start_detached(guest, "exec cat");
