@@ -354,7 +354,8 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   // The thread waits in recv(): this ends it. What was sent can still be read.
   ::shutdown(broker.get(), SHUT_RD);
   messengers.join_last();
-  return EXIT_SUCCESS;
+  const bool in_order = end.kind == End::Kind::kPowerOff || end.kind == End::Kind::kStopped;
+  return in_order && tail.panic().empty() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 }  // namespace thimble
