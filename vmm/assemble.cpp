@@ -1,6 +1,6 @@
 // How a machine is put together. Memory slots come before the irqchip and nothing changes them
 // afterwards: a change once an irqchip exists waits for a grace period of the host's kernel.
-#include <sys/mman.h>
+#include <sys/ioctl.h>
 
 #include <utility>
 
@@ -39,13 +39,17 @@ Machine::Parts::Parts(MachineOptions options_in, Kvm kvm_in, Fd vm_in, HostMemor
 
 // All but what is in memory and registers: a machine that could boot, or take over a snapshot.
 Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions options,
-                                                                 const Snapshot* known) {
+                                                                 const Snapshot* known,
+                                                                 When claim) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
     return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
   }
   auto kvm = options.kvm ? Kvm::adopt(std::move(options.kvm)) : Kvm::open();
   if (!kvm) return std::unexpected(kvm.error());
-  auto host_memory = HostMemory::map(options.memory_bytes);
+  // Mapped before KVM has an eye on the mapping.
+  auto host_memory = known != nullptr && claim == When::kAtOnce
+                         ? HostMemory::view(known->contents().memory.get(), options.memory_bytes)
+                         : HostMemory::map(options.memory_bytes);
   if (!host_memory) return std::unexpected(host_memory.error());
   auto loop = EpollLoop::create();
   if (!loop) return std::unexpected(loop.error());
@@ -58,6 +62,9 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
       &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports,
       &Parts::set_up_disks,  &Parts::set_up_vsock,   &Parts::set_up_entropy,
   };
+  if (known != nullptr && claim == When::kAtOnce) {
+    if (auto done = parts->keep_template(*known); !done) return std::unexpected(done.error());
+  }
   for (const Step step : kSteps) {
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
@@ -227,7 +234,21 @@ Result<void> Machine::Parts::set_up_vcpus(const Snapshot* known) {
     auto set = kvm_ioctl(vcpus.back()->fd(), KVM_SET_CPUID2, "KVM_SET_CPUID2", cpuids[i].header());
     if (!set) return std::unexpected(set.error());
   }
+  auto khz = tsc_of_this_host();
+  if (!khz) return std::unexpected(khz.error());
+  tsc_khz = *khz;
   return {};
+}
+
+// The VM knows since Linux 5.19; a vCPU knows too, and takes longer, as with all that is asked of
+// it.
+Result<uint32_t> Machine::Parts::tsc_of_this_host() const {
+  if (const int khz = ioctl(vm.get(), KVM_GET_TSC_KHZ, 0); khz > 0) {
+    return static_cast<uint32_t>(khz);
+  }
+  auto khz = kvm_ioctl(vcpus.front()->fd(), KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ", 0);
+  if (!khz) return std::unexpected(khz.error());
+  return static_cast<uint32_t>(*khz);
 }
 
 Result<void> Machine::Parts::load_guest() {

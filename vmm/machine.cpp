@@ -32,13 +32,16 @@ End Machine::run(const std::function<Result<void>()>& ready) {
   parts_->loop_thread.store(std::this_thread::get_id());
   std::vector<std::thread> threads;
   std::latch vcpus_stand(static_cast<ptrdiff_t>(parts_->vcpus.size()));
-  std::latch loop_is_ready(1);  // no guest instruction before
+  const bool waits = ready != nullptr;
+  if (waits && std::thread::hardware_concurrency() > 1) parts_->first_starts.look_on();
   for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
+    StartSignal& start = threads.empty() ? parts_->first_starts : parts_->others_start;
     try {
-      threads.emplace_back([this, &vcpus_stand, &loop_is_ready, cpu = vcpu.get()] {
+      threads.emplace_back([this, &vcpus_stand, waits, &start, cpu = vcpu.get()] {
         parts_->prepare_thread(ThreadKind::kVcpu);
+        if (waits) cpu->warm_up();
         vcpus_stand.count_down();
-        loop_is_ready.wait();
+        start.wait();
         if (auto end = run_vcpu(*cpu, parts_->gate)) parts_->finish(std::move(*end));
       });
     } catch (const std::system_error& error) {
@@ -47,13 +50,14 @@ End Machine::run(const std::function<Result<void>()>& ready) {
       break;
     }
   }
-  if (ready) {
+  if (waits) {
     vcpus_stand.wait();
     if (auto done = ready(); !done) parts_->finish({End::Kind::kHostError, done.error().message});
   }
   parts_->gate.start();
   parts_->prepare_thread(ThreadKind::kLoop);
-  loop_is_ready.count_down();
+  parts_->first_starts.give();
+  parts_->others_start.give();
   if (auto served = parts_->loop->run(); !served) {
     parts_->finish({End::Kind::kHostError, served.error().message});
   }
@@ -91,8 +95,10 @@ Result<void> Machine::pause() {
 Result<void> Machine::resume() {
   const std::scoped_lock guard(parts_->control);
   const bool resumed = parts_->gate.open([this] {
-    parts_->announce_pause();
-    for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) vcpu->rearm();
+    for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
+      Parts::announce_pause(*vcpu);
+      vcpu->rearm();
+    }
   });
   if (!resumed) return fail("resume the machine: it is not paused");
   return {};

@@ -25,6 +25,15 @@ uint64_t host_memory() {
 }  // namespace
 
 Result<HostMemory> HostMemory::map(uint64_t bytes) {
+  return map_aligned(-1, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, bytes);
+}
+
+// MAP_NORESERVE: a clone is promised memory only for what it changes.
+Result<HostMemory> HostMemory::view(int file, uint64_t bytes) {
+  return map_aligned(file, MAP_PRIVATE | MAP_NORESERVE, bytes);
+}
+
+Result<HostMemory> HostMemory::map_aligned(int file, int flags, uint64_t bytes) {
   if (bytes < kMinimum || bytes % kPage != 0) {
     return fail(
         text("memory of %lu bytes: must be a multiple of 4 KiB and at least 16 MiB", bytes));
@@ -33,13 +42,21 @@ Result<HostMemory> HostMemory::map(uint64_t bytes) {
     return fail(text("memory of %lu MiB: this host has %lu MiB: ask for less", bytes >> 20,
                      host_memory() >> 20));
   }
-  // Reserve more than needed, then give back what lies outside the aligned range.
+  // A place larger than needed, where the memory fits at an aligned address; then the rest of the
+  // place is given back.
   const uint64_t reserved = bytes + kHugePage;
-  void* mapped = mmap(nullptr, reserved, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) return fail_errno(text("map %lu MiB of guest memory", bytes >> 20));
-  auto* base = static_cast<uint8_t*>(mapped);
+  void* place =
+      mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) return fail_errno(text("map %lu MiB of guest memory", bytes >> 20));
+  auto* base = static_cast<uint8_t*>(place);
   const uint64_t skip = (kHugePage - reinterpret_cast<uintptr_t>(base) % kHugePage) % kHugePage;
+  void* mapped = mmap(base + skip, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, file, 0);
+  if (mapped == MAP_FAILED) {
+    const int error = errno;
+    munmap(place, reserved);
+    errno = error;
+    return fail_errno(text("map %lu MiB of guest memory", bytes >> 20));
+  }
   if (skip != 0) munmap(base, skip);
   if (skip != kHugePage) munmap(base + skip + bytes, kHugePage - skip);
   // The host's core dumps must not hold what the guest's programs know.
@@ -48,7 +65,6 @@ Result<HostMemory> HostMemory::map(uint64_t bytes) {
 }
 
 Result<void> HostMemory::show_file(int file) {
-  // MAP_NORESERVE: a clone is promised memory only for what it changes.
   void* mapped = mmap(start_, bytes_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0);
   if (mapped == MAP_FAILED) return fail_errno("map the snapshot's memory file");

@@ -62,6 +62,8 @@ class HostMemory {
  public:
   // `bytes` is a multiple of 4 KiB, at least 16 MiB. Refuses more than the host could ever give.
   static Result<HostMemory> map(uint64_t bytes);
+  // The same with a private (copy-on-write) view of `file`, which is as long as the memory.
+  static Result<HostMemory> view(int file, uint64_t bytes);
 
   HostMemory(HostMemory&& other) noexcept;
   HostMemory& operator=(HostMemory&& other) = delete;
@@ -71,8 +73,8 @@ class HostMemory {
   // All of it, in guest order: the range above the hole follows the one below.
   [[nodiscard]] std::span<const uint8_t> bytes() const { return {start_, bytes_}; }
 
-  // Replaces all content by a private (copy-on-write) view of `file`, which is as long as the
-  // memory. The addresses stay, so a memory slot over them stays as it is.
+  // Replaces all content by such a view. The addresses stay, so a memory slot over them stays as
+  // it is.
   Result<void> show_file(int file);
 
   // One range, or two when the memory reaches above the hole.
@@ -80,6 +82,7 @@ class HostMemory {
 
  private:
   HostMemory(uint8_t* start, uint64_t bytes);
+  static Result<HostMemory> map_aligned(int file, int flags, uint64_t bytes);
   uint8_t* start_;
   uint64_t bytes_;
   std::vector<MemoryRange> ranges_;

@@ -25,6 +25,7 @@
 #include "vmm/memory_map.h"
 #include "vmm/pause.h"
 #include "vmm/snapshot/contents.h"
+#include "vmm/start_signal.h"
 #include "vmm/trace/tracer.h"
 #include "vmm/unix_listener.h"
 #include "vmm/vcpu.h"
@@ -40,7 +41,7 @@ struct Machine::Parts {
   Kvm kvm;
   HostMemory host_memory;  // outlives the VM that it is mapped into
   GuestMemory memory;
-  Fd template_memory;  // file of the snapshot that it is a clone of
+  Fd template_memory;  // file of the snapshot that it is a clone of, from when it is mapped
   Fd vm;
   std::unique_ptr<EpollLoop> loop;
   std::unique_ptr<Tracer> tracer;  // none: nobody looks
@@ -61,7 +62,10 @@ struct Machine::Parts {
   Gpa kernel_entry = 0;
   std::vector<std::unique_ptr<Vcpu>> vcpus;
   std::vector<CpuidTable> cpuids;  // what each vCPU was given
+  uint32_t tsc_khz = 0;            // of the host's time stamp counter, as vCPUs get it
 
+  StartSignal first_starts;  // of the first vCPU's thread,
+  StartSignal others_start;  // and of the others'
   PauseGate gate;
   std::mutex control;  // one pause(), resume() or save() at a time
   std::atomic<std::thread::id> loop_thread{};
@@ -71,8 +75,10 @@ struct Machine::Parts {
   // Assembly, in this order. A machine that boots ends with load_guest() and set_start_state(), one
   // that takes over a snapshot with claim().
   // `known`: the snapshot that will be claimed, where that is decided already.
+  enum class When { kLater, kAtOnce };  // of the claim
   static Result<std::unique_ptr<Parts>> assemble(MachineOptions options,
-                                                 const Snapshot* known = nullptr);
+                                                 const Snapshot* known = nullptr,
+                                                 When claim = When::kLater);
   Result<void> set_up_memory();
   Result<void> set_up_irqchip();
   Result<void> set_up_ports();
@@ -82,6 +88,7 @@ struct Machine::Parts {
   Result<void> set_up_vcpus(const Snapshot* known);
   Result<void> set_up_trace();
   [[nodiscard]] Result<std::vector<CpuidTable>> cpuids_of_this_host() const;
+  [[nodiscard]] Result<uint32_t> tsc_of_this_host() const;
   Result<void> load_guest();
   Result<Gpa> set_up_acpi();
   Result<void> set_start_state();
@@ -91,6 +98,8 @@ struct Machine::Parts {
   // Whether this machine, on this host, can take over the snapshot.
   [[nodiscard]] Result<const VcpuAbi*> judge(const Snapshot& snapshot) const;
   Result<void> claim(const Snapshot& snapshot);
+  // Its memory file is mapped now.
+  Result<void> keep_template(const Snapshot& snapshot);
   Result<void> claim_vcpus(const SnapshotState& state, const VcpuAbi& abi);
   Result<void> claim_devices(const SnapshotState& state);
   Result<void> claim_vmgenid(const SnapshotState& state, IrqLine& line);
@@ -98,8 +107,8 @@ struct Machine::Parts {
   // Says so when a clone ended because its memory file was cut: the guest sees just a page that is
   // gone, and what comes of that depends on the page.
   void judge_end();
-  // Tells each guest CPU that it was stopped, before it goes on.
-  void announce_pause() const;
+  // Tells a guest's CPU that it was stopped, before it goes on.
+  static void announce_pause(const Vcpu& vcpu);
 
   void prepare_thread(ThreadKind kind);
   // Ends the machine: vCPUs leave the guest, the loop returns. From any thread.

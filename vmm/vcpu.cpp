@@ -54,6 +54,14 @@ Result<void> Vcpu::let_kick_in() {
   return {};
 }
 
+// A kick that comes meanwhile stays: it sets kicked_ before immediate_exit.
+void Vcpu::warm_up() {
+  __atomic_store_n(&area_->immediate_exit, 1, __ATOMIC_SEQ_CST);
+  [[maybe_unused]] const int interrupted = ioctl(fd_.get(), KVM_RUN, 0);
+  __atomic_store_n(&area_->immediate_exit, 0, __ATOMIC_SEQ_CST);
+  if (kicked_.load()) __atomic_store_n(&area_->immediate_exit, 1, __ATOMIC_SEQ_CST);
+}
+
 std::optional<End> Vcpu::run() {
   if (auto done = let_kick_in(); !done) return End{End::Kind::kHostError, done.error().message};
   {

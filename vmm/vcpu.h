@@ -49,6 +49,9 @@ class Vcpu {
 
   [[nodiscard]] int fd() const { return fd_.get(); }
 
+  // Enters KVM without entering the guest: what KVM makes when a VM runs for the first time (on
+  // most hosts a thread that mends huge pages) is made then. On the thread that will call run().
+  void warm_up();
   // Runs the guest on this thread until kick(), or until the guest can go on no more; in that case
   // the End says why.
   std::optional<End> run();

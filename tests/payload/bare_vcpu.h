@@ -90,7 +90,8 @@ class BareVcpu {
   void take_over(BareVcpu& other) {
     std::ranges::copy(other.memory_.bytes(), memory_.ranges().front().host);
     const VcpuState state = other.capture();
-    restore_vcpu(vcpu_->fd(), abi_, state, false).value();
+    const FreshVcpu fresh{.fd = vcpu_->fd(), .tsc_khz = state.tsc_khz};
+    restore_vcpu(fresh, abi_, state).value();
   }
 
   [[nodiscard]] VcpuState capture() {

@@ -31,7 +31,8 @@ bench-check: bench
 bench-accept:
 	@tools/bench/bench accept
 
-# Needs the library; runs on the machine's own /dev/kvm.
-$(BENCH)/clone_engine: $(BUILD)/obj/tools/bench/programs/clone_engine.o $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
+# Needs the library; runs on the machine's own /dev/kvm. Its ioctl calls are looked at: first_exit.h.
+CLONE_ENGINE := clone_engine clone_floor first_exit idle_machine
+$(BENCH)/clone_engine: $(CLONE_ENGINE:%=$(BUILD)/obj/tools/bench/programs/%.o) $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
 	@mkdir -p $(@D)
-	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) $(SYSTEM_LIBS)
+	$(CXX) -pie $(CXXFLAGS) -Wl,--wrap=ioctl -o $@ $(filter-out %.elf,$^) $(SYSTEM_LIBS)

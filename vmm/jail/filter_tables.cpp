@@ -185,7 +185,6 @@ constexpr std::array kClaimCalls{
     AllowedCall{SYS_fcntl, "keeps the template's memory file", kDuplicate},
     AllowedCall{SYS_ioctl, "state of a vCPU", kRequest<KVM_SET_CPUID2>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_TSC_KHZ>},
-    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_GET_TSC_KHZ>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_SREGS>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_XCRS>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_XSAVE>},

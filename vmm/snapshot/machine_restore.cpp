@@ -77,7 +77,7 @@ Result<std::unique_ptr<Machine>> Machine::restore(MachineOptions options,
                                                   const Snapshot& snapshot) {
   options.memory_bytes = snapshot.facts().memory_bytes;
   options.vcpus = snapshot.facts().vcpus;
-  auto parts = Parts::assemble(std::move(options), &snapshot);
+  auto parts = Parts::assemble(std::move(options), &snapshot, Parts::When::kAtOnce);
   if (!parts) return std::unexpected(parts.error());
   std::unique_ptr<Machine> machine(new Machine(std::move(*parts)));
   if (auto done = machine->claim(snapshot); !done) return std::unexpected(done.error());
@@ -100,9 +100,11 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
   const SnapshotState& state = contents.state;
   const auto abi = judge(snapshot);
   if (!abi) return std::unexpected(abi.error());
-  if (auto done = host_memory.show_file(contents.memory.get()); !done) return done;
-  template_memory.reset(fcntl(contents.memory.get(), F_DUPFD_CLOEXEC, 3));
-  if (!template_memory) return fail_errno("keep the snapshot's memory file");
+  first_starts.rouse();
+  if (!template_memory) {
+    if (auto done = host_memory.show_file(contents.memory.get()); !done) return done;
+    if (auto done = keep_template(snapshot); !done) return done;
+  }
   if (auto done = claim_vcpus(state, **abi); !done) return done;
   if (auto done = claim_devices(state); !done) return done;
   // The guest's clock goes on where it stood: a jump of days would set off all its timers at once.
@@ -111,8 +113,16 @@ Result<void> Machine::Parts::claim(const Snapshot& snapshot) {
   clock.clock = state.clock.clock.clock;
   auto set = kvm_ioctl(vm.get(), KVM_SET_CLOCK, "KVM_SET_CLOCK", &clock);
   if (!set) return std::unexpected(set.error());
-  announce_pause();
+  for (size_t i = 0; i < vcpus.size(); ++i) {
+    if (state.vcpus[i].uses_clock()) announce_pause(*vcpus[i]);
+  }
   loop->post([this] { slots.kick(); });
+  return {};
+}
+
+Result<void> Machine::Parts::keep_template(const Snapshot& snapshot) {
+  template_memory.reset(fcntl(snapshot.contents().memory.get(), F_DUPFD_CLOEXEC, 3));
+  if (!template_memory) return fail_errno("keep the snapshot's memory file");
   return {};
 }
 
@@ -131,7 +141,11 @@ void Machine::Parts::judge_end() {
 Result<void> Machine::Parts::claim_vcpus(const SnapshotState& state, const VcpuAbi& abi) {
   for (size_t i = 0; i < vcpus.size(); ++i) {
     const VcpuState& saved = state.vcpus[i];
-    auto done = restore_vcpu(vcpus[i]->fd(), abi, saved, same_cpuid(saved, cpuids[i]));
+    const FreshVcpu fresh{.fd = vcpus[i]->fd(),
+                          .boots = i == 0,
+                          .has_cpuid = same_cpuid(saved, cpuids[i]),
+                          .tsc_khz = tsc_khz};
+    auto done = restore_vcpu(fresh, abi, saved);
     if (!done) return fail_in("vCPU " + std::to_string(i), done);
   }
   cpuids = state.cpuids();
@@ -164,8 +178,6 @@ Result<void> Machine::Parts::claim_vmgenid(const SnapshotState& state, IrqLine& 
 
 // Otherwise the guest's watchdog would take the time that it was away for a CPU that hangs. KVM
 // refuses (EINVAL) for a guest that does not use its clock, which has no watchdog to fool then.
-void Machine::Parts::announce_pause() const {
-  for (const std::unique_ptr<Vcpu>& vcpu : vcpus) ioctl(vcpu->fd(), KVM_KVMCLOCK_CTRL, 0);
-}
+void Machine::Parts::announce_pause(const Vcpu& vcpu) { ioctl(vcpu.fd(), KVM_KVMCLOCK_CTRL, 0); }
 
 }  // namespace thimble

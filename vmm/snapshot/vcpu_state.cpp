@@ -2,6 +2,8 @@
 // Documentation/virt/kvm/api.rst.
 #include "vmm/snapshot/vcpu_state.h"
 
+#include <asm/kvm_para.h>
+
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -134,10 +136,8 @@ Result<void> write_cpuid(int fd, const VcpuState& state) {
   return {};
 }
 
-Result<void> set_tsc_frequency(int fd, const VcpuAbi& abi, uint32_t wanted) {
-  auto present = kvm_ioctl(fd, KVM_GET_TSC_KHZ, "KVM_GET_TSC_KHZ", 0);
-  if (!present) return std::unexpected(present.error());
-  const auto here = static_cast<uint32_t>(*present);
+Result<void> set_tsc_frequency(const FreshVcpu& vcpu, const VcpuAbi& abi, uint32_t wanted) {
+  const uint32_t here = vcpu.tsc_khz;
   const uint64_t difference = here > wanted ? here - wanted : wanted - here;
   if (difference * 1'000'000 <= kTscTolerance * wanted) return {};
   if (!abi.tsc_scaling) {
@@ -146,9 +146,43 @@ Result<void> set_tsc_frequency(int fd, const VcpuAbi& abi, uint32_t wanted) {
              "cannot scale it: restore it on the kind of host that it was made on",
              wanted, here));
   }
-  auto set = kvm_ioctl(fd, KVM_SET_TSC_KHZ, "KVM_SET_TSC_KHZ", static_cast<unsigned long>(wanted));
+  auto set =
+      kvm_ioctl(vcpu.fd, KVM_SET_TSC_KHZ, "KVM_SET_TSC_KHZ", static_cast<unsigned long>(wanted));
   if (!set) return std::unexpected(set.error());
   return {};
+}
+
+// ---- what a vCPU is after a reset (Intel SDM 3A, 9.1.1; AMD APM 2, 14.1.3), and KVM makes it so.
+// What is saved as such need not be set: each call to a vCPU costs a good deal of a clone's time,
+// since KVM brings the vCPU onto the host's CPU for it and takes it down again.
+
+bool as_after_reset(const kvm_debugregs& debug) {
+  constexpr uint64_t kDr6 = 0xffff0ff0;
+  constexpr uint64_t kDr7 = 0x400;
+  return std::ranges::all_of(debug.db, [](uint64_t address) { return address == 0; }) &&
+         debug.dr6 == kDr6 && debug.dr7 == kDr7 && debug.flags == 0;
+}
+
+bool as_after_reset(const kvm_xcrs& xcrs) {
+  constexpr uint64_t kX87 = 1;
+  return xcrs.nr_xcrs == 1 && xcrs.flags == 0 && xcrs.xcrs[0].xcr == 0 &&
+         xcrs.xcrs[0].value == kX87;
+}
+
+bool as_after_reset(const kvm_mp_state& state, bool boots) {
+  return state.mp_state == (boots ? KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED);
+}
+
+// Nothing pending, nothing masked. `flags` only says which fields mean something.
+bool as_after_reset(const kvm_vcpu_events& events) {
+  kvm_vcpu_events reset{};
+  reset.flags = events.flags;
+  return std::memcmp(&events, &reset, sizeof(events)) == 0;
+}
+
+// Disarmed.
+bool as_after_reset(std::span<const kvm_msr_entry> deadline) {
+  return std::ranges::all_of(deadline, [](const kvm_msr_entry& entry) { return entry.data == 0; });
 }
 
 // One get or set after another, until the first error.
@@ -223,6 +257,14 @@ std::span<const kvm_msr_entry> VcpuState::msr_entries() const {
   return entries_of<kvm_msr_entry>(msrs);
 }
 
+bool VcpuState::uses_clock() const {
+  constexpr uint64_t kOn = 1;
+  return std::ranges::any_of(msr_entries(), [](const kvm_msr_entry& entry) {
+    const bool clock = entry.index == MSR_KVM_SYSTEM_TIME || entry.index == MSR_KVM_SYSTEM_TIME_NEW;
+    return clock && (entry.data & kOn) != 0;
+  });
+}
+
 // ---- what the host has
 
 Result<VcpuAbi> VcpuAbi::of(const Kvm& kvm) {
@@ -276,7 +318,8 @@ Result<VcpuState> capture_vcpu(int fd, const VcpuAbi& abi,
 
 // ---- setting
 
-Result<void> restore_vcpu(int fd, const VcpuAbi& abi, const VcpuState& state, bool cpuid_is_set) {
+Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuState& state) {
+  const int fd = vcpu.fd;
   // The deadline comes late, see below; everything else keeps KVM's order.
   std::vector<kvm_msr_entry> msrs;
   std::vector<kvm_msr_entry> deadline;
@@ -285,14 +328,18 @@ Result<void> restore_vcpu(int fd, const VcpuAbi& abi, const VcpuState& state, bo
   }
   Steps steps(fd);
   // KVM judges CR4, EFER, XCR0 and MSRs by the features that CPUID shows: so CPUID is first.
-  if (!cpuid_is_set) steps.then([&] { return write_cpuid(fd, state); });
-  steps.then([&] { return set_tsc_frequency(fd, abi, state.tsc_khz); });
+  if (!vcpu.has_cpuid) steps.then([&] { return write_cpuid(fd, state); });
+  steps.then([&] { return set_tsc_frequency(vcpu, abi, state.tsc_khz); });
   // SREGS has the APIC's base and mode, by which the local APIC's registers are then understood.
   steps.step(KVM_SET_SREGS, "KVM_SET_SREGS", const_cast<kvm_sregs*>(&state.sregs));
   // XCR0 says which parts of the FPU state are in use.
-  steps.step(KVM_SET_XCRS, "KVM_SET_XCRS", const_cast<kvm_xcrs*>(&state.xcrs));
+  if (!as_after_reset(state.xcrs)) {
+    steps.step(KVM_SET_XCRS, "KVM_SET_XCRS", const_cast<kvm_xcrs*>(&state.xcrs));
+  }
   steps.then([&] { return write_xsave(fd, abi.xsave_bytes, state.xsave); });
-  steps.step(KVM_SET_DEBUGREGS, "KVM_SET_DEBUGREGS", const_cast<kvm_debugregs*>(&state.debug));
+  if (!as_after_reset(state.debug)) {
+    steps.step(KVM_SET_DEBUGREGS, "KVM_SET_DEBUGREGS", const_cast<kvm_debugregs*>(&state.debug));
+  }
   // The TSC is among these. Writes to several vCPUs within a second are made one by KVM.
   steps.then([&] { return write_msrs(fd, msrs); });
   if (!state.nested.empty()) {
@@ -301,12 +348,16 @@ Result<void> restore_vcpu(int fd, const VcpuAbi& abi, const VcpuState& state, bo
   }
   steps.step(KVM_SET_LAPIC, "KVM_SET_LAPIC", const_cast<kvm_lapic_state*>(&state.lapic));
   // The deadline counts on the TSC, and KVM takes it only while the APIC's timer is in that mode.
-  steps.then([&] { return write_msrs(fd, deadline); });
-  steps.step(KVM_SET_MP_STATE, "KVM_SET_MP_STATE", const_cast<kvm_mp_state*>(&state.mp_state));
+  if (!as_after_reset(deadline)) steps.then([&] { return write_msrs(fd, deadline); });
+  if (!as_after_reset(state.mp_state, vcpu.boots)) {
+    steps.step(KVM_SET_MP_STATE, "KVM_SET_MP_STATE", const_cast<kvm_mp_state*>(&state.mp_state));
+  }
   // Setting the registers forgets pending exceptions: the events come after them.
   steps.step(KVM_SET_REGS, "KVM_SET_REGS", const_cast<kvm_regs*>(&state.regs));
-  steps.step(KVM_SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS",
-             const_cast<kvm_vcpu_events*>(&state.events));
+  if (!as_after_reset(state.events)) {
+    steps.step(KVM_SET_VCPU_EVENTS, "KVM_SET_VCPU_EVENTS",
+               const_cast<kvm_vcpu_events*>(&state.events));
+  }
   return steps.result();
 }
 

@@ -37,6 +37,8 @@ struct VcpuState {
 
   [[nodiscard]] std::span<const kvm_cpuid_entry2> cpuid_entries() const;
   [[nodiscard]] std::span<const kvm_msr_entry> msr_entries() const;
+  // The guest reads KVM's clock on this vCPU.
+  [[nodiscard]] bool uses_clock() const;
 };
 
 // What of a vCPU's state this host's KVM has: asked once, for all machines.
@@ -53,9 +55,16 @@ struct VcpuAbi {
 // (Vcpu::finish_exit()). `cpuid` is the table that it was given.
 Result<VcpuState> capture_vcpu(int fd, const VcpuAbi& abi, std::span<const kvm_cpuid_entry2> cpuid);
 
-// Sets the state of a vCPU that has never run. `cpuid_is_set`: it has the state's CPUID already.
-// Guest memory must be there, since some MSRs point into it. After an error the vCPU is in between
-// and of no use.
-Result<void> restore_vcpu(int fd, const VcpuAbi& abi, const VcpuState& state, bool cpuid_is_set);
+// A vCPU that has never run.
+struct FreshVcpu {
+  int fd = -1;
+  bool boots = true;       // the one that starts the machine, the others wait for its message
+  bool has_cpuid = false;  // it has the CPUID of the state that is to be set
+  uint32_t tsc_khz = 0;    // its time stamp counter
+};
+
+// Sets the state of such a vCPU. Guest memory must be there, since some MSRs point into it. After
+// an error the vCPU is in between and of no use.
+Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuState& state);
 
 }  // namespace thimble
