@@ -1,6 +1,7 @@
 // A Linux guest under disk and vsock load, frozen at random moments, again and again: each time the
 // machine is paused, saved and ended, and another one made from what was saved. The guest checks
-// what it reads (guest_load.cpp).
+// what it reads (guest_load.cpp). Its clock must have run no longer than it lived: what passes
+// while it is frozen, a while now and then, is none of its time.
 //
 //   freeze_linux KERNEL INITRD [TIMES] [VCPUS]
 #include <poll.h>
@@ -8,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -20,6 +22,7 @@
 
 #include "tests/payload/snapshot_files.h"
 #include "thimble/machine.h"
+#include "vmm/snapshot/contents.h"
 
 namespace {
 
@@ -30,6 +33,9 @@ using std::chrono::seconds;
 constexpr uint64_t kMemory = 64ULL << 20;
 constexpr uint64_t kDisk = 4ULL << 20;
 constexpr uint32_t kPort = 5000;
+// A guest that took the time in which it was frozen for its own would soon be ahead of its life.
+constexpr int kLongSleepEvery = 5;
+constexpr milliseconds kLongSleep(3000);
 
 int failures = 0;
 void property(bool holds, const std::string& name, const std::string& why = "") {
@@ -57,6 +63,7 @@ class Console {
     unsigned long disk = 0;
     unsigned long vsock = 0;
     unsigned long clock = 0;
+    unsigned long clock_ms = 0;  // the guest's monotonic clock then
   };
   Progress progress() {
     const std::scoped_lock guard(lock_);
@@ -71,7 +78,9 @@ class Console {
   void take(const std::string& line) {
     if (std::sscanf(line.c_str(), "disk %lu", &progress_.disk) == 1) return;
     if (std::sscanf(line.c_str(), "vsock %lu", &progress_.vsock) == 1) return;
-    if (std::sscanf(line.c_str(), "clock %lu", &progress_.clock) == 1) return;
+    if (std::sscanf(line.c_str(), "clock %lu at %lu", &progress_.clock, &progress_.clock_ms) == 2) {
+      return;
+    }
     for (const char* word : {"CORRUPT", "panic", "lockup", "stall", "BUG", "rror"}) {
       if (line.find(word) != std::string::npos && trouble_.size() < 2000) trouble_ += line + "; ";
     }
@@ -163,15 +172,63 @@ bool gets_on(Console& console, seconds limit) {
   return false;
 }
 
-Result<std::unique_ptr<Machine>> replace(Fixture& fixture, Machine& machine) {
+// How long the guest has lived, in all its machines: from before one is made until it is saved; and
+// its clock, as KVM has it, at the end of each life.
+class Life {
+ public:
+  void begin() { began_ = Clock::now(); }
+  void end() {
+    last_ = Clock::now() - began_;
+    lived_ += last_;
+  }
+  // The clock that was saved. Words for a clock that went back, or on by more than that life.
+  std::string judge(uint64_t clock_ns) {
+    const std::chrono::nanoseconds clock(clock_ns);
+    const auto went = clock - clock_;
+    clock_ = clock;
+    longest_ = std::max(longest_, went);
+    if (went >= Clock::duration::zero() && went <= last_) return {};
+    return "its clock went on by " + in_ms(went) + " ms in " + in_ms(last_) + " ms of life";
+  }
+  // What the guest itself reads off its clock. It began after this.
+  [[nodiscard]] std::string judge_reading(unsigned long clock_ms) const {
+    const auto lived = lived_ + (Clock::now() - began_);
+    if (milliseconds(clock_ms) <= lived) return {};
+    return "its clock says " + std::to_string(clock_ms) + " ms, it has lived " + in_ms(lived);
+  }
+  [[nodiscard]] std::string facts() const {
+    return "lived " + in_ms(lived_) + " ms, clock " + in_ms(clock_) + " ms, at most " +
+           in_ms(longest_) + " ms in one life";
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static std::string in_ms(Clock::duration time) {
+    return std::to_string(std::chrono::duration_cast<milliseconds>(time).count());
+  }
+  Clock::time_point began_ = Clock::now();
+  Clock::duration last_{};
+  Clock::duration lived_{};
+  Clock::duration clock_{};
+  Clock::duration longest_{};
+};
+
+Result<std::unique_ptr<Machine>> replace(Fixture& fixture, Machine& machine, Life& life,
+                                         milliseconds frozen) {
   auto files = test::freeze(machine);
+  life.end();
   if (!files) return std::unexpected(files.error());
   auto snapshot = files->open();
   if (!snapshot) return std::unexpected(snapshot.error());
+  const std::string wrong = life.judge((*snapshot)->contents().state.clock.clock.clock);
+  if (!wrong.empty()) return fail(wrong);
+  std::this_thread::sleep_for(frozen);
+  life.begin();
   return Machine::restore(fixture.options(), **snapshot);
 }
 
 int run(Fixture& fixture, int times) {
+  Life life;
   auto machine = Machine::create(fixture.options());
   if (!machine) {
     property(false, "the guest starts", machine.error().message);
@@ -181,27 +238,33 @@ int run(Fixture& fixture, int times) {
   int done = 0;
   std::string why;
   for (; done < times && why.empty(); ++done) {
+    const milliseconds frozen = done % kLongSleepEvery == 0 ? kLongSleep : milliseconds(0);
     Result<std::unique_ptr<Machine>> next = fail("the machine could not be paused");
     {
       Running running(**machine);
       // From time to time it must be seen to get on; in between the freezes are close together.
       if (done % 20 == 0 && !gets_on(fixture.console, seconds(120))) why = "it stands still";
       std::this_thread::sleep_for(milliseconds(random() % 60));
-      if (running.pause()) next = replace(fixture, **machine);
+      if (running.pause()) next = replace(fixture, **machine, life, frozen);
     }
     if (!next) why = next.error().message;
     if (!fixture.console.trouble().empty()) why = fixture.console.trouble();
+    if (why.empty()) why = life.judge_reading(fixture.console.progress().clock_ms);
     if (why.empty()) machine = std::move(next);
   }
   const std::string name = "a guest with " + std::to_string(fixture.vcpus) + " CPU(s) frozen " +
                            std::to_string(done) + " times under disk and vsock load";
   property(why.empty(), name + " reads what it wrote", why);
-  if (!why.empty()) return 1;
+  if (!why.empty()) {
+    std::printf("# %s\n", life.facts().c_str());
+    return 1;
+  }
   const Running running(**machine);
   property(gets_on(fixture.console, seconds(120)), name + " gets on afterwards",
            fixture.console.trouble());
   const Console::Progress end = fixture.console.progress();
-  std::printf("# disk %lu, vsock %lu, clock %lu\n", end.disk, end.vsock, end.clock);
+  std::printf("# disk %lu, vsock %lu, clock %lu; %s\n", end.disk, end.vsock, end.clock,
+              life.facts().c_str());
   return failures > 0 ? 1 : 0;
 }
 

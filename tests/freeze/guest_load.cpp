@@ -1,7 +1,7 @@
 // PID 1 of a guest that is frozen at random moments: one process writes and reads its disk, one
 // talks to the host by vsock, one looks at the clocks. Each checks every byte and says so on the
-// console: "disk N", "vsock N" and "clock N" as it gets on, "CORRUPT …" when something is not what
-// it was.
+// console: "disk N", "vsock N" and "clock N at MILLISECONDS" as it gets on, "CORRUPT …" when
+// something is not what it was.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
@@ -21,8 +21,6 @@ constexpr size_t kBlock = 16 << 10;
 constexpr unsigned kBlocks = 256;
 constexpr size_t kChunk = 32 << 10;
 constexpr unsigned kReportEvery = 16;
-// A box under load may keep a guest from running for a while; days are another matter.
-constexpr uint64_t kLongestNap = 100'000'000'000;
 
 void say(const char* format, unsigned long a, unsigned long b = 0) {
   char line[128];
@@ -144,7 +142,8 @@ uint64_t now_ns() {
   return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
 }
 
-// Time never goes back, and does not leap however long the guest was away.
+// Time never goes back. Whether it leaps is for the host to judge, who knows how long the guest has
+// lived.
 [[noreturn]] void watch_clocks() {
   uint64_t before = now_ns();
   for (unsigned long done = 1;; ++done) {
@@ -152,9 +151,8 @@ uint64_t now_ns() {
     nanosleep(&nap, nullptr);
     const uint64_t now = now_ns();
     if (now < before) corrupt("clock: back", before - now);
-    if (now - before > kLongestNap) corrupt("clock: leap", now - before);
     before = now;
-    if (done % kReportEvery == 0) say("clock %lu\n", done);
+    if (done % kReportEvery == 0) say("clock %lu at %lu\n", done, now / 1000000);
   }
 }
 
