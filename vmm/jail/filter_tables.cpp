@@ -190,6 +190,7 @@ constexpr std::array kClaimCalls{
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_XSAVE>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_DEBUGREGS>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MSRS>},
+    AllowedCall{SYS_ioctl, "whether one that KVM left alone fits", kRequest<KVM_GET_MSRS>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_NESTED_STATE>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_LAPIC>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MP_STATE>},

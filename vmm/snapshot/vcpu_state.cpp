@@ -18,6 +18,7 @@ namespace {
 using MsrList = Flexible<kvm_msr_list, uint32_t>;
 using Msrs = Flexible<kvm_msrs, kvm_msr_entry>;
 
+constexpr uint32_t kMsrTsc = 0x10;
 constexpr uint32_t kMsrTscDeadline = 0x6e0;
 constexpr size_t kMsrsPerCall = 200;  // the kernel takes fewer than 256
 
@@ -185,6 +186,25 @@ bool as_after_reset(std::span<const kvm_msr_entry> deadline) {
   return std::ranges::all_of(deadline, [](const kvm_msr_entry& entry) { return entry.data == 0; });
 }
 
+// KVM takes a value within a second of what the counter shows already for an attempt to make the
+// counters of several vCPUs one, and does not set it (before Linux 6.7 not even the first time).
+// That is wanted for every vCPU but the first, whose counter might go back by it: a value far away
+// from both makes it be set.
+Result<void> insist_on_tsc(const FreshVcpu& vcpu, const VcpuState& state,
+                           std::span<const kvm_msr_entry> msrs) {
+  const auto saved = std::ranges::find(msrs, kMsrTsc, &kvm_msr_entry::index);
+  if (!vcpu.boots || saved == msrs.end()) return {};
+  kvm_msr_entry now{.index = kMsrTsc, .reserved = 0, .data = 0};
+  auto got = transfer_msrs(vcpu.fd, false, {&now, 1});
+  if (!got) return std::unexpected(got.error());
+  const uint64_t millisecond = state.tsc_khz;
+  if (now.data - saved->data < 10 * millisecond) return {};
+  kvm_msr_entry far = *saved;
+  far.data += 10'000 * millisecond;
+  if (auto set = write_msrs(vcpu.fd, {&far, 1}); !set) return set;
+  return write_msrs(vcpu.fd, {&*saved, 1});
+}
+
 // One get or set after another, until the first error.
 class Steps {
  public:
@@ -340,8 +360,8 @@ Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuS
   if (!as_after_reset(state.debug)) {
     steps.step(KVM_SET_DEBUGREGS, "KVM_SET_DEBUGREGS", const_cast<kvm_debugregs*>(&state.debug));
   }
-  // The TSC is among these. Writes to several vCPUs within a second are made one by KVM.
   steps.then([&] { return write_msrs(fd, msrs); });
+  steps.then([&] { return insist_on_tsc(vcpu, state, msrs); });
   if (!state.nested.empty()) {
     steps.step(KVM_SET_NESTED_STATE, "KVM_SET_NESTED_STATE",
                const_cast<uint8_t*>(state.nested.data()));
