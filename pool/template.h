@@ -48,6 +48,7 @@ class TemplateStore {
   // Makes it when it is missing.
   static Result<TemplateStore> open(const std::filesystem::path& folder);
 
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
   [[nodiscard]] std::vector<std::string> names() const;  // sorted
   [[nodiscard]] std::filesystem::path path_of(const std::string& name) const;
   Result<TemplateFacts> facts(const std::string& name) const;

@@ -13,5 +13,6 @@ int image_command(const Arguments& arguments);
 int snapshot_command(const Arguments& arguments);
 int doctor_command(const Arguments& arguments);
 int template_command(const Arguments& arguments);
+int daemon_command(const Arguments& arguments);
 
 }  // namespace thimble::cli

@@ -28,6 +28,7 @@ constexpr std::array kSubcommands{
     Subcommand{"prepare", prepare_command,
                "build what `run` would need for a command, ahead of it"},
     Subcommand{"template", template_command, "freeze a server that is up, to be cloned"},
+    Subcommand{"daemon", daemon_command, "keep VMs ready; `run` starts it when it is needed"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
     Subcommand{"snapshot", snapshot_command, "save a running VM, and run VMs from there"},

@@ -55,6 +55,8 @@ void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
                "Refuse to run when this host cannot confine the VMM fully");
   app.add_option("--template", options.from_template,
                  "Run a clone of this template (see thimble template) instead of a CMD");
+  app.add_flag("--no-daemon", options.no_daemon,
+               "Start the VM here; take none that the daemon keeps ready");
   app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
 }
 

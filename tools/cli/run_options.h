@@ -28,6 +28,7 @@ struct RunOptions {
   std::string kernel;
   bool verbose = false;
   bool require_confinement = false;
+  bool no_daemon = false;     // every clone in a process of our own
   std::string from_template;  // the template to clone, instead of a CMD to boot
   Arguments command;          // empty: the image's own
 };

@@ -1,0 +1,58 @@
+// See clone.h.
+#include "pool/clone.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "devices/text.h"
+
+namespace thimble {
+
+Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
+  VmSpec spec;
+  spec.machine.memory_bytes = opened.facts.memory_bytes;
+  spec.machine.vcpus = opened.facts.vcpus;
+  spec.machine.vsock.emplace();
+  for (const auto& [path, name] : opened.facts.disks) {
+    Disk disk;
+    disk.file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!disk.file) return fail_errno("make the template again: open image " + path);
+    disk.name = name;
+    spec.machine.disks.push_back(std::move(disk));
+  }
+  spec.snapshot = std::move(opened.files);
+  return spec;
+}
+
+// Every template is written anew, its facts last (template.h).
+Result<std::string> template_version(const TemplateId& id) {
+  const std::string facts = (std::filesystem::path(id.store) / id.name / "template").string();
+  struct stat info{};
+  if (::stat(facts.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return fail("there is no template " + id.name);
+    return fail_errno("look at template " + id.name);
+  }
+  return text("%llu.%llu.%lld.%09ld", static_cast<unsigned long long>(info.st_dev),
+              static_cast<unsigned long long>(info.st_ino),
+              static_cast<long long>(info.st_ctim.tv_sec), info.st_ctim.tv_nsec);
+}
+
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id) {
+  auto version = template_version(id);
+  if (!version) return std::unexpected(version.error());
+  auto store = TemplateStore::open(id.store);
+  if (!store) return std::unexpected(store.error());
+  auto opened = store->open_template(id.name);
+  if (!opened) return std::unexpected(opened.error());
+  auto spec = clone_spec(std::move(*opened));
+  if (!spec) return std::unexpected(spec.error());
+  spec->shell = true;
+  const uint64_t memory_bytes = spec->machine.memory_bytes;
+  auto vm = VmProcess::start(std::move(*spec));
+  if (!vm) return std::unexpected(vm.error());
+  return PoolWorld::Shell{std::move(*vm), std::move(*version), memory_bytes};
+}
+
+}  // namespace thimble

@@ -1,0 +1,158 @@
+// `thimble daemon`: the process that keeps VMs ready (pool/daemon.h, docs/pool.md).
+#include "pool/daemon.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "devices/text.h"
+#include "mcp-agent/server_run.h"
+#include "pool/daemon_client.h"
+#include "pool/daemon_start.h"
+#include "pool/runtime_folder.h"
+#include "tools/cli/commands.h"
+#include "tools/cli/host_check.h"
+#include "tools/cli/say.h"
+#include "tools/cli/units.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr const char* kName = "thimble daemon";
+constexpr off_t kMaxLog = off_t{1} << 20;
+constexpr std::chrono::seconds kAnswerPatience{10};
+
+constexpr const char* kFooter =
+    R"(Keeps VMs of templates ready and hands them to `thimble run`, which starts it when it is needed.
+Serves one user, until it has not been used for a while. When it ends, every VM that it holds ends.)";
+
+struct RawOptions {
+  std::string idle_exit = "10s";
+  std::string idle = "2m";
+  std::string max_memory;
+  std::vector<std::string> warm;  // folder of templates, name
+  bool stop = false;
+};
+
+// One line for each event. A log in a file begins anew before it grows without end.
+void log_line(const std::string& line) {
+  struct stat info{};
+  if (::fstat(STDERR_FILENO, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > kMaxLog) {
+    [[maybe_unused]] const int cut = ::ftruncate(STDERR_FILENO, 0);
+  }
+  const std::string out = text("thimble-daemon[%d]: ", static_cast<int>(::getpid())) + line + "\n";
+  (void)!::write(STDERR_FILENO, out.data(), out.size());
+}
+
+// Several descriptors for each VM.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void declare(CLI::App& app, DaemonOptions& options, RawOptions& raw) {
+  set_usage(app, "thimble daemon [options]");
+  app.footer(kFooter);
+  PoolLimits& limits = options.limits;
+  app.add_option("--max-vms", limits.max_vms, "VMs at once, those that are ready too (512)")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--max-vms-of-template", limits.max_vms_of_template, "… of one template (512)")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--max-memory", raw.max_memory,
+                 "What all running VMs may use together (default: no limit; clones share most)");
+  app.add_option("--min-shells", limits.min_shells, "VMs kept ready for a template in use (1)")
+      ->check(CLI::Range(0, 1000));
+  app.add_option("--max-shells", limits.max_shells, "… when it is claimed often (4)")
+      ->check(CLI::Range(0, 1000));
+  app.add_option("--idle", raw.idle,
+                 "Keep nothing of a template that is not used for so long (2m)");
+  app.add_option("--idle-exit", raw.idle_exit,
+                 "End after so long without anything to keep; or 'never' (10s)");
+  app.add_option("--warm", raw.warm, "Folder of templates and name of one to make ready at once")
+      ->expected(2);
+  app.add_flag("--stop", raw.stop, "End the daemon that runs, and with it its VMs");
+}
+
+Result<void> understand(const RawOptions& raw, DaemonOptions& options) {
+  auto idle = parse_duration(raw.idle);
+  if (!idle) return fail_in("--idle", idle);
+  options.limits.idle = *idle;
+  if (raw.idle_exit != "never") {
+    auto exit = parse_duration(raw.idle_exit);
+    if (!exit) return fail_in("--idle-exit", exit);
+    options.idle_exit = std::chrono::ceil<std::chrono::seconds>(*exit);
+  }
+  if (!raw.max_memory.empty()) {
+    auto memory = parse_size(raw.max_memory);
+    if (!memory) return fail_in("--max-memory", memory);
+    options.limits.max_memory_bytes = *memory;
+  }
+  options.max_clients = options.limits.max_vms * 2 + 64;
+  return {};
+}
+
+Result<int> stop_daemon() {
+  auto folder = runtime_folder();
+  if (!folder) return std::unexpected(folder.error());
+  auto client = DaemonClient::connect(daemon_socket(*folder));
+  if (!client) return std::unexpected(client.error());
+  if (!*client) return fail("no daemon runs");
+  DaemonRequest request;
+  request.op = DaemonRequest::Op::kStop;
+  auto done = (*client)->ask(request, kAnswerPatience);
+  if (!done) return std::unexpected(done.error());
+  return 0;
+}
+
+Result<int> serve(DaemonOptions options, const std::vector<std::string>& warm) {
+  if (auto host = check_host(); !host) return std::unexpected(host.error());
+  ::umask(0077);
+  raise_descriptor_limit();
+  auto passed = socket_of_systemd();
+  if (!passed) return std::unexpected(passed.error());
+  std::optional<DaemonPlace> place;
+  Fd listener;
+  if (*passed) {
+    listener = std::move(**passed);
+  } else {
+    auto folder = runtime_folder();
+    if (!folder) return std::unexpected(folder.error());
+    auto taken = DaemonPlace::take(*folder);
+    if (!taken) return std::unexpected(taken.error());
+    if (!*taken) return fail("a daemon runs already");
+    place.emplace(std::move(**taken));
+    listener = place->listener();
+  }
+  options.log = log_line;
+  auto daemon = Daemon::create(std::move(listener), std::move(options));
+  if (!daemon) return std::unexpected(daemon.error());
+  if (warm.size() == 2) {
+    if (auto done = (*daemon)->warm({warm[0], warm[1]}, 1); !done) log_line(done.error().message);
+  }
+  if (auto served = (*daemon)->run(); !served) return std::unexpected(served.error());
+  return 0;
+}
+
+}  // namespace
+
+int daemon_command(const Arguments& arguments) {
+  DaemonOptions options;
+  RawOptions raw;
+  CLI::App app("", kName);
+  declare(app, options, raw);
+  if (auto status = parse_options(app, arguments)) return *status;
+  if (auto understood = understand(raw, options); !understood) {
+    return usage_error(kName, understood.error().message);
+  }
+  auto status = raw.stop ? stop_daemon() : serve(std::move(options), raw.warm);
+  if (status) return *status;
+  say(status.error().message);
+  return kExitFailure;
+}
+
+}  // namespace thimble::cli
