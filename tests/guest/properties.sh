@@ -1,6 +1,7 @@
 # For the shell tests: each property is one line, "ok - …", "not ok - …" or "skip - …: reason".
 # Source it; end with `finish`. Scratch files go to $SCRATCH, which disappears at the end.
 THIMBLE=${THIMBLE:-build/bin/thimble}
+export THIMBLE_DAEMON=${THIMBLE_DAEMON:-off} # no daemon that stays behind
 SCRATCH=$(mktemp -d)
 trap 'rm -rf "$SCRATCH"' EXIT
 FAILURES=0
