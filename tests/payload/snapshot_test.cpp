@@ -221,7 +221,8 @@ TEST(Snapshot, AMaskedInterruptIsNotLostToItsDevice) {
 TEST(Snapshot, ATscDeadlineComesOnceAndNotEarly) {
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-  GTEST_SKIP() << "saving takes longer than the deadline, where KVM gives guests the host's counter";
+  GTEST_SKIP()
+      << "saving takes longer than the deadline, where KVM gives guests the host's counter";
 #endif
 #endif
   EXPECT_EQ(freeze_when_asked(small_machine, "pending_deadline"), "frozen\nfrozen\nok\n");
