@@ -38,4 +38,14 @@ try() {
 }
 run() { try "$THIMBLE" run "$@"; }
 
+# Waits until the VMM below thimble (pid $1) runs guest code; its pid goes to $VMM.
+find_vmm() {
+  VMM=
+  for _ in $(seq 300); do
+    VMM=$(pgrep -P "$1" -x thimble-vmm | head -1)
+    [[ -n $VMM && $(ls "/proc/$VMM/task" 2>/dev/null | wc -l) -ge 3 ]] && return
+    sleep 0.1
+  done
+}
+
 finish() { exit $((FAILURES > 0)); }
