@@ -83,8 +83,11 @@ install-library: $(BUILD)/lib/libthimble.a
 	@sed 's|@PREFIX@|$(PREFIX)|' vmm/thimble.pc.in > $(INSTALLED)/lib/pkgconfig/thimble.pc
 
 install: all install-library
-	@install -d $(INSTALLED)/bin
+	@install -d $(INSTALLED)/bin $(INSTALLED)/lib/systemd/user
 	@install -m 755 $(BUILD)/bin/thimble $(INSTALLED)/bin/
+	@install -m 644 tools/systemd/thimble.socket $(INSTALLED)/lib/systemd/user/
+	@sed 's|@PREFIX@|$(PREFIX)|' tools/systemd/thimble.service.in \
+	  > $(INSTALLED)/lib/systemd/user/thimble.service
 
 # ---- unit tests: one binary per room -------------------------------------------------------------
 TEST_ROOMS := devices vmm pool agent image doctor

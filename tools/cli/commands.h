@@ -14,5 +14,12 @@ int snapshot_command(const Arguments& arguments);
 int doctor_command(const Arguments& arguments);
 int template_command(const Arguments& arguments);
 int daemon_command(const Arguments& arguments);
+int launch_command(const Arguments& arguments);
+int launch_many_command(const Arguments& arguments);
+int stop_command(const Arguments& arguments);
+int logs_command(const Arguments& arguments);
+int status_command(const Arguments& arguments);
+int top_command(const Arguments& arguments);
+int test_command(const Arguments& arguments);
 
 }  // namespace thimble::cli

@@ -28,6 +28,13 @@ constexpr std::array kSubcommands{
     Subcommand{"prepare", prepare_command,
                "build what `run` would need for a command, ahead of it"},
     Subcommand{"template", template_command, "freeze a server that is up, to be cloned"},
+    Subcommand{"launch", launch_command, "start a VM that runs on by itself"},
+    Subcommand{"launch-many", launch_many_command, "… and many of them"},
+    Subcommand{"status", status_command, "what runs"},
+    Subcommand{"stop", stop_command, "end launched VMs: NAME… or --all"},
+    Subcommand{"logs", logs_command, "what a launched VM wrote to stderr; -f follows"},
+    Subcommand{"test", test_command, "ask the MCP server in a launched VM whether it answers"},
+    Subcommand{"top", top_command, "what runs, live"},
     Subcommand{"daemon", daemon_command, "keep VMs ready; `run` starts it when it is needed"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
@@ -42,7 +49,7 @@ void print_help(std::FILE* to) {
       "Subcommands:\n",
       to);
   for (const auto& subcommand : kSubcommands) {
-    std::fprintf(to, "  %-9s %s\n", subcommand.name, subcommand.summary);
+    std::fprintf(to, "  %-11s %s\n", subcommand.name, subcommand.summary);
   }
   std::fputs(
       "\nOptions:\n"

@@ -1,0 +1,167 @@
+// See fleet.h.
+#include "tools/cli/fleet.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "devices/text.h"
+#include "pool/daemon_client.h"
+#include "pool/printable.h"
+#include "pool/runtime_folder.h"
+#include "tools/cli/launched.h"
+
+namespace thimble::cli {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr std::chrono::seconds kAnswerPatience{10};
+
+// As `thimble run` was given it: "template NAME", or options and CMD.
+std::string joined(const json& words) {
+  std::string all;
+  if (!words.is_array()) return all;
+  for (const json& word : words) {
+    if (!word.is_string() || word == "--stdin-grace" || word == "never") continue;
+    if (word == "--template") {
+      all += "template";
+      continue;
+    }
+    if (!all.empty()) all += ' ';
+    all += word.get<std::string>();
+  }
+  return printable(all, 80);
+}
+
+json describe(const Launched& launched) {
+  const json facts = launched.facts();
+  const auto keeper = launched.keeper();
+  json one = {{"name", launched.name()},
+              {"state", keeper ? "running" : "ended"},
+              {"command", joined(facts.value("arguments", json::array()))},
+              {"socket", launched.path("socket")}};
+  if (keeper) one["keeper"] = *keeper;
+  for (const char* name : {"started", "ended", "exit_status"}) {
+    if (facts.contains(name) && facts[name].is_number()) one[name] = facts[name];
+  }
+  return one;
+}
+
+// Nothing when none runs.
+Result<json> ask_daemon() {
+  auto folder = runtime_folder();
+  if (!folder) return std::unexpected(folder.error());
+  auto client = DaemonClient::connect(daemon_socket(*folder));
+  if (!client) return std::unexpected(client.error());
+  if (!*client) return json(nullptr);
+  auto reply = (*client)->ask({}, kAnswerPatience);
+  if (!reply) return std::unexpected(reply.error());
+  json status = json::parse(*reply, nullptr, false);
+  if (!status.is_object()) return fail("the daemon's answer is not understood");
+  return status;
+}
+
+std::string number(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_number() ? std::to_string(found->get<long long>())
+                                                     : "-";
+}
+
+std::string word(const json& object, const char* name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? printable(found->get<std::string>(), 60)
+                                                     : "";
+}
+
+std::string age(long long seconds) {
+  if (seconds < 120) return text("%lld s", seconds);
+  if (seconds < 7200) return text("%lld min", seconds / 60);
+  return text("%lld h", seconds / 3600);
+}
+
+// Memory that the process itself has in use, shared pages of its template too.
+std::string resident(const json& vm) {
+  const auto pid = vm.find("pid");
+  if (pid == vm.end() || !pid->is_number()) return "-";
+  std::ifstream file("/proc/" + std::to_string(pid->get<long long>()) + "/statm");
+  long long size = 0;
+  long long pages = 0;
+  if (!(file >> size >> pages)) return "-";
+  return std::to_string(pages * ::sysconf(_SC_PAGESIZE) / 1024);
+}
+
+}  // namespace
+
+Result<json> look_at_fleet() {
+  auto status = ask_daemon();
+  if (!status) return status;
+  auto launched = Launched::all();
+  if (!launched) return std::unexpected(launched.error());
+  json fleet = {{"daemon", nullptr},
+                {"templates", json::array()},
+                {"vms", json::array()},
+                {"launched", json::array()}};
+  if (status->is_object()) {
+    for (const char* name : {"templates", "vms"}) {
+      if (status->contains(name)) fleet[name] = (*status)[name];
+    }
+    json daemon = json::object();
+    for (const char* name : {"pid", "uptime_s", "clients", "limits"}) {
+      if (status->contains(name)) daemon[name] = (*status)[name];
+    }
+    fleet["daemon"] = std::move(daemon);
+  }
+  for (const Launched& one : *launched) fleet["launched"].push_back(describe(one));
+  return fleet;
+}
+
+std::string describe_fleet(const json& fleet) {
+  std::string out;
+  const auto now = static_cast<long long>(::time(nullptr));
+  if (fleet["launched"].empty()) {
+    out += "No VM was launched (thimble launch).\n";
+  } else {
+    out += "NAME              STATE        SINCE     COMMAND\n";
+  }
+  for (const json& one : fleet["launched"]) {
+    const bool ended = one.contains("exit_status");
+    std::string state = word(one, "state");
+    if (ended) state += " (" + number(one, "exit_status") + ")";
+    const char* since = ended ? "ended" : "started";
+    const long long then = one.value(since, now);
+    out += text("%-17s %-12s %-9s %s\n", word(one, "name").c_str(), state.c_str(),
+                age(now - then).c_str(), word(one, "command").c_str());
+  }
+  if (!fleet["daemon"].is_object()) return out + "\nNo daemon runs.\n";
+  out += text("\nDaemon %s, up %s, clients: %s\n", number(fleet["daemon"], "pid").c_str(),
+              age(fleet["daemon"].value("uptime_s", 0LL)).c_str(),
+              number(fleet["daemon"], "clients").c_str());
+  if (!fleet["templates"].empty()) {
+    out += "TEMPLATE                 READY  CLAIMED  WAITING   CLAIMS  (of them waited)\n";
+  }
+  for (const json& one : fleet["templates"]) {
+    out += text("%-24s %5s %8s %8s %8s  %s\n", word(one, "template").c_str(),
+                number(one, "ready").c_str(), number(one, "claimed").c_str(),
+                number(one, "waiting").c_str(), number(one, "claims").c_str(),
+                number(one, "misses").c_str());
+    const std::string failing = word(one, "failing");
+    if (!failing.empty()) out += "  failing: " + failing + "\n";
+  }
+  if (!fleet["vms"].empty()) {
+    out += "VM      PID      TEMPLATE                 STATE      RESIDENT KiB  SINCE\n";
+  }
+  for (const json& one : fleet["vms"]) {
+    out +=
+        text("%-7s %-8s %-24s %-10s %12s  %s\n", number(one, "vm").c_str(),
+             number(one, "pid").c_str(), word(one, "template").c_str(), word(one, "state").c_str(),
+             resident(one).c_str(), age(one.value("age_ms", 0LL) / 1000).c_str());
+  }
+  return out;
+}
+
+}  // namespace thimble::cli

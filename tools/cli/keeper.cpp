@@ -1,0 +1,277 @@
+// See keeper.h.
+#include "tools/cli/keeper.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <climits>
+#include <csignal>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "devices/text.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr size_t kChunk = 65536;
+constexpr off_t kMaxLog = off_t{1} << 20;  // and as much in log.1
+// What `thimble run --verbose` says when the server has been started.
+constexpr std::string_view kRuns = "thimble: the server runs after";
+constexpr int kStopPatienceMs = 15'000;
+
+struct Pipe {
+  Fd read;
+  Fd write;
+};
+
+Result<Pipe> make_pipe() {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe");
+  return Pipe{Fd(ends[0]), Fd(ends[1])};
+}
+
+Result<Fd> listen_for_client(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return fail(path + ": this path is too long");
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail_errno("make a socket");
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), 8) != 0) {
+    return fail_errno("listen at " + path);
+  }
+  return socket;
+}
+
+// All of it, or false: the other end is gone.
+bool write_all(int fd, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) {
+      pollfd writable{fd, POLLOUT, 0};
+      ::poll(&writable, 1, -1);
+      continue;
+    }
+    if (n <= 0) return false;
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+  return true;
+}
+
+class Log {
+ public:
+  explicit Log(const Launched& launched) : path_(launched.path("log")) { open(); }
+
+  void write(std::string_view bytes) {
+    struct stat info{};
+    if (::fstat(file_.get(), &info) == 0 && info.st_size > kMaxLog) {
+      ::rename(path_.c_str(), (path_ + ".1").c_str());
+      open();
+    }
+    // A full disk costs lines, not the server.
+    [[maybe_unused]] const bool written = write_all(file_.get(), bytes);
+  }
+
+ private:
+  void open() {
+    file_ = Fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  }
+  std::string path_;
+  Fd file_;
+};
+
+struct Child {
+  pid_t pid = -1;
+  Fd input;
+  Fd output;
+  Fd errors;
+};
+
+Result<Child> start_run(std::vector<std::string> arguments) {
+  auto input = make_pipe();
+  auto output = make_pipe();
+  auto errors = make_pipe();
+  if (!input || !output || !errors) return fail("start the server: no more pipes");
+  arguments.insert(arguments.begin(), {"thimble", "run", "--verbose"});
+  std::vector<char*> argv;
+  for (std::string& word : arguments) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) return fail_errno("start a process");
+  if (pid == 0) {
+    ::dup2(input->read.get(), STDIN_FILENO);
+    ::dup2(output->write.get(), STDOUT_FILENO);
+    ::dup2(errors->write.get(), STDERR_FILENO);
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGPIPE, SIG_DFL);
+    ::execv("/proc/self/exe", argv.data());
+    ::_exit(127);
+  }
+  return Child{pid, std::move(input->write), std::move(output->read), std::move(errors->read)};
+}
+
+class Keeper {
+ public:
+  Keeper(const Launched& launched, Child child, Fd listener, Fd signals, Fd ready)
+      : log_(launched),
+        child_(std::move(child)),
+        listener_(std::move(listener)),
+        signals_(std::move(signals)),
+        ready_(std::move(ready)) {}
+
+  // Until the server has ended; its exit status.
+  int serve() {
+    while (child_.output || child_.errors) {
+      std::array<pollfd, 5> set{{{child_.output.get(), POLLIN, 0},
+                                 {child_.errors.get(), POLLIN, 0},
+                                 {client_ ? -1 : listener_.get(), POLLIN, 0},
+                                 {client_.get(), POLLIN, 0},
+                                 {signals_.get(), POLLIN, 0}}};
+      const int got = ::poll(set.data(), set.size(), stopping_ ? kStopPatienceMs : -1);
+      if (got == 0) ::kill(child_.pid, SIGKILL);
+      if (got <= 0) continue;
+      if (set[4].revents != 0) on_signal();
+      if (set[1].revents != 0) from_errors();
+      if (set[0].revents != 0) from_output();
+      if (set[3].revents != 0) from_client();
+      if (set[2].revents != 0) accept();
+    }
+    int status = 0;
+    while (::waitpid(child_.pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+ private:
+  // Empty at the end.
+  std::string read_from(int fd) {
+    std::string bytes(kChunk, 0);
+    const ssize_t n = ::read(fd, bytes.data(), bytes.size());
+    bytes.resize(n > 0 ? static_cast<size_t>(n) : 0);
+    return bytes;
+  }
+
+  void on_signal() {
+    signalfd_siginfo info{};
+    if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
+    stopping_ = true;
+    ::kill(child_.pid, SIGTERM);
+    child_.input.reset();
+  }
+
+  void from_errors() {
+    const std::string bytes = read_from(child_.errors.get());
+    if (bytes.empty()) return child_.errors.reset();
+    log_.write(bytes);
+    if (!ready_) return;
+    heard_ += bytes;
+    if (heard_.find(kRuns) == std::string::npos) return;
+    (void)!::write(ready_.get(), "r", 1);
+    ready_.reset();
+  }
+
+  void from_output() {
+    const std::string bytes = read_from(child_.output.get());
+    if (bytes.empty()) return child_.output.reset();
+    if (client_ && !write_all(client_.get(), bytes)) client_.reset();
+  }
+
+  void from_client() {
+    const std::string bytes = read_from(client_.get());
+    if (bytes.empty() || !child_.input) return client_.reset();
+    if (!write_all(child_.input.get(), bytes)) child_.input.reset();
+  }
+
+  void accept() { client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
+
+  Log log_;
+  Child child_;
+  Fd listener_;
+  Fd signals_;
+  Fd ready_;  // whoever launched waits at its other end
+  Fd client_;
+  std::string heard_;
+  bool stopping_ = false;
+};
+
+// In the keeper's process. What cannot be told any other way goes to `ready`.
+int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready) {
+  const auto tell = [&ready](const Error& error) {
+    (void)!::write(ready.get(), error.message.data(), error.message.size());
+    return EXIT_FAILURE;
+  };
+  auto lock = launched.lock();
+  if (!lock) return tell(lock.error());
+  nlohmann::json facts = {{"arguments", arguments}, {"started", ::time(nullptr)}};
+  if (auto written = launched.write_facts(facts); !written) return tell(written.error());
+  sigset_t ending;
+  sigemptyset(&ending);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&ending, signal);
+  ::sigprocmask(SIG_BLOCK, &ending, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  Fd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
+  auto listener = listen_for_client(launched.path("socket"));
+  if (!listener) return tell(listener.error());
+  auto child = start_run(std::move(arguments));
+  if (!child) return tell(child.error());
+  Keeper keeper(launched, std::move(*child), std::move(*listener), std::move(signals),
+                std::move(ready));
+  const int status = keeper.serve();
+  ::unlink(launched.path("socket").c_str());
+  facts["ended"] = ::time(nullptr);
+  facts["exit_status"] = status;
+  return launched.write_facts(facts) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+[[noreturn]] void become_keeper(const Launched& launched, std::vector<std::string> arguments,
+                                Fd ready) {
+  ::setsid();
+  const pid_t second = ::fork();
+  if (second != 0) ::_exit(second > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
+  const int null = ::open("/dev/null", O_RDWR);
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
+  ::dup2(ready.get(), STDERR_FILENO + 1);
+  if (ready.get() != STDERR_FILENO + 1) ready = Fd(STDERR_FILENO + 1);
+  ::fcntl(ready.get(), F_SETFD, FD_CLOEXEC);
+  ::close_range(static_cast<unsigned>(STDERR_FILENO) + 2, UINT_MAX, 0);
+  ::_exit(keep(launched, std::move(arguments), std::move(ready)));
+}
+
+}  // namespace
+
+Result<void> start_keeper(const Launched& launched, std::vector<std::string> arguments) {
+  auto ready = make_pipe();
+  if (!ready) return std::unexpected(ready.error());
+  const pid_t first = ::fork();
+  if (first < 0) return fail_errno("start a process");
+  if (first == 0) become_keeper(launched, std::move(arguments), std::move(ready->write));
+  ready->write.reset();
+  while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  std::string said(4096, 0);
+  ssize_t n = 0;
+  while ((n = ::read(ready->read.get(), said.data(), said.size())) < 0 && errno == EINTR) {
+  }
+  if (n == 1 && said[0] == 'r') return {};
+  said.resize(n > 0 ? static_cast<size_t>(n) : 0);
+  if (!said.empty()) return fail(said);
+  return fail("the server of " + launched.name() + " did not come up: `thimble logs " +
+              launched.name() + "` has its words");
+}
+
+}  // namespace thimble::cli

@@ -1,0 +1,263 @@
+// `thimble launch`, `launch-many`, `stop`, `logs`: VMs that run on without a terminal.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "devices/text.h"
+#include "mcp-agent/server_run.h"
+#include "pool/printable.h"
+#include "tools/cli/commands.h"
+#include "tools/cli/keeper.h"
+#include "tools/cli/launched.h"
+#include "tools/cli/say.h"
+#include "tools/cli/template_run.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr std::chrono::seconds kStopPatience{25};
+
+int status_of(const Result<int>& status) {
+  if (status) return *status;
+  say(status.error().message);
+  return kExitFailure;
+}
+
+// ---- launch
+
+struct LaunchOptions {
+  std::string memory;
+  std::string vcpus;
+  std::string command;
+  std::string from_template;
+  std::string prefix = "vm";
+  std::vector<std::string> env;
+  Arguments words;  // CMD ARGS… after "--"
+};
+
+void declare(CLI::App& app, LaunchOptions& options) {
+  app.add_option("--memory", options.memory, "Memory of the VM (default: that of thimble run)");
+  app.add_option("--vcpus", options.vcpus, "CPUs of the VM");
+  app.add_option("--command", options.command,
+                 "What to run, as one word: \"node server.js\"; or write it after --");
+  app.add_option("--template", options.from_template, "Run a clone of this template");
+  app.add_option("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here")
+      ->allow_extra_args(false);
+}
+
+// Words of `command`; quotes keep some together.
+Arguments split_words(const std::string& command) { return CLI::detail::split_up(command); }
+
+// The arguments for `thimble run`. Without a command the name is a template's.
+Result<Arguments> run_arguments(const LaunchOptions& options, const std::string& name) {
+  Arguments command = options.words;
+  if (!options.command.empty()) {
+    if (!command.empty()) return fail("name CMD by --command or after --, not by both");
+    command = split_words(options.command);
+  }
+  std::string from_template = options.from_template;
+  if (command.empty() && from_template.empty()) from_template = name;
+  if (!command.empty() && !from_template.empty()) {
+    return fail("--template has its command already");
+  }
+  // A server whose client has gone waits for the next one.
+  Arguments arguments{"--stdin-grace", "never"};
+  if (!options.memory.empty()) arguments.insert(arguments.end(), {"--memory", options.memory});
+  if (!options.vcpus.empty()) arguments.insert(arguments.end(), {"--vcpus", options.vcpus});
+  for (const std::string& one : options.env) arguments.insert(arguments.end(), {"--env", one});
+  if (!from_template.empty()) {
+    auto store = open_templates();
+    if (!store) return std::unexpected(store.error());
+    if (auto facts = store->facts(from_template); !facts) return std::unexpected(facts.error());
+    arguments.insert(arguments.end(), {"--template", from_template});
+    return arguments;
+  }
+  arguments.emplace_back("--");
+  arguments.insert(arguments.end(), command.begin(), command.end());
+  return arguments;
+}
+
+Result<void> launch(const LaunchOptions& options, const std::string& name) {
+  auto arguments = run_arguments(options, name);
+  if (!arguments) return std::unexpected(arguments.error());
+  auto launched = Launched::make(name);
+  if (!launched) return std::unexpected(launched.error());
+  return start_keeper(*launched, std::move(*arguments));
+}
+
+// Name (or number) first, options after it, CMD after "--".
+std::optional<int> parse(CLI::App& app, LaunchOptions& options, const Arguments& arguments,
+                         const char* what, std::string& first) {
+  if (arguments.empty() || (arguments.front().starts_with('-') && arguments.front() != "--help" &&
+                            arguments.front() != "-h")) {
+    return usage_error(app.get_name(), std::string("it needs ") + what);
+  }
+  const bool help = arguments.front().starts_with('-');
+  if (!help) first = arguments.front();
+  auto split = split_command(app, {arguments.begin() + (help ? 0 : 1), arguments.end()});
+  options.words = std::move(split.command);
+  return parse_options(app, split.options);
+}
+
+Result<int> launch_main(const Arguments& arguments) {
+  LaunchOptions options;
+  CLI::App app("", "thimble launch");
+  set_usage(app, "thimble launch NAME [options] [-- CMD ARGS…]");
+  app.footer(
+      "Starts a VM that runs on by itself: `thimble status`, `logs NAME`, `test NAME`, "
+      "`stop NAME`.\nWithout CMD it is a clone of the template NAME.");
+  declare(app, options);
+  std::string name;
+  if (auto status = parse(app, options, arguments, "a NAME", name)) return *status;
+  if (auto done = launch(options, name); !done) return std::unexpected(done.error());
+  std::printf("%s runs\n", name.c_str());
+  return 0;
+}
+
+Result<int> launch_many_main(const Arguments& arguments) {
+  LaunchOptions options;
+  CLI::App app("", "thimble launch-many");
+  set_usage(app, "thimble launch-many N [--name PREFIX] [options] [-- CMD ARGS…]");
+  declare(app, options);
+  app.add_option("--name", options.prefix, "They are called PREFIX-1 to PREFIX-N (vm)");
+  std::string number;
+  if (auto status = parse(app, options, arguments, "a number", number)) return *status;
+  const int count = std::atoi(number.c_str());
+  if (count < 1 || count > 1000 || number.find_first_not_of("0123456789") != std::string::npos) {
+    return usage_error(app.get_name(), number + " is no number of VMs: 1 to 1000");
+  }
+  if (options.command.empty() && options.words.empty() && options.from_template.empty()) {
+    return usage_error(app.get_name(), "it needs --template, --command or CMD");
+  }
+  for (int i = 1; i <= count; ++i) {
+    const std::string name = options.prefix + "-" + std::to_string(i);
+    if (auto done = launch(options, name); !done) {
+      return fail(text("%d of %d run; ", i - 1, count) + name + ": " + done.error().message);
+    }
+    std::printf("%s runs (%d of %d)\n", name.c_str(), i, count);
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+// ---- stop
+
+Result<void> stop(const Launched& launched) {
+  if (const auto pid = launched.keeper()) {
+    const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0)));
+    // Looked at again: the number may have been given to somebody else meanwhile.
+    if (handle && launched.keeper() == pid) {
+      ::syscall(SYS_pidfd_send_signal, handle.get(), SIGTERM, nullptr, 0);
+      pollfd gone{handle.get(), POLLIN, 0};
+      const auto patience = std::chrono::milliseconds(kStopPatience).count();
+      if (::poll(&gone, 1, static_cast<int>(patience)) != 1) {
+        return fail(launched.name() + " does not end: kill process " + std::to_string(*pid));
+      }
+    }
+  }
+  launched.forget();
+  return {};
+}
+
+Result<int> stop_main(const Arguments& arguments) {
+  if (arguments.empty() || arguments == Arguments{"--help"}) {
+    std::fputs("Usage: thimble stop NAME… | --all\n", arguments.empty() ? stderr : stdout);
+    return arguments.empty() ? kExitUsage : 0;
+  }
+  std::vector<Launched> wanted;
+  if (arguments == Arguments{"--all"}) {
+    auto all = Launched::all();
+    if (!all) return std::unexpected(all.error());
+    wanted = std::move(*all);
+  } else {
+    for (const std::string& name : arguments) {
+      auto launched = Launched::find(name);
+      if (!launched) return std::unexpected(launched.error());
+      wanted.push_back(std::move(*launched));
+    }
+  }
+  for (const Launched& one : wanted) {
+    if (auto stopped = stop(one); !stopped) return std::unexpected(stopped.error());
+    std::printf("%s stopped\n", one.name().c_str());
+  }
+  return 0;
+}
+
+// ---- logs
+
+// What is in `file` from `offset` on; both a server's words, which a terminal must not obey.
+void show_from(const Fd& file, off_t& offset) {
+  std::array<char, 65536> bytes{};
+  ssize_t n = 0;
+  while ((n = ::pread(file.get(), bytes.data(), bytes.size(), offset)) > 0) {
+    offset += n;
+    std::string_view left(bytes.data(), static_cast<size_t>(n));
+    while (!left.empty()) {
+      const size_t end = std::min(left.find('\n'), left.size());
+      std::fputs(printable(left.substr(0, end), bytes.size()).c_str(), stdout);
+      if (end < left.size()) std::fputc('\n', stdout);
+      left.remove_prefix(std::min(end + 1, left.size()));
+    }
+  }
+  std::fflush(stdout);
+}
+
+Fd open_log(const Launched& launched, const char* name) {
+  return Fd(::open(launched.path(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+}
+
+Result<int> logs_main(const Arguments& arguments) {
+  std::string name;
+  bool follow = false;
+  for (const std::string& word : arguments) {
+    if (word == "-f" || word == "--follow") {
+      follow = true;
+    } else if (word.starts_with('-') || !name.empty()) {
+      return usage_error("thimble logs", "write: thimble logs NAME [-f]");
+    } else {
+      name = word;
+    }
+  }
+  if (name.empty()) return usage_error("thimble logs", "it needs a NAME");
+  auto launched = Launched::find(name);
+  if (!launched) return std::unexpected(launched.error());
+  off_t offset = 0;
+  if (const Fd older = open_log(*launched, "log.1")) show_from(older, offset);
+  Fd file = open_log(*launched, "log");
+  if (!file) return fail(name + " has no log yet");
+  offset = 0;
+  show_from(file, offset);
+  while (follow && launched->keeper()) {
+    ::poll(nullptr, 0, 200);
+    show_from(file, offset);
+    Fd newest = open_log(*launched, "log");
+    struct stat now{};
+    struct stat shown{};
+    if (!newest || ::fstat(newest.get(), &now) != 0 || ::fstat(file.get(), &shown) != 0) break;
+    if (now.st_ino == shown.st_ino) continue;
+    file = std::move(newest);  // it was begun anew
+    offset = 0;
+  }
+  if (follow) show_from(file, offset);
+  return 0;
+}
+
+}  // namespace
+
+int launch_command(const Arguments& arguments) { return status_of(launch_main(arguments)); }
+int launch_many_command(const Arguments& arguments) {
+  return status_of(launch_many_main(arguments));
+}
+int stop_command(const Arguments& arguments) { return status_of(stop_main(arguments)); }
+int logs_command(const Arguments& arguments) { return status_of(logs_main(arguments)); }
+
+}  // namespace thimble::cli

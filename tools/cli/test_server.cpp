@@ -1,0 +1,157 @@
+// `thimble test NAME`: asks the MCP server in a launched VM who it is (initialize) and whether it
+// answers (ping), through the VM's socket.
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "devices/text.h"
+#include "mcp-agent/server_run.h"
+#include "pool/printable.h"
+#include "tools/cli/commands.h"
+#include "tools/cli/launched.h"
+#include "tools/cli/say.h"
+#include "vmm/unix_listener.h"
+
+namespace thimble::cli {
+
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kPatience{30'000};
+constexpr size_t kMaxAnswer = size_t{1} << 20;
+constexpr const char* kProtocol = "2025-06-18";
+
+class Conversation {
+ public:
+  explicit Conversation(Fd socket) : socket_(std::move(socket)) {}
+
+  Result<void> send(const json& message) {
+    const std::string line = message.dump() + "\n";
+    const ssize_t n = ::send(socket_.get(), line.data(), line.size(), MSG_NOSIGNAL);
+    if (n == static_cast<ssize_t>(line.size())) return {};
+    return fail("the VM does not take a request");
+  }
+
+  // The result of request `id`; what the server says of its own accord in between is passed over.
+  Result<json> answer(int id) {
+    const auto deadline = Clock::now() + kPatience;
+    for (;;) {
+      auto line = next_line(deadline);
+      if (!line) return std::unexpected(line.error());
+      const json message = json::parse(*line, nullptr, false);
+      if (!message.is_object() || message.value("id", json()) != id) continue;
+      if (message.contains("result")) return message["result"];
+      if (message.contains("error"))
+        return fail("it refuses: " + printable(message["error"].dump()));
+    }
+  }
+
+ private:
+  Result<std::string> next_line(Clock::time_point deadline) {
+    for (;;) {
+      const size_t end = read_.find('\n');
+      if (end != std::string::npos) {
+        std::string line = read_.substr(0, end);
+        read_.erase(0, end + 1);
+        return line;
+      }
+      if (read_.size() > kMaxAnswer) return fail("it answers without end");
+      const auto left = std::chrono::ceil<milliseconds>(deadline - Clock::now());
+      pollfd readable{socket_.get(), POLLIN, 0};
+      if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) != 1) {
+        return fail(text("it does not answer within %lld s",
+                         static_cast<long long>(kPatience / std::chrono::seconds(1))));
+      }
+      std::string bytes(65536, 0);
+      const ssize_t n = ::recv(socket_.get(), bytes.data(), bytes.size(), 0);
+      if (n <= 0) return fail("it closed the connection");
+      read_.append(bytes, 0, static_cast<size_t>(n));
+    }
+  }
+
+  Fd socket_;
+  std::string read_;
+};
+
+std::string text_in(const json& object, const char* name) {
+  if (!object.is_object()) return "";
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
+}
+
+Result<int> test(const std::string& name, bool as_json) {
+  auto launched = Launched::find(name);
+  if (!launched) return std::unexpected(launched.error());
+  if (!launched->keeper()) return fail(name + " does not run any more: see thimble logs " + name);
+  auto socket = connect_unix(launched->path("socket"));
+  if (!socket) return std::unexpected(socket.error());
+  Conversation talk(std::move(*socket));
+  const auto begin = Clock::now();
+  auto sent = talk.send({{"jsonrpc", "2.0"},
+                         {"id", 1},
+                         {"method", "initialize"},
+                         {"params",
+                          {{"protocolVersion", kProtocol},
+                           {"capabilities", json::object()},
+                           {"clientInfo", {{"name", "thimble test"}, {"version", "1"}}}}}});
+  if (!sent) return std::unexpected(sent.error());
+  auto who = talk.answer(1);
+  if (!who) return fail_in("initialize", who);
+  const auto initialized = Clock::now();
+  sent = talk.send({{"jsonrpc", "2.0"}, {"method", "notifications/initialized"}});
+  if (sent) sent = talk.send({{"jsonrpc", "2.0"}, {"id", 2}, {"method", "ping"}});
+  if (!sent) return std::unexpected(sent.error());
+  if (auto pong = talk.answer(2); !pong) return fail_in("ping", pong);
+  const auto end = Clock::now();
+  const auto ms = [](Clock::duration time) {
+    return std::chrono::duration<double, std::milli>(time).count();
+  };
+  const json info = who->is_object() ? who->value("serverInfo", json::object()) : json::object();
+  const std::string server = text_in(info, "name");
+  const std::string version = text_in(info, "version");
+  const std::string protocol = text_in(*who, "protocolVersion");
+  if (as_json) {
+    const json result = {{"name", name},
+                         {"server", server},
+                         {"version", version},
+                         {"protocol", protocol},
+                         {"initialize_ms", ms(initialized - begin)},
+                         {"ping_ms", ms(end - initialized)}};
+    std::printf("%s\n", result.dump(2).c_str());
+    return 0;
+  }
+  std::printf("%s: %s %s answers: protocol %s, initialize %.1f ms, ping %.1f ms\n", name.c_str(),
+              server.c_str(), version.c_str(), protocol.c_str(), ms(initialized - begin),
+              ms(end - initialized));
+  return 0;
+}
+
+}  // namespace
+
+int test_command(const Arguments& arguments) {
+  std::string name;
+  bool as_json = false;
+  for (const std::string& word : arguments) {
+    if (word == "--json") {
+      as_json = true;
+    } else if (word.starts_with('-') || !name.empty()) {
+      return usage_error("thimble test", "write: thimble test NAME [--json]");
+    } else {
+      name = word;
+    }
+  }
+  if (name.empty()) return usage_error("thimble test", "it needs a NAME");
+  auto status = test(name, as_json);
+  if (status) return *status;
+  say(name + ": " + status.error().message);
+  return kExitFailure;
+}
+
+}  // namespace thimble::cli
