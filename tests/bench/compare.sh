@@ -23,14 +23,14 @@ def check(name, holds):
 
 
 def worse(now, before):
-    return compare.compare(now, before)[0]
+    return compare.compare(now, before, [])[0]
 
 
 base = {"a_minstr": 100.0, "a_minstr_min": 90.0, "a_minstr_max": 200.0, "a_minstr_command": "x"}
 check("an unchanged run passes", worse(base, base) == [])
 check("5 % more passes", worse({**base, "a_minstr": 105.0}, base) == [])
 check("5.1 % more fails", len(worse({**base, "a_minstr": 105.1}, base)) == 1)
-check("less passes and is told", compare.compare({**base, "a_minstr": 80.0}, base)[1] != [])
+check("less passes and is told", compare.compare({**base, "a_minstr": 80.0}, base, [])[1] != [])
 check("a figure that vanished fails", len(worse({}, base)) == 1)
 check("a figure that is new passes", worse({**base, "b_minstr": 1.0}, base) == [])
 check("minimum, maximum and command are not judged",
@@ -42,6 +42,13 @@ row = {"key": "a_minstr", "limit": 99.0}
 check("a figure above its target is named", len(compare.missed_targets(base, [row])) == 1)
 check("a figure at its target is not", compare.missed_targets({"a_minstr": 99.0}, [row]) == [])
 check("a target without its figure is missed", len(compare.missed_targets({}, [row])) == 1)
+
+clock = [{"key": "a_us", "limit": 1.0, "ceiling": 9.0, "repeatable": False}]
+check("a figure on the clock is not compared",
+      compare.compare({"a_us": 8.0}, {"a_us": 2.0}, clock) == ([], []))
+check("... nor held to its target", compare.missed_targets({"a_us": 8.0}, clock) == [])
+check("... but to its ceiling", len(compare.missed_targets({"a_us": 9.1}, clock)) == 1)
+check("... and it must be there", len(compare.compare({}, {"a_us": 2.0}, clock)[0]) == 1)
 
 flat = Figure("k", "m", "cmd", [3.0, 1.0, 2.0], [5.0, 5.0, 6.0]).flat()
 check("a figure is its median, with minimum, maximum, busy time and command",

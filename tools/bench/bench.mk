@@ -5,7 +5,7 @@
 
 BENCH := $(BUILD)/bench
 BENCH_HOST := stopwatch vsock_peer
-BENCH_GUEST := bench_init disk_init vsock_init ping_server
+BENCH_GUEST := bench_init disk_init vsock_init tick_init ping_server
 BENCH_INITRDS := $(patsubst %,$(BENCH)/%.cpio,$(filter %_init,$(BENCH_GUEST)))
 
 $(addprefix $(BENCH)/,$(BENCH_HOST)): $(BENCH)/%: $(BUILD)/obj/tools/bench/programs/%.o
@@ -20,7 +20,7 @@ $(BENCH_INITRDS): %.cpio: % guest-init/make-initramfs
 	guest-init/make-initramfs $< $@
 
 .PHONY: bench bench-check bench-accept bench-programs
-bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS)
+bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS) $(BENCH)/clone_engine
 
 bench: all bench-programs
 	@tools/bench/bench run

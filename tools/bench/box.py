@@ -30,6 +30,8 @@ class Box:
         os.makedirs(ROOT + HERE, exist_ok=True)
         self._program(f"{self.build}/bin/thimble", HERE + "/thimble")
         self._program(QEMU, QEMU)
+        for name in ("/bin/sh", "/bin/cat"):  # QEMU saves through them
+            self._program(name, name)
         for name in ("/usr/share/qemu", "/usr/share/seabios"):
             shutil.copytree(name, ROOT + name, dirs_exist_ok=True)
         for name in os.listdir(self.build + "/bench"):
@@ -132,7 +134,8 @@ class Box:
 
     @contextlib.contextmanager
     def running(self, command, mark):
-        """`command` in the root until the context ends; begins when `mark` is on its stdout."""
+        """`command` in the root until the context ends; begins when `mark` is on its stdout, with
+        its process number."""
         child = subprocess.Popen(
             [self.stopwatch, "--root", ROOT, "only", "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             env=ENVIRONMENT,
@@ -144,7 +147,7 @@ class Box:
                 if not more:
                     raise RuntimeError(f"{' '.join(command)}: ended, saying {said!r}")
                 said += more
-            yield
+            yield child.pid
         finally:
             child.kill()
             child.wait()

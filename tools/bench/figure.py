@@ -19,6 +19,10 @@ class Figure:
     values: list  # in the figure's unit, one for each measurement
     busy: list = field(default_factory=list)  # the same measurements, as busy time
     limit: float | None = None  # at most; None: no target
+    # False: wall-clock time, which differs from run to run with what else the machine does. Such a
+    # figure is not compared with the committed run, and what fails is not its limit but its ceiling.
+    repeatable: bool = True
+    ceiling: float | None = None
     digits: int = 1
 
     def flat(self):

@@ -191,6 +191,8 @@ constexpr std::array kClaimCalls{
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_DEBUGREGS>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MSRS>},
     AllowedCall{SYS_ioctl, "whether one that KVM left alone fits", kRequest<KVM_GET_MSRS>},
+    AllowedCall{SYS_ioctl, "distance of the time stamp counters", kRequest<KVM_GET_DEVICE_ATTR>},
+    AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_DEVICE_ATTR>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_NESTED_STATE>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_LAPIC>},
     AllowedCall{SYS_ioctl, "the same", kRequest<KVM_SET_MP_STATE>},

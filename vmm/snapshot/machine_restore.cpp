@@ -141,10 +141,13 @@ void Machine::Parts::judge_end() {
 Result<void> Machine::Parts::claim_vcpus(const SnapshotState& state, const VcpuAbi& abi) {
   for (size_t i = 0; i < vcpus.size(); ++i) {
     const VcpuState& saved = state.vcpus[i];
-    const FreshVcpu fresh{.fd = vcpus[i]->fd(),
-                          .boots = i == 0,
-                          .has_cpuid = same_cpuid(saved, cpuids[i]),
-                          .tsc_khz = tsc_khz};
+    FreshVcpu fresh{.fd = vcpus[i]->fd(),
+                    .boots = i == 0,
+                    .has_cpuid = same_cpuid(saved, cpuids[i]),
+                    .tsc_khz = tsc_khz};
+    if (i > 0 && saved.shares_tsc(state.vcpus.front())) {
+      fresh.tsc_offset = tsc_offset_of(vcpus.front()->fd());
+    }
     auto done = restore_vcpu(fresh, abi, saved);
     if (!done) return fail_in("vCPU " + std::to_string(i), done);
   }

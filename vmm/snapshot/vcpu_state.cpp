@@ -19,6 +19,7 @@ using MsrList = Flexible<kvm_msr_list, uint32_t>;
 using Msrs = Flexible<kvm_msrs, kvm_msr_entry>;
 
 constexpr uint32_t kMsrTsc = 0x10;
+constexpr uint32_t kMsrTscAdjust = 0x3b;
 constexpr uint32_t kMsrTscDeadline = 0x6e0;
 constexpr size_t kMsrsPerCall = 200;  // the kernel takes fewer than 256
 
@@ -186,23 +187,37 @@ bool as_after_reset(std::span<const kvm_msr_entry> deadline) {
   return std::ranges::all_of(deadline, [](const kvm_msr_entry& entry) { return entry.data == 0; });
 }
 
-// KVM takes a value within a second of what the counter shows already for an attempt to make the
-// counters of several vCPUs one, and does not set it (before Linux 6.7 not even the first time).
-// That is wanted for every vCPU but the first, whose counter might go back by it: a value far away
-// from both makes it be set.
-Result<void> insist_on_tsc(const FreshVcpu& vcpu, const VcpuState& state,
-                           std::span<const kvm_msr_entry> msrs) {
-  const auto saved = std::ranges::find(msrs, kMsrTsc, &kvm_msr_entry::index);
-  if (!vcpu.boots || saved == msrs.end()) return {};
-  kvm_msr_entry now{.index = kMsrTsc, .reserved = 0, .data = 0};
-  auto got = transfer_msrs(vcpu.fd, false, {&now, 1});
-  if (!got) return std::unexpected(got.error());
-  const uint64_t millisecond = state.tsc_khz;
-  if (now.data - saved->data < 10 * millisecond) return {};
-  kvm_msr_entry far = *saved;
-  far.data += 10'000 * millisecond;
-  if (auto set = write_msrs(vcpu.fd, {&far, 1}); !set) return set;
-  return write_msrs(vcpu.fd, {&*saved, 1});
+// KVM takes a TSC within a second of what it expects for an attempt to make the counters of several
+// vCPUs one, and does not set it. Before Linux 6.7 what it expects is at first a counter that began
+// when the vCPU was made: a guest that was saved in its first second would find its counter back
+// there, and its clock and timers would stand still until it has caught up. So the first vCPU's
+// counter is set by way of a value that is minutes away.
+std::vector<kvm_msr_entry> with_far_tsc(const std::vector<kvm_msr_entry>& msrs) {
+  constexpr uint64_t kFarAway = 1ULL << 42;
+  std::vector<kvm_msr_entry> all;
+  all.reserve(msrs.size() + 1);
+  for (const kvm_msr_entry& entry : msrs) {
+    if (entry.index == kMsrTsc) {
+      all.push_back({.index = kMsrTsc, .reserved = 0, .data = entry.data + kFarAway});
+    }
+    all.push_back(entry);
+  }
+  return all;
+}
+
+kvm_device_attr tsc_offset_attribute(uint64_t& offset) {
+  kvm_device_attr attribute{};
+  attribute.group = KVM_VCPU_TSC_CTRL;
+  attribute.attr = KVM_VCPU_TSC_OFFSET;
+  attribute.addr = reinterpret_cast<uint64_t>(&offset);
+  return attribute;
+}
+
+Result<void> set_tsc_offset(int fd, uint64_t offset) {
+  const kvm_device_attr attribute = tsc_offset_attribute(offset);
+  auto set = kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR (TSC offset)", &attribute);
+  if (!set) return std::unexpected(set.error());
+  return {};
 }
 
 // One get or set after another, until the first error.
@@ -277,6 +292,18 @@ std::span<const kvm_msr_entry> VcpuState::msr_entries() const {
   return entries_of<kvm_msr_entry>(msrs);
 }
 
+std::optional<uint64_t> VcpuState::msr(uint32_t index) const {
+  for (const kvm_msr_entry& entry : msr_entries()) {
+    if (entry.index == index) return entry.data;
+  }
+  return std::nullopt;
+}
+
+// KVM begins with all counters alike; a guest that moves one leaves the distance in TSC_ADJUST.
+bool VcpuState::shares_tsc(const VcpuState& other) const {
+  return tsc_khz == other.tsc_khz && msr(kMsrTscAdjust) == other.msr(kMsrTscAdjust);
+}
+
 bool VcpuState::uses_clock() const {
   constexpr uint64_t kOn = 1;
   return std::ranges::any_of(msr_entries(), [](const kvm_msr_entry& entry) {
@@ -336,6 +363,13 @@ Result<VcpuState> capture_vcpu(int fd, const VcpuAbi& abi,
   return state;
 }
 
+std::optional<uint64_t> tsc_offset_of(int fd) {
+  uint64_t offset = 0;
+  const kvm_device_attr attribute = tsc_offset_attribute(offset);
+  if (ioctl(fd, KVM_GET_DEVICE_ATTR, &attribute) != 0) return std::nullopt;
+  return offset;
+}
+
 // ---- setting
 
 Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuState& state) {
@@ -360,8 +394,10 @@ Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuS
   if (!as_after_reset(state.debug)) {
     steps.step(KVM_SET_DEBUGREGS, "KVM_SET_DEBUGREGS", const_cast<kvm_debugregs*>(&state.debug));
   }
-  steps.then([&] { return write_msrs(fd, msrs); });
-  steps.then([&] { return insist_on_tsc(vcpu, state, msrs); });
+  // The TSC is among these. KVM makes those of several vCPUs one when they are written less than a
+  // second apart; a slow host takes longer, so it is told.
+  steps.then([&] { return write_msrs(fd, vcpu.boots ? with_far_tsc(msrs) : msrs); });
+  if (vcpu.tsc_offset) steps.then([&] { return set_tsc_offset(fd, *vcpu.tsc_offset); });
   if (!state.nested.empty()) {
     steps.step(KVM_SET_NESTED_STATE, "KVM_SET_NESTED_STATE",
                const_cast<uint8_t*>(state.nested.data()));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -37,6 +38,10 @@ struct VcpuState {
 
   [[nodiscard]] std::span<const kvm_cpuid_entry2> cpuid_entries() const;
   [[nodiscard]] std::span<const kvm_msr_entry> msr_entries() const;
+  // Value of an MSR, if it was saved.
+  [[nodiscard]] std::optional<uint64_t> msr(uint32_t index) const;
+  // Their time stamp counters went together.
+  [[nodiscard]] bool shares_tsc(const VcpuState& other) const;
   // The guest reads KVM's clock on this vCPU.
   [[nodiscard]] bool uses_clock() const;
 };
@@ -61,7 +66,12 @@ struct FreshVcpu {
   bool boots = true;       // the one that starts the machine, the others wait for its message
   bool has_cpuid = false;  // it has the CPUID of the state that is to be set
   uint32_t tsc_khz = 0;    // its time stamp counter
+  // The distance between its counter and the host's, where another vCPU's is to be taken.
+  std::optional<uint64_t> tsc_offset = std::nullopt;
 };
+
+// Nothing where the host's KVM cannot say (before Linux 5.16).
+std::optional<uint64_t> tsc_offset_of(int fd);
 
 // Sets the state of such a vCPU. Guest memory must be there, since some MSRs point into it. After
 // an error the vCPU is in between and of no use.
