@@ -61,6 +61,7 @@ std::vector<std::string> small_environment() {
 
 std::vector<char*> pointers_to(std::vector<std::string>& words) {
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -73,6 +74,7 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
   const pid_t second = ::fork();
   if (second != 0) ::_exit(second > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
   const int null = ::open("/dev/null", O_RDWR);
+  if (null < 0) ::_exit(EXIT_FAILURE);
   ::dup2(log, STDERR_FILENO);
   ::dup2(null, STDIN_FILENO);
   ::dup2(null, STDOUT_FILENO);

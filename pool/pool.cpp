@@ -64,6 +64,7 @@ uint64_t Pool::claimed_bytes() const {
 
 std::vector<Pool::VmStatus> Pool::vms() const {
   std::vector<VmStatus> all;
+  all.reserve(vms_.size());
   const auto now = world_.now();
   for (const auto& [id, vm] : vms_) {
     all.push_back({.vm = id,

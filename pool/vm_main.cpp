@@ -253,6 +253,116 @@ void report_end(int broker, const End& end, const ConsoleTail& tail) {
               explain_end(end, tail));
 }
 
+// A machine with the threads around it, from its making to its end.
+class VmRun {
+ public:
+  // `filter` may be null: the host has none.
+  VmRun(VmSpec spec, int broker, const ThreadFilters* filter)
+      : spec_(std::move(spec)),
+        broker_(broker),
+        filter_(filter),
+        report_console_(spec_.report_console),
+        tail_([this](const std::string& line) {
+          if (!report_console_) return;
+          send_broker(broker_, BrokerType::kConsole, 0, line, -1, /*wait=*/false);
+        }),
+        messengers_(filter) {}
+
+  Result<void> prepare();
+  // The exit status.
+  int run();
+
+ private:
+  void start_messengers();
+  Result<void> take_claim();
+  void finish(const End& end);
+
+  VmSpec spec_;
+  int broker_;
+  const ThreadFilters* filter_;
+  bool report_console_;  // the event loop's thread alone looks and changes it
+  ConsoleTail tail_;
+  bool announced_ = false;
+  std::unique_ptr<ConsoleStream> console_;
+  TraceSummary summary_;
+  MadeMachine made_;
+  std::latch may_serve_{1};  // the broker is read by one thread at a time: a shell's first
+  Messengers messengers_;
+  ShellEnd shell_;
+};
+
+Result<void> VmRun::prepare() {
+  if (filter_ != nullptr) {
+    spec_.machine.on_thread = [this](ThreadKind kind) { return filter_->confine(kind); };
+  }
+  if (spec_.console) {
+    auto made = ConsoleStream::make(std::move(spec_.console));
+    if (!made) return std::unexpected(made.error());
+    console_ = std::move(*made);
+  }
+  join_callbacks(spec_, broker_, tail_, console_.get(), announced_);
+  join_trace(spec_, summary_);
+  auto made = make_machine(spec_, broker_);
+  if (!made) return std::unexpected(made.error());
+  made_ = std::move(*made);
+  return {};
+}
+
+void VmRun::start_messengers() {
+  Machine* const machine = made_.machine.get();
+  messengers_.start([this, machine] {
+    may_serve_.wait();
+    serve_broker(*machine, broker_);
+  });
+  if (console_) {
+    messengers_.start([this, machine] {
+      console_->serve([machine](std::string_view typed) { machine->type(typed); });
+    });
+  }
+  messengers_.wait_until_confined();
+}
+
+// The event loop's thread of a shell, before its guest runs.
+Result<void> VmRun::take_claim() {
+  if (filter_ != nullptr) {
+    if (auto done = filter_->confine(FilteredThread::kShell); !done) return done;
+  }
+  shell_ = wait_for_claim(*made_.machine, *made_.template_of_shell, broker_);
+  if (!shell_.claimed) return fail(shell_.refused);
+  report_console_ |= shell_.report_console;
+  made_.template_of_shell.reset();
+  may_serve_.count_down();
+  return {};
+}
+
+void VmRun::finish(const End& end) {
+  if (spec_.trace) write_trace(spec_.trace.get(), summary_.tables(made_.machine->kvm_statistics()));
+  tail_.finish();
+  // The last words first: whoever hears of the end may stop reading.
+  if (console_) {
+    console_->stop(kLastWordsPatience);
+    messengers_.join_last();
+  }
+  report_end(broker_, end, tail_);
+  // The thread waits in recv(): this ends it. What was sent can still be read.
+  ::shutdown(broker_, SHUT_RD);
+  messengers_.join_last();
+}
+
+int VmRun::run() {
+  start_messengers();
+  if (!spec_.shell) may_serve_.count_down();
+  const End end =
+      spec_.shell ? made_.machine->run([this] { return take_claim(); }) : made_.machine->run();
+  if (spec_.shell && !shell_.claimed) {
+    if (!shell_.refused.empty()) send_broker(broker_, BrokerType::kRefused, 0, shell_.refused);
+    ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
+  }
+  finish(end);
+  const bool in_order = end.kind == End::Kind::kPowerOff || end.kind == End::Kind::kStopped;
+  return in_order && tail_.panic().empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 }  // namespace
 
 std::string explain_end(const End& end, const ConsoleTail& tail) {
@@ -281,81 +391,12 @@ int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
     return EXIT_FAILURE;
   }
-  const ThreadFilters* const filter = filters ? &*filters : nullptr;
-  if (filter != nullptr) {
-    spec.machine.on_thread = [filter](ThreadKind kind) { return filter->confine(kind); };
-  }
-
-  bool report_console = spec.report_console;  // the event loop's thread alone looks and changes it
-  ConsoleTail tail([&broker, &report_console](const std::string& line) {
-    if (!report_console) return;
-    send_broker(broker.get(), BrokerType::kConsole, 0, line, -1, /*wait=*/false);
-  });
-  bool announced = false;
-  std::unique_ptr<ConsoleStream> console;
-  if (spec.console) {
-    auto made = ConsoleStream::make(std::move(spec.console));
-    if (!made) {
-      send_broker(broker.get(), BrokerType::kRefused, 0, made.error().message);
-      return EXIT_FAILURE;
-    }
-    console = std::move(*made);
-  }
-  join_callbacks(spec, broker.get(), tail, console.get(), announced);
-  TraceSummary summary;
-  join_trace(spec, summary);
-  auto made = make_machine(spec, broker.get());
-  if (!made) {
-    send_broker(broker.get(), BrokerType::kRefused, 0, made.error().message);
+  VmRun run(std::move(spec), broker.get(), filters ? &*filters : nullptr);
+  if (auto done = run.prepare(); !done) {
+    send_broker(broker.get(), BrokerType::kRefused, 0, done.error().message);
     return EXIT_FAILURE;
   }
-  Machine* const machine = made->machine.get();
-
-  // The broker is read by one thread at a time: a shell's first.
-  std::latch may_serve(1);
-  Messengers messengers(filter);
-  messengers.start([&] {
-    may_serve.wait();
-    serve_broker(*machine, broker.get());
-  });
-  if (console) {
-    messengers.start([&console, machine] {
-      console->serve([machine](std::string_view typed) { machine->type(typed); });
-    });
-  }
-  messengers.wait_until_confined();
-
-  ShellEnd shell;
-  const auto ready = [&]() -> Result<void> {
-    if (filter != nullptr) {
-      if (auto done = filter->confine(FilteredThread::kShell); !done) return done;
-    }
-    shell = wait_for_claim(*machine, *made->template_of_shell, broker.get());
-    if (!shell.claimed) return fail(shell.refused);
-    report_console |= shell.report_console;
-    made->template_of_shell.reset();
-    may_serve.count_down();
-    return {};
-  };
-  if (!spec.shell) may_serve.count_down();
-  const End end = spec.shell ? machine->run(ready) : machine->run();
-  if (spec.shell && !shell.claimed) {
-    if (!shell.refused.empty()) send_broker(broker.get(), BrokerType::kRefused, 0, shell.refused);
-    ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
-  }
-  if (spec.trace) write_trace(spec.trace.get(), summary.tables(machine->kvm_statistics()));
-  tail.finish();
-  // The last words first: whoever hears of the end may stop reading.
-  if (console) {
-    console->stop(kLastWordsPatience);
-    messengers.join_last();
-  }
-  report_end(broker.get(), end, tail);
-  // The thread waits in recv(): this ends it. What was sent can still be read.
-  ::shutdown(broker.get(), SHUT_RD);
-  messengers.join_last();
-  const bool in_order = end.kind == End::Kind::kPowerOff || end.kind == End::Kind::kStopped;
-  return in_order && tail.panic().empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+  return run.run();
 }
 
 }  // namespace thimble

@@ -7,8 +7,8 @@
 
 namespace thimble {
 
-// The whole life of the process; the result is its exit status: 0 when the guest switched itself off
-// or was stopped.
+// The whole life of the process; the result is its exit status: 0 when the guest switched itself
+// off or was stopped.
 int run_vm_process(VmSpec spec, Fd broker, Confinement confinement);
 
 // One line for a person about a machine that ended with `end`, given what its console showed.
