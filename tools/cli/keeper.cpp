@@ -244,6 +244,7 @@ int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready)
   const pid_t second = ::fork();
   if (second != 0) ::_exit(second > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
   const int null = ::open("/dev/null", O_RDWR);
+  if (null < 0) ::_exit(EXIT_FAILURE);
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
   ::dup2(ready.get(), STDERR_FILENO + 1);
   if (ready.get() != STDERR_FILENO + 1) ready = Fd(STDERR_FILENO + 1);
