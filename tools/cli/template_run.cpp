@@ -14,13 +14,12 @@ namespace thimble::cli {
 namespace {
 
 // From the daemon's pool, or in a process of our own.
-Result<VmProcess> start_clone(const TemplateStore& store, const RunOptions& options) {
-  const std::string& name = options.from_template;
-  auto claimed =
-      claim_from_daemon(std::filesystem::absolute(store.folder()).string(), name, options);
+Result<VmProcess> start_clone(const TemplateStore& store, const TemplateId& id,
+                              const RunOptions& options) {
+  auto claimed = claim_from_daemon(id.store, id.name, options);
   if (!claimed) return std::unexpected(claimed.error());
   if (*claimed) return std::move(**claimed);
-  auto opened = store.open_template(name);
+  auto opened = store.open_template(id.name);
   if (!opened) return std::unexpected(opened.error());
   auto spec = clone_spec(std::move(*opened));
   if (!spec) return std::unexpected(spec.error());
@@ -41,7 +40,9 @@ Result<int> run_template(const RunOptions& options) {
   if (auto host = check_host(); !host) return std::unexpected(host.error());
   auto store = open_templates();
   if (!store) return std::unexpected(store.error());
-  auto facts = store->facts(options.from_template);
+  const TemplateId id{std::filesystem::absolute(store->folder()).string(), options.from_template};
+  const std::string version = template_version(id).value_or("");
+  auto facts = store->facts(id.name);
   if (!facts) return std::unexpected(facts.error());
   auto identity = make_identity();
   if (!identity) return std::unexpected(identity.error());
@@ -53,7 +54,13 @@ Result<int> run_template(const RunOptions& options) {
   run.timeout = options.timeout;
   run.verbose = options.verbose;
   run.say = say;
-  return run_server([&] { return start_clone(*store, options); }, std::move(run));
+  const auto start = [&]() -> Result<VmProcess> {
+    auto vm = start_clone(*store, id, options);
+    // What the clone is told must be of the same template as its memory.
+    if (!vm || template_version(id).value_or("gone") == version) return vm;
+    return fail("template " + id.name + " was replaced or removed just now: run it again");
+  };
+  return run_server(start, std::move(run));
 }
 
 }  // namespace thimble::cli
