@@ -1,6 +1,7 @@
 // See pool.h. Claims and shells; what time brings is in pool_time.cpp.
 #include "pool/pool.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -17,6 +18,12 @@ using std::chrono::milliseconds;
 constexpr const char* kStateNames[] = {"preparing", "ready", "claimed", "dying"};
 
 unsigned long long mib(uint64_t bytes) { return static_cast<unsigned long long>(bytes >> 20); }
+
+// The loop may hear of it later than of a claim.
+bool has_ended(const Fd& pidfd) {
+  pollfd ended{pidfd.get(), POLLIN, 0};
+  return ::poll(&ended, 1, 0) == 1;
+}
 
 }  // namespace
 
@@ -39,8 +46,7 @@ void Pool::log(const std::string& line) const {
   if (world_.log) world_.log(line);
 }
 
-// ---- counting
-// ------------------------------------------------------------------------------------
+// ---- counting ----------------------------------------------------------------------------------
 
 size_t Pool::count(const Template* of, State state) const {
   return static_cast<size_t>(std::ranges::count_if(vms_, [&](const auto& entry) {
@@ -289,6 +295,7 @@ void Pool::serve_waiting(Template& of) {
   for (auto at = vms_.rbegin(); at != vms_.rend() && !of.waiting.empty(); ++at) {
     Vm& vm = *at->second;
     if (vm.of != &of || vm.state != State::kReady || vm.version != of.version) continue;
+    if (has_ended(vm.pidfd)) continue;  // on_gone() is about to see to it, and to who waits
     if (claimed_bytes() + vm.memory_bytes > limits_.max_memory_bytes) {
       return refuse_waiting(
           of, {Refusal::Kind::kLimit,
