@@ -17,6 +17,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "devices/text.h"
 
@@ -107,6 +108,7 @@ Result<Child> start_run(std::vector<std::string> arguments) {
   if (!input || !output || !errors) return fail("start the server: no more pipes");
   arguments.insert(arguments.begin(), {"thimble", "run", "--verbose"});
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& word : arguments) argv.push_back(word.data());
   argv.push_back(nullptr);
   const pid_t pid = ::fork();
@@ -122,6 +124,7 @@ Result<Child> start_run(std::vector<std::string> arguments) {
     ::execv("/proc/self/exe", argv.data());
     ::_exit(127);
   }
+  ::fcntl(input->write.get(), F_SETFL, O_NONBLOCK);
   return Child{pid, std::move(input->write), std::move(output->read), std::move(errors->read)};
 }
 
@@ -137,19 +140,16 @@ class Keeper {
   // Until the server has ended; its exit status.
   int serve() {
     while (child_.output || child_.errors) {
-      std::array<pollfd, 5> set{{{child_.output.get(), POLLIN, 0},
-                                 {child_.errors.get(), POLLIN, 0},
-                                 {client_ ? -1 : listener_.get(), POLLIN, 0},
-                                 {client_.get(), POLLIN, 0},
-                                 {signals_.get(), POLLIN, 0}}};
+      std::array<pollfd, 6> set = entries();
       const int got = ::poll(set.data(), set.size(), stopping_ ? kStopPatienceMs : -1);
       if (got == 0) ::kill(child_.pid, SIGKILL);
       if (got <= 0) continue;
-      if (set[4].revents != 0) on_signal();
+      if (set[0].revents != 0) on_signal();
       if (set[1].revents != 0) from_errors();
-      if (set[0].revents != 0) from_output();
-      if (set[3].revents != 0) from_client();
-      if (set[2].revents != 0) accept();
+      if (set[2].revents != 0) from_output();
+      if (set[3].revents != 0) drain(child_.input, to_server_);
+      if (set[4].revents != 0) on_client(set[4].revents);
+      if (set[5].revents != 0) accept();
     }
     int status = 0;
     while (::waitpid(child_.pid, &status, 0) < 0 && errno == EINTR) {
@@ -158,12 +158,40 @@ class Keeper {
   }
 
  private:
+  // Whoever writes waits until the other side has taken what came before; nobody else waits.
+  [[nodiscard]] std::array<pollfd, 6> entries() const {
+    const bool listens = !client_ || client_has_ended_;
+    const bool reads_client = to_server_.empty() && child_.input && !client_has_ended_;
+    const auto client_events =
+        static_cast<short>((reads_client ? POLLIN : 0) | (to_client_.empty() ? 0 : POLLOUT));
+    return {{{signals_.get(), POLLIN, 0},
+             {child_.errors.get(), POLLIN, 0},
+             {to_client_.empty() ? child_.output.get() : -1, POLLIN, 0},
+             {to_server_.empty() ? -1 : child_.input.get(), POLLOUT, 0},
+             // A client that hangs up with words of its own unread is heard to the end.
+             {client_events != 0 || client_has_ended_ ? client_.get() : -1, client_events, 0},
+             {listens ? listener_.get() : -1, POLLIN, 0}}};
+  }
+
   // Empty at the end.
-  std::string read_from(int fd) {
+  static std::string read_from(int fd) {
     std::string bytes(kChunk, 0);
     const ssize_t n = ::read(fd, bytes.data(), bytes.size());
     bytes.resize(n > 0 ? static_cast<size_t>(n) : 0);
     return bytes;
+  }
+
+  // Writes what `sink` takes; a sink that is gone is closed.
+  static void drain(Fd& sink, std::string& bytes) {
+    if (!sink) return bytes.clear();
+    const ssize_t n = ::write(sink.get(), bytes.data(), bytes.size());
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n >= 0) {
+      bytes.erase(0, static_cast<size_t>(n));
+      return;
+    }
+    sink.reset();
+    bytes.clear();
   }
 
   void on_signal() {
@@ -172,6 +200,7 @@ class Keeper {
     stopping_ = true;
     ::kill(child_.pid, SIGTERM);
     child_.input.reset();
+    to_server_.clear();
   }
 
   void from_errors() {
@@ -180,24 +209,51 @@ class Keeper {
     log_.write(bytes);
     if (!ready_) return;
     heard_ += bytes;
-    if (heard_.find(kRuns) == std::string::npos) return;
+    if (heard_.find(kRuns) == std::string::npos) {
+      if (heard_.size() > kChunk) heard_.erase(0, heard_.size() - kRuns.size());
+      return;
+    }
     (void)!::write(ready_.get(), "r", 1);
     ready_.reset();
   }
 
   void from_output() {
-    const std::string bytes = read_from(child_.output.get());
+    std::string bytes = read_from(child_.output.get());
     if (bytes.empty()) return child_.output.reset();
-    if (client_ && !write_all(client_.get(), bytes)) client_.reset();
+    if (!client_) return;
+    to_client_ = std::move(bytes);
+    drain(client_, to_client_);
   }
 
-  void from_client() {
-    const std::string bytes = read_from(client_.get());
-    if (bytes.empty() || !child_.input) return client_.reset();
-    if (!write_all(child_.input.get(), bytes)) child_.input.reset();
+  // One that has said all still gets its answers, until it hangs up or another one comes.
+  void on_client(short events) {
+    if ((events & POLLOUT) != 0) drain(client_, to_client_);
+    if ((events & POLLIN) != 0 && client_) {
+      to_server_ = read_from(client_.get());
+      client_has_ended_ = to_server_.empty();
+      if (!to_server_.empty()) in_a_line_ = to_server_.back() != '\n';
+      if (!to_server_.empty()) drain(child_.input, to_server_);
+    } else if ((events & (POLLHUP | POLLERR)) != 0) {
+      client_.reset();
+    }
+    if (!client_ || client_has_ended_) end_line();
+    if (!client_) to_client_.clear();
   }
 
-  void accept() { client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)); }
+  // What a client left unfinished is not the beginning of the next one's message.
+  void end_line() {
+    if (!std::exchange(in_a_line_, false)) return;
+    to_server_ += '\n';
+    drain(child_.input, to_server_);
+  }
+
+  void accept() {
+    Fd next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!next) return;
+    client_ = std::move(next);
+    client_has_ended_ = false;
+    to_client_.clear();
+  }
 
   Log log_;
   Child child_;
@@ -205,7 +261,11 @@ class Keeper {
   Fd signals_;
   Fd ready_;  // whoever launched waits at its other end
   Fd client_;
+  std::string to_server_;  // that it has not taken yet
+  std::string to_client_;
   std::string heard_;
+  bool client_has_ended_ = false;
+  bool in_a_line_ = false;
   bool stopping_ = false;
 };
 
