@@ -156,7 +156,8 @@ const char* start_field(const Field& field, uint32_t& seen, Start& message) {
     case protocol::kTagDetached: {
       if (!first_time(seen, 4)) return "detached given twice";
       uint32_t value = 0;
-      if (!read_value(field, value) || value != 1) return "detached is not 1";
+      if (!read_value(field, value) || value > kAllStreams)
+        return "detached awaits no such streams";
       message.detached = true;
       return nullptr;
     }
@@ -241,13 +242,14 @@ const char* decode_start(char* payload, size_t size, Start& message) {
   return message.argument_count > 0 ? nullptr : "start without a command";
 }
 
-bool says_detached(const char* payload, size_t size) {
+uint32_t awaited_streams(const char* payload, size_t size) {
   FieldCursor cursor{const_cast<char*>(payload), size};  // a cursor alone writes nothing
   Field field;
+  uint32_t streams = kAllStreams;
   while (cursor.step(field)) {
-    if (field.tag == protocol::kTagDetached) return true;
+    if (field.tag == protocol::kTagDetached && read_value(field, streams)) return streams;
   }
-  return false;
+  return streams;
 }
 
 const char* decode_freeze(char* payload, size_t size, Freeze& message) {

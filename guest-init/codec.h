@@ -51,8 +51,10 @@ constexpr uint32_t kMaxHostname = 64;
 [[nodiscard]] const char* check_header(const protocol::FrameHeader& header);
 [[nodiscard]] const char* decode_configure(char* payload, size_t size, Configure& message);
 [[nodiscard]] const char* decode_start(char* payload, size_t size, Start& message);
-// Whether a start that is not decoded yet carries kTagDetached; leaves the payload as it is.
-[[nodiscard]] bool says_detached(const char* payload, size_t size);
+// The streams that a start, not decoded yet, awaits: 1 << protocol::Stream; leaves the payload as
+// it is.
+constexpr uint32_t kAllStreams = 7;
+[[nodiscard]] uint32_t awaited_streams(const char* payload, size_t size);
 [[nodiscard]] const char* decode_freeze(char* payload, size_t size, Freeze& message);
 [[nodiscard]] const char* decode_thaw(char* payload, size_t size, Thaw& message);
 [[nodiscard]] const char* decode_signal(char* payload, size_t size, int& signal);

@@ -86,7 +86,8 @@ enum Tag : uint16_t {
   kTagStdinGrace = 25,   // u32 milliseconds from the end of stdin to SIGTERM while the server is
                          // silent; 0 = never
   kTagTermGrace = 26,    // u32 milliseconds from SIGTERM to SIGKILL; 0 = never
-  kTagDetached = 27,     // u32 1: start at once; streams may be connected later, or after a freeze
+  kTagDetached = 27,  // u32, a bit for each stream (1 << Stream): start when those are connected;
+                      // the others may be connected later, or after a freeze
 
   // kSignal
   kTagSignal = 30,  // u32 signal number

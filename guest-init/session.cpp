@@ -121,8 +121,11 @@ void Session::accept_streams() {
   }
 }
 
-bool Session::streams_connected() const {
-  return input_.connected() && output_.connected() && error_.connected();
+bool Session::streams_connected(uint32_t wanted) const {
+  const uint32_t connected = (input_.connected() ? 1U << protocol::kStdin : 0) |
+                             (output_.connected() ? 1U << protocol::kStdout : 0) |
+                             (error_.connected() ? 1U << protocol::kStderr : 0);
+  return (wanted & ~connected) == 0;
 }
 
 // Reads no further than the preface: what follows belongs to the server.

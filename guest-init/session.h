@@ -62,7 +62,7 @@ class Session {
   void accept_control();
   void accept_streams();
   void read_preface(Guest& guest);
-  [[nodiscard]] bool streams_connected() const;
+  [[nodiscard]] bool streams_connected(uint32_t wanted) const;  // bits: 1 << Stream
   void attach_stream(int fd, uint32_t stream);
   void serve_control();
   // Null when handled, otherwise why the message is a protocol error.

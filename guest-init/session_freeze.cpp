@@ -28,17 +28,20 @@ bool Session::takes_streams() const {
 
 // Connections are not ordered among each other: a request may overtake its streams.
 bool Session::awaits_streams(const Frame& frame) const {
-  if (streams_connected()) return false;
-  if (frame.type == protocol::kThaw) return is_frozen() && state_ == State::kRunning;
+  if (frame.type == protocol::kThaw) {
+    return is_frozen() && state_ == State::kRunning && !streams_connected(kAllStreams);
+  }
   return frame.type == protocol::kStart && state_ == State::kConfigured &&
-         !says_detached(frame.payload, frame.size);
+         !streams_connected(awaited_streams(frame.payload, frame.size));
 }
 
 const char* Session::on_freeze(const Frame& frame) {
   if (const char* why = decode_freeze(frame.payload, frame.size, freeze_)) return why;
   if (freezing_ != Freezing::kNo) return "freeze came twice";
+  // The host did not know yet: the report of the end is on its way, and says more.
+  if (state_ == State::kDraining || state_ == State::kExited) return nullptr;
   if (state_ != State::kConfigured && state_ != State::kRunning) {
-    return "freeze came before configure, or after the server's end";
+    return "freeze came before configure";
   }
   if (state_ == State::kConfigured || !freeze_.when_idle) {
     freeze_now();

@@ -21,6 +21,7 @@ constexpr int kExitFailure = 125;
 constexpr int kExitNotExecutable = 126;
 constexpr int kExitNotFound = 127;
 constexpr int kExitSignalBase = 128;
+constexpr int kExitRefused = -1;  // never a process' status
 
 struct ServerRun {
   GuestIdentity identity;
@@ -32,6 +33,11 @@ struct ServerRun {
   std::chrono::milliseconds boot_patience{std::chrono::minutes(2)};
   // The VM is a clone: its guest does not announce itself, it is there.
   bool clone = false;
+  // Hears once that the server runs.
+  std::function<void()> on_started;
+  // Clones: the snapshot was refused by this host, and nothing of the client's was read. Nothing is
+  // said then, and the run ends with kExitRefused.
+  std::function<void(std::string_view why)> on_refused;
   // Tells what happens, the guest's console too.
   bool verbose = false;
   // One line for the user, without prefix and newline.

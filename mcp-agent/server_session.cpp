@@ -129,7 +129,7 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   for (int i = 0; i < kLastReads && control_socket_; ++i) on_control_readable();
   control_socket_.reset();
   if (server_status_) return;
-  if (event.kind == VmEvent::Kind::kRefused) return finish(kExitFailure, event.text);
+  if (event.kind == VmEvent::Kind::kRefused) return on_refused(event.text);
   if (event.kind == VmEvent::Kind::kLost) {
     return finish(kExitFailure, "the VMM process died: " + event.text);
   }
@@ -143,6 +143,12 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
                          ? "the VM ended while the server ran: "
                          : "the VM ended before the server was started: ";
   finish(kExitFailure, when + why);
+}
+
+void ServerSession::on_refused(const std::string& why) {
+  if (!run_.on_refused) return finish(kExitFailure, why);
+  run_.on_refused(why);
+  finish(kExitRefused);
 }
 
 void ServerSession::connect_control() {
@@ -255,6 +261,7 @@ void ServerSession::on_started() {
   if (run_.timeout) timeout_deadline_ = Clock::now() + *run_.timeout;
   notice(text("the server runs after %lld ms",
               static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
+  if (run_.on_started) run_.on_started();
 }
 
 void ServerSession::on_failed(const GuestEvent& event) {

@@ -31,6 +31,7 @@ class ServerSession {
   void on_signal(int signal);
   void on_vm_event(const VmEvent& event);
   void on_vm_gone(const VmEvent& event);
+  void on_refused(const std::string& why);
   void on_control_readable();
   void on_guest_event(const GuestEvent& event);
   void on_deadlines();

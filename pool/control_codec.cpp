@@ -227,7 +227,7 @@ Result<std::vector<uint8_t>> encode_server(const ServerSpec& server) {
   for (const Rlimit& limit : server.rlimits) fields.add_number<Rlimit>(kTagRlimit, limit);
   fields.add_number<uint32_t>(kTagStdinGrace, server.stdin_grace_ms);
   fields.add_number<uint32_t>(kTagTermGrace, server.term_grace_ms);
-  if (server.detached) fields.add_number<uint32_t>(kTagDetached, 1);
+  if (server.detached) fields.add_number<uint32_t>(kTagDetached, server.awaited_streams);
   return fields.take();
 }
 

@@ -112,6 +112,8 @@ class Freezing {
         return request_.point == FreezeRequest::Point::kReady ? start() : control_.freeze({});
       case GuestEvent::Kind::kStarted:
         deadline_ = Clock::now() + request_.ready_limit + std::chrono::seconds(5);
+        // A server that has ended by now is told of by the next event.
+        if (control_.state() != GuestControl::State::kRunning) return {};
         return control_.freeze(static_cast<uint32_t>(request_.ready_limit.count()));
       case GuestEvent::Kind::kFrozen:
         pass_on_stderr();
@@ -145,6 +147,7 @@ class Freezing {
     stderr_ = std::move(*stream);
     ServerSpec server = request_.server;
     server.detached = true;
+    server.awaited_streams = 1U << protocol::kStderr;
     return control_.start(server);
   }
 

@@ -36,7 +36,9 @@ struct ServerSpec {
   std::vector<protocol::Rlimit> rlimits;
   uint32_t stdin_grace_ms = 0;  // 0: never
   uint32_t term_grace_ms = 0;   // 0: never
-  bool detached = false;        // start before the streams are connected
+  // Start when only these streams are connected, 1 << protocol::Stream.
+  bool detached = false;
+  uint32_t awaited_streams = 0;
 };
 
 // What is absent stays as kStart said.

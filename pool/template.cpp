@@ -2,11 +2,13 @@
 #include "pool/template.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 
@@ -22,6 +24,9 @@ constexpr size_t kMaxName = 64;
 constexpr size_t kMaxFacts = size_t{4} << 20;
 constexpr const char* kDraftPrefix = ".making-";
 constexpr const char* kOldPrefix = ".old-";
+constexpr const char* kLockPrefix = ".lock-";
+constexpr const char* kFailurePrefix = ".failed-";
+constexpr size_t kMaxReason = 1000;
 
 // Letters, digits and ".-_", not beginning with a dot: a name is a folder's name, nothing more.
 Result<void> check_name(const std::string& name) {
@@ -125,6 +130,17 @@ Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
   return template_from_json(*content, (path_of(name) / "template").string());
 }
 
+bool TemplateStore::has(const std::string& name) const {
+  std::error_code code;
+  return check_name(name) && fs::exists(path_of(name) / "template", code);
+}
+
+uint64_t TemplateStore::last_use(const std::string& name) const {
+  struct stat status{};
+  if (::stat((path_of(name) / "template").c_str(), &status) != 0) return 0;
+  return static_cast<uint64_t>(status.st_mtim.tv_sec);
+}
+
 uint64_t TemplateStore::stored_bytes(const std::string& name) const {
   uint64_t bytes = 0;
   for (const char* part : {"state", "memory", "template"}) {
@@ -140,6 +156,7 @@ Result<void> TemplateStore::remove(const std::string& name) const {
   // Out of sight first, so that nobody opens half of it.
   const fs::path away = folder_ / (kOldPrefix + name + "." + std::to_string(::getpid()));
   std::error_code code;
+  fs::remove(folder_ / (kFailurePrefix + name), code);
   fs::rename(path_of(name), away, code);
   if (code) return fail("remove template " + name + ": " + code.message());
   fs::remove_all(away, code);
@@ -156,23 +173,74 @@ Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& na
   if (!memory) return std::unexpected(memory.error());
   auto mark = mark_of(*memory);
   if (!mark) return std::unexpected(mark.error());
-  if (*mark != found->memory_mark) {
-    auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())));
-    if (!checked) return fail_in("template " + name, checked);
-  }
+  const auto check =
+      *mark == found->memory_mark ? Snapshot::MemoryCheck::kTrust : Snapshot::MemoryCheck::kVerify;
+  auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())), check);
+  if (!checked) return fail_in("template " + name, checked);
+  ::utimensat(AT_FDCWD, (path_of(name) / "template").c_str(), nullptr, 0);
   return Opened{std::move(*found), {std::move(*state), std::move(*memory)}};
+}
+
+void TemplateStore::sweep() const {
+  std::error_code code;
+  std::vector<fs::path> dead;
+  for (const auto& entry : fs::directory_iterator(folder_, code)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(kOldPrefix)) dead.push_back(entry.path());
+    if (!name.starts_with(kDraftPrefix)) continue;
+    const Fd folder(::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    if (folder && ::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) dead.push_back(entry.path());
+  }
+  for (const fs::path& path : dead) fs::remove_all(path, code);
+}
+
+void TemplateStore::note_failure(const std::string& name, const std::string& why) const {
+  if (!check_name(name)) return;
+  std::ofstream(folder_ / (kFailurePrefix + name), std::ios::trunc) << why.substr(0, kMaxReason);
+}
+
+std::optional<std::string> TemplateStore::failure(const std::string& name,
+                                                  std::chrono::seconds within) const {
+  const fs::path path = folder_ / (kFailurePrefix + name);
+  struct stat status{};
+  if (!check_name(name) || ::stat(path.c_str(), &status) != 0) return std::nullopt;
+  if (status.st_mtim.tv_sec + within.count() < ::time(nullptr)) return std::nullopt;
+  std::ifstream file(path, std::ios::binary);
+  std::string why(kMaxReason, 0);
+  file.read(why.data(), static_cast<std::streamsize>(why.size()));
+  why.resize(static_cast<size_t>(file.gcount()));
+  return why;
+}
+
+Result<std::optional<Fd>> TemplateStore::lock(const std::string& name) const {
+  if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
+  const fs::path path = folder_ / (kLockPrefix + name);
+  Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file) return fail_errno("make " + path.string());
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
+  if (errno == EWOULDBLOCK) return std::optional<Fd>();
+  return fail_errno("lock " + path.string());
 }
 
 Result<TemplateStore::Draft> TemplateStore::draft(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
+  sweep();
   std::string pattern = (folder_ / (std::string(kDraftPrefix) + name + ".XXXXXX")).string();
-  if (::mkdtemp(pattern.data()) == nullptr)
+  if (::mkdtemp(pattern.data()) == nullptr) {
     return fail_errno("make a folder in " + folder_.string());
-  return Draft(pattern, path_of(name));
+  }
+  Fd lock(::open(pattern.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  // Somebody who sweeps in this very moment has taken it away, or is about to.
+  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return fail_errno("lock " + pattern);
+  }
+  return Draft(pattern, path_of(name), std::move(lock));
 }
 
 TemplateStore::Draft::Draft(Draft&& other) noexcept
-    : folder_(std::move(other.folder_)), target_(std::move(other.target_)) {
+    : folder_(std::move(other.folder_)),
+      target_(std::move(other.target_)),
+      lock_(std::move(other.lock_)) {
   other.folder_.clear();
 }
 
@@ -201,14 +269,17 @@ Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
   facts.memory_mark = std::move(*mark);
   if (auto done = write_durably(folder_ / "template", template_to_json(facts)); !done) return done;
   if (auto synced = sync_path(folder_); !synced) return synced;
-  const fs::path away = target_.parent_path() / (kOldPrefix + folder_.filename().string());
-  std::error_code code;
-  fs::rename(target_, away, code);  // there may be none
-  if (::rename(folder_.c_str(), target_.c_str()) != 0) {
-    return fail_errno("name " + target_.string());
+  // In place of an older one in one step: there is never none, and never half of one.
+  int renamed = ::rename(folder_.c_str(), target_.c_str());
+  const bool replaces = renamed != 0 && (errno == ENOTEMPTY || errno == EEXIST);
+  if (replaces) {
+    renamed = ::renameat2(AT_FDCWD, folder_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE);
   }
+  if (renamed != 0) return fail_errno("name " + target_.string());
+  std::error_code code;
+  if (replaces) fs::remove_all(folder_, code);
   folder_.clear();
-  fs::remove_all(away, code);
+  fs::remove(target_.parent_path() / (kFailurePrefix + target_.filename().string()), code);
   return sync_path(target_.parent_path());
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr unsigned kMaxVcpus = 8;
 
 bool read(const json& value, std::string& out) {
@@ -85,6 +85,8 @@ std::string template_to_json(const TemplateFacts& facts) {
         {"workdir", server.workdir},
         {"user", server.user},
         {"term_grace_ms", server.term_grace_ms}}},
+      {"inherited", facts.inherited},
+      {"command", facts.command},
       {"created", facts.created},
       {"memory_mark", facts.memory_mark}};
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
@@ -102,6 +104,7 @@ Result<TemplateFacts> template_from_json(std::string_view text, const std::strin
       read_point(value, facts.point) && member(value, "memory_bytes", facts.memory_bytes) &&
       member(value, "vcpus", facts.vcpus) && facts.vcpus >= 1 && facts.vcpus <= kMaxVcpus &&
       read_disks(value, facts) && read_server(value, facts.server) &&
+      member(value, "inherited", facts.inherited) && member(value, "command", facts.command) &&
       member(value, "created", facts.created) && member(value, "memory_mark", facts.memory_mark);
   if (!sound) return fail(where + ": damaged: make the template again");
   return facts;

@@ -4,17 +4,15 @@
 set -uo pipefail
 . tests/guest/properties.sh
 CLONES=${CLONES:-4}
-# Templates of its own.
-export THIMBLE_CACHE=${THIMBLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/thimble}
-names=(py js early)
-trap 'for name in "${names[@]}"; do "$THIMBLE" template rm "test-$$-$name" 2>/dev/null; done; rm -rf "$SCRATCH"' EXIT
+# Templates of its own, beside the images that are there.
+export THIMBLE_TEMPLATES=$SCRATCH/templates
 create() { # NAME ARGS…
-  local name=test-$$-$1
+  local name=test-$1
   shift
   try "$THIMBLE" template create "$name" --memory 128M "$@"
 }
 clone() { # NAME, stdin
-  local name=test-$$-$1
+  local name=test-$1
   shift
   "$THIMBLE" run --template "$name" "$@"
 }
@@ -23,7 +21,7 @@ clone() { # NAME, stdin
 compare_clones() {
   local name=$1 answers=$SCRATCH/$1.answers i
   for ((i = 0; i < CLONES; ++i)); do
-    printf 'before\ndraw\ndraw\n' | timeout 120 "$THIMBLE" run --template "test-$$-$name" >>"$answers" 2>>"$SCRATCH/$1.err"
+    printf 'before\ndraw\ndraw\n' | timeout 120 "$THIMBLE" run --template "test-$name" >>"$answers" 2>>"$SCRATCH/$1.err"
   done
   python3 tests/clones/compare.py "$2" "$CLONES" <"$answers" || not_ok "$2: the answers can be compared" "$(head -5 "$SCRATCH/$1.err")"
 }
@@ -53,34 +51,34 @@ export TOKEN=s3cret-$RANDOM$RANDOM$RANDOM
 create early --env TOKEN -- sh -c 'echo "$TOKEN"; cat; exit 3'
 equal "a server that is given something by --env is frozen before it starts" 0 "$STATUS"
 contains "… which is said" "before CMD starts" "$ERR"
-folder=$("$THIMBLE" template inspect "test-$$-early" | grep -o '"folder": "[^"]*"' | cut -d'"' -f4)
+folder=$("$THIMBLE" template inspect "test-early" | grep -o '"folder": "[^"]*"' | cut -d'"' -f4)
 equal "… and what it was given is not in the memory" 0 "$(grep -ac "$TOKEN" "$folder/memory")"
 equal "… its folder is its owner's alone" 700 "$(stat -c %a "$folder")"
-try "$THIMBLE" run --template "test-$$-early" <<<"hello"
+try "$THIMBLE" run --template "test-early" <<<"hello"
 equal "… a clone starts it, with what it was given" "$TOKEN"$'\n'hello "$OUT"
 equal "… and ends as it does" 3 "$STATUS"
 
 # What cannot be.
-try "$THIMBLE" template create "test-$$-busy" --memory 128M --ready-within 3s --freeze ready -- sh -c 'while :; do :; done'
+try "$THIMBLE" template create "test-busy" --memory 128M --ready-within 3s --freeze ready -- sh -c 'while :; do :; done'
 equal "a server that never waits makes no template" 125 "$STATUS"
 contains "… and is told why" "idle" "$ERR"
-try "$THIMBLE" template create "test-$$-short" --memory 128M --freeze ready -- sh -c 'echo no >&2; exit 4'
+try "$THIMBLE" template create "test-short" --memory 128M --freeze ready -- sh -c 'echo no >&2; exit 4'
 equal "a server that ends makes no template" 125 "$STATUS"
 contains "… and what it said is shown" "no" "$ERR"
-try "$THIMBLE" run --template "test-$$-none"
+try "$THIMBLE" run --template "test-none"
 equal "a template that is not there gives 125" 125 "$STATUS"
 contains "… and the command that makes it" "thimble template create" "$ERR"
-equal "nothing half-made stays behind" "" "$(find "$THIMBLE_CACHE/templates" -maxdepth 1 -name '.*-*' | head -3)"
+equal "nothing half-made stays behind" "" "$(find "$THIMBLE_TEMPLATES" -maxdepth 1 -name '.*-*' | head -3)"
 
 # A template that was bent.
 truncate -s -4096 "$folder/memory" 2>/dev/null || { chmod 600 "$folder/memory"; truncate -s -4096 "$folder/memory"; }
-try "$THIMBLE" run --template "test-$$-early" <<<"hello"
+try "$THIMBLE" run --template "test-early" <<<"hello"
 equal "a cut memory file is refused" 125 "$STATUS"
 equal "… in one line" 1 "$(wc -l <<<"$ERR")"
 
 try "$THIMBLE" template ls --json
-contains "ls --json names them" "test-$$-py" "$OUT"
-try "$THIMBLE" template rm "test-$$-py"
-try "$THIMBLE" run --template "test-$$-py" </dev/null
+contains "ls --json names them" "test-py" "$OUT"
+try "$THIMBLE" template rm "test-py"
+try "$THIMBLE" run --template "test-py" </dev/null
 equal "a removed template is gone" 125 "$STATUS"
 finish

@@ -14,7 +14,8 @@ QEMU = "/usr/bin/qemu-system-x86_64"
 MACHINE = "microvm,pit=off,pic=off,rtc=off,acpi=off"
 # Quiet: each byte on the console is an exit. The same for every VMM but for the way to reset.
 COMMAND_LINE = "console=ttyS0 quiet panic=-1 reboot=k"
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "THIMBLE_CACHE": HERE + "/cache"}
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "THIMBLE_CACHE": HERE + "/cache",
+               "THIMBLE_TEMPLATES": "off", "THIMBLE_DAEMON": "off"}  # fmt: skip
 
 
 class Box:

@@ -18,7 +18,7 @@
 #include "tools/cli/keeper.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/say.h"
-#include "tools/cli/template_run.h"
+#include "tools/cli/template_make.h"
 
 namespace thimble::cli {
 
@@ -75,7 +75,7 @@ Result<Arguments> run_arguments(const LaunchOptions& options, const std::string&
   if (!options.vcpus.empty()) arguments.insert(arguments.end(), {"--vcpus", options.vcpus});
   for (const std::string& one : options.env) arguments.insert(arguments.end(), {"--env", one});
   if (!from_template.empty()) {
-    auto store = open_templates();
+    auto store = open_templates_with(from_template);
     if (!store) return std::unexpected(store.error());
     if (auto facts = store->facts(from_template); !facts) return std::unexpected(facts.error());
     arguments.insert(arguments.end(), {"--template", from_template});

@@ -1,5 +1,6 @@
 // `thimble run`: from the command line to the server in its VM.
 #include "mcp-agent/server_run.h"
+#include "tools/cli/auto_template.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
@@ -10,26 +11,47 @@ namespace thimble::cli {
 
 namespace {
 
-Result<int> run(const RunOptions& options) {
-  if (!options.from_template.empty()) return run_template(options);
-  auto prepared = prepare_server(options);
-  if (!prepared) return std::unexpected(prepared.error());
-  auto vm = make_vm(options, *prepared);
+// Boots. `on_started` hears that the server runs.
+Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared, ServerSpec server,
+                     std::function<void()> on_started) {
+  auto vm = make_vm(options, prepared);
   if (!vm) return std::unexpected(vm.error());
   auto identity = make_identity();
   if (!identity) return std::unexpected(identity.error());
-  auto mounts = make_mounts(*prepared);
+  auto mounts = make_mounts(prepared);
   if (!mounts) return std::unexpected(mounts.error());
-  auto server = make_server(options, *prepared);
-  if (!server) return std::unexpected(server.error());
   ServerRun run;
   run.identity = std::move(*identity);
   run.identity.mounts = std::move(*mounts);
-  run.server = std::move(*server);
+  run.server = std::move(server);
   run.timeout = options.timeout;
   run.verbose = options.verbose;
+  run.on_started = std::move(on_started);
   run.say = say;
   return run_server([&vm] { return VmProcess::start(std::move(*vm)); }, std::move(run));
+}
+
+Result<int> run(const RunOptions& options, const Arguments& arguments) {
+  if (!options.from_template.empty()) return run_template(options);
+  auto prepared = prepare_server(options);
+  if (!prepared) return std::unexpected(prepared.error());
+  auto server = make_server(options, *prepared);
+  if (!server) return std::unexpected(server.error());
+  const auto templates = AutoTemplate::open(options, *prepared, *server);
+  if (!templates) return run_cold(options, *prepared, std::move(*server), nullptr);
+  if (auto order = templates->find()) {
+    const std::string name = order->id.name;
+    if (options.verbose) say("a clone of " + name);
+    order->on_refused = [&](std::string_view why) {
+      say("template " + name + ": " + std::string(why) + ": booting instead");
+      templates->forget(name);
+    };
+    order->on_started = [&] { templates->make_in_background(arguments); };
+    auto status = run_clone(options, std::move(*order));
+    if (!status || *status != kExitRefused) return status;
+  }
+  return run_cold(options, *prepared, std::move(*server),
+                  [&] { templates->make_in_background(arguments); });
 }
 
 }  // namespace
@@ -37,7 +59,7 @@ Result<int> run(const RunOptions& options) {
 int run_command(const Arguments& arguments) {
   auto parsed = parse_run(arguments);
   if (const int* status = std::get_if<int>(&parsed)) return *status;
-  auto status = run(std::get<RunOptions>(parsed));
+  auto status = run(std::get<RunOptions>(parsed), arguments);
   if (status) return *status;
   say(status.error().message);
   return kExitFailure;

@@ -57,6 +57,9 @@ void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
                  "Run a clone of this template (see thimble template) instead of a CMD");
   app.add_flag("--no-daemon", options.no_daemon,
                "Start the VM here; take none that the daemon keeps ready");
+  app.add_flag("--cold", options.cold, "Boot, and make no template for later runs");
+  app.add_flag("--in-memory", options.in_memory,
+               "Keep the template for later runs in memory, not on the disk");
   app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
 }
 
@@ -80,6 +83,9 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   }
   if (!options.workdir.empty() && options.workdir.front() != '/') {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
+  }
+  if (options.cold && (options.in_memory || !options.from_template.empty())) {
+    return fail("--cold: goes with no template");
   }
   if (!options.from_template.empty()) {
     // What the template was made with cannot be changed in its clones.

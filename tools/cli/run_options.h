@@ -30,6 +30,8 @@ struct RunOptions {
   bool require_confinement = false;
   bool no_daemon = false;     // every clone in a process of our own
   std::string from_template;  // the template to clone, instead of a CMD to boot
+  bool cold = false;          // boots, whatever templates there are, and makes none
+  bool in_memory = false;     // a template that is made is kept off the disk
   Arguments command;          // empty: the image's own
 };
 

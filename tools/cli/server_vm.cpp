@@ -121,19 +121,28 @@ uint32_t stdin_grace_ms(const RunOptions& options) {
   return static_cast<uint32_t>(options.stdin_grace.value_or(by_kind).count());
 }
 
-Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared) {
-  ServerSpec server;
-  server.arguments = prepared.argv;
-  auto environment = prepared.env;
-  auto missing = add_environment(options.env, environment);
+Result<std::vector<std::string>> make_environment(const std::vector<std::string>& wanted,
+                                                  std::map<std::string, std::string> base) {
+  auto missing = add_environment(wanted, base);
   if (!missing) return std::unexpected(missing.error());
   for (const std::string& name : *missing) say("--env " + name + ": not set here, left out");
-  for (const auto& [name, value] : environment) {
+  std::vector<std::string> environment;
+  environment.reserve(base.size());
+  for (const auto& [name, value] : base) {
     std::string variable(name);
     variable += '=';
     variable += value;
-    server.environment.push_back(std::move(variable));
+    environment.push_back(std::move(variable));
   }
+  return environment;
+}
+
+Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared) {
+  ServerSpec server;
+  server.arguments = prepared.argv;
+  auto environment = make_environment(options.env, prepared.env);
+  if (!environment) return std::unexpected(environment.error());
+  server.environment = std::move(*environment);
   server.workdir = options.workdir.empty() ? prepared.workdir : options.workdir;
   server.user = options.user;
   server.stdin_grace_ms = stdin_grace_ms(options);

@@ -2,6 +2,10 @@
 // server in it. For `thimble run` and `thimble template`.
 #pragma once
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "devices/result.h"
 #include "pool/guest_control.h"
 #include "pool/vm_process.h"
@@ -23,6 +27,10 @@ Result<Disk> open_disk(const std::filesystem::path& path, std::string name);
 // has them already.
 Result<GuestIdentity> make_identity();
 Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared);
+
+// "K=V" for all of `base` and what --env asks for besides; says what is not set here.
+Result<std::vector<std::string>> make_environment(const std::vector<std::string>& wanted,
+                                                  std::map<std::string, std::string> base);
 
 Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared);
 

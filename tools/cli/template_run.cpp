@@ -1,66 +1,92 @@
 // See template_run.h.
 #include "tools/cli/template_run.h"
 
+#include <map>
+
 #include "mcp-agent/server_run.h"
 #include "pool/clone.h"
-#include "tools/cli/guest_files.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/pool_client.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
+#include "tools/cli/template_make.h"
 
 namespace thimble::cli {
 
 namespace {
 
 // From the daemon's pool, or in a process of our own.
-Result<VmProcess> start_clone(const TemplateStore& store, const TemplateId& id,
-                              const RunOptions& options) {
-  auto claimed = claim_from_daemon(id.store, id.name, options);
+Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order) {
+  auto claimed = claim_from_daemon(order.id.store, order.id.name, options);
   if (!claimed) return std::unexpected(claimed.error());
-  if (*claimed) return std::move(**claimed);
-  auto opened = store.open_template(id.name);
-  if (!opened) return std::unexpected(opened.error());
-  auto spec = clone_spec(std::move(*opened));
+  if (*claimed) {
+    // What the clone is told must be of the same template as its memory.
+    if (template_version(order.id).value_or("gone") == order.version) return std::move(**claimed);
+    return fail("template " + order.id.name + " was replaced or removed just now: run it again");
+  }
+  auto spec = clone_spec(std::move(order.opened));
   if (!spec) return std::unexpected(spec.error());
   spec->report_console = options.verbose;
   spec->require_confinement = options.require_confinement;
   return VmProcess::start(std::move(*spec));
 }
 
+// What a template says, and the variables that are taken from here; or what was asked for.
+Result<ServerSpec> choose_server(const CloneOrder& order) {
+  if (order.server) return *order.server;
+  ServerSpec server = order.opened.facts.server;
+  std::map<std::string, std::string> base;
+  for (const std::string& variable : server.environment) {
+    const size_t equals = variable.find('=');
+    if (equals != std::string::npos) base[variable.substr(0, equals)] = variable.substr(equals + 1);
+  }
+  auto environment = make_environment(order.opened.facts.inherited, std::move(base));
+  if (!environment) return std::unexpected(environment.error());
+  server.environment = std::move(*environment);
+  return server;
+}
+
 }  // namespace
 
-Result<TemplateStore> open_templates() {
-  const auto cache = cache_directory();
-  if (cache.empty()) return fail("find a place for templates: set HOME or THIMBLE_CACHE");
-  return TemplateStore::open(cache / "templates");
+Result<CloneOrder> order_clone(const TemplateStore& store, const std::string& name) {
+  const TemplateId id{std::filesystem::absolute(store.folder()).string(), name};
+  const std::string version = template_version(id).value_or("");
+  auto opened = store.open_template(name);
+  if (!opened) return std::unexpected(opened.error());
+  return CloneOrder{.id = id,
+                    .version = version,
+                    .opened = std::move(*opened),
+                    .server = {},
+                    .on_refused = {},
+                    .on_started = {}};
+}
+
+Result<int> run_clone(const RunOptions& options, CloneOrder order) {
+  auto identity = make_identity();
+  if (!identity) return std::unexpected(identity.error());
+  auto server = choose_server(order);
+  if (!server) return std::unexpected(server.error());
+  ServerRun run;
+  run.clone = true;
+  run.identity = std::move(*identity);
+  run.server = std::move(*server);
+  run.server.stdin_grace_ms = stdin_grace_ms(options);
+  run.timeout = options.timeout;
+  run.verbose = options.verbose;
+  run.on_refused = std::move(order.on_refused);
+  run.on_started = std::move(order.on_started);
+  run.say = say;
+  return run_server([&] { return start_clone(options, order); }, std::move(run));
 }
 
 Result<int> run_template(const RunOptions& options) {
   if (auto host = check_host(); !host) return std::unexpected(host.error());
-  auto store = open_templates();
+  const std::string& name = options.from_template;
+  auto store = open_templates_with(name);
   if (!store) return std::unexpected(store.error());
-  const TemplateId id{std::filesystem::absolute(store->folder()).string(), options.from_template};
-  const std::string version = template_version(id).value_or("");
-  auto facts = store->facts(id.name);
-  if (!facts) return std::unexpected(facts.error());
-  auto identity = make_identity();
-  if (!identity) return std::unexpected(identity.error());
-  ServerRun run;
-  run.clone = true;
-  run.identity = std::move(*identity);
-  run.server = facts->server;
-  run.server.stdin_grace_ms = stdin_grace_ms(options);
-  run.timeout = options.timeout;
-  run.verbose = options.verbose;
-  run.say = say;
-  const auto start = [&]() -> Result<VmProcess> {
-    auto vm = start_clone(*store, id, options);
-    // What the clone is told must be of the same template as its memory.
-    if (!vm || template_version(id).value_or("gone") == version) return vm;
-    return fail("template " + id.name + " was replaced or removed just now: run it again");
-  };
-  return run_server(start, std::move(run));
+  auto order = order_clone(*store, name);
+  if (!order) return std::unexpected(order.error());
+  return run_clone(options, std::move(*order));
 }
 
 }  // namespace thimble::cli

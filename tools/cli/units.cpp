@@ -42,6 +42,7 @@ uint64_t milliseconds_of(std::string_view unit) {
   if (unit.empty() || unit == "s") return 1000;
   if (unit == "m") return 60'000;
   if (unit == "h") return 3'600'000;
+  if (unit == "d") return 86'400'000;
   return 0;
 }
 
@@ -70,7 +71,7 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view in) {
   std::string_view unit;
   if (!split_number(in, number, unit) ||
       !scale(number, milliseconds_of(unit), kLimit, milliseconds)) {
-    return fail("'" + std::string(in) + "' is no duration: write 500ms, 10s, 5m or 2h");
+    return fail("'" + std::string(in) + "' is no duration: write 500ms, 10s, 5m, 2h or 30d");
   }
   return std::chrono::milliseconds(milliseconds);
 }

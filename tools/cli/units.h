@@ -13,7 +13,7 @@ namespace thimble::cli {
 // "512M", "1G", "65536K", also in lower case and as "512MiB": bytes. A unit must be given.
 Result<uint64_t> parse_size(std::string_view text);
 
-// "500ms", "10s", "5m", "2h"; a plain number is seconds.
+// "500ms", "10s", "5m", "2h", "30d"; a plain number is seconds.
 Result<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 // 536870912 -> "512M".

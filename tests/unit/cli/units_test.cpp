@@ -24,7 +24,8 @@ TEST(Units, DurationsAreSecondsUnlessTheySayOtherwise) {
   EXPECT_EQ(parse_duration("500ms"), milliseconds(500));
   EXPECT_EQ(parse_duration("5m"), milliseconds(300000));
   EXPECT_EQ(parse_duration("2h"), milliseconds(7200000));
-  for (const char* wrong : {"", "s", "-1s", "1.5s", "1 s", "10x", "9999999999999h", "1d"}) {
+  EXPECT_EQ(parse_duration("3d"), milliseconds(259200000));
+  for (const char* wrong : {"", "s", "-1s", "1.5s", "1 s", "10x", "9999999999999h", "1y"}) {
     EXPECT_FALSE(parse_duration(wrong)) << wrong;
   }
 }

@@ -30,7 +30,7 @@ void start_detached(Guest& guest, const std::string& script) {
   guest.connect_control();
   guest.send(kConfigure);
   ASSERT_EQ(guest.receive().type, kConfigured);
-  guest.send(kStart, Guest::command({"sh", "-c", script}).add_u32(kTagDetached, 1));
+  guest.send(kStart, Guest::command({"sh", "-c", script}).add_u32(kTagDetached, 0));
   ASSERT_EQ(guest.receive().type, kStarted);
 }
 

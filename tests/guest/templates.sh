@@ -1,0 +1,129 @@
+#!/usr/bin/env bash
+# `thimble run` makes and uses templates by itself; nothing half-made is used, nothing stays behind.
+# Where Linux guests run.
+set -uo pipefail
+. tests/guest/properties.sh
+export THIMBLE_TEMPLATES=$SCRATCH/templates
+SERVER='import sys
+print("up", file=sys.stderr, flush=True)
+for line in sys.stdin: print(line.strip()[::-1], flush=True)'
+
+ready() { "$THIMBLE" template ls --json | grep -c "\"frozen\": \"$1\""; }
+await() { # POINT COUNT
+  local i
+  for ((i = 0; i < 300; ++i)); do
+    (($(ready "$1") >= $2)) && return 0
+    sleep 0.3
+  done
+  return 1
+}
+ask() { # OPTIONS… : the server's answer; stderr in $SCRATCH/err
+  printf 'abc\n' | timeout 120 "$THIMBLE" run --memory 128M "$@" 2>"$SCRATCH/err"
+}
+serve() { ask -v "$@" -- python3 -c "$SERVER"; }
+
+equal "the first run is served by a VM that boots" "cba" "$(serve)"
+contains "… and makes a template meanwhile" "making a template" "$(<"$SCRATCH/err")"
+holds "… which is there soon after" await ready 1
+equal "the second run answers alike" "cba" "$(serve)"
+contains "… from a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
+name=$("$THIMBLE" template ls | grep ready | cut -d' ' -f1)
+contains "… and the server is not started again: it says 'up' no more" "no" \
+  "$(grep -q '^up$' "$SCRATCH/err" && echo yes || echo no)"
+
+equal "--cold boots" "cba" "$(serve --cold)"
+equal "… without a word of clones" 0 "$(grep -c "a clone of" "$SCRATCH/err")"
+equal "THIMBLE_TEMPLATES=off boots" "cba" "$(THIMBLE_TEMPLATES=off serve)"
+equal "… without a word of clones" 0 "$(grep -c "a clone of" "$SCRATCH/err")"
+
+# What another template is needed for.
+ask -v --vcpus 2 -- python3 -c "$SERVER" >/dev/null
+equal "other limits are another template" 0 "$(grep -c "a clone of $name" "$SCRATCH/err")"
+holds "… which is made" await ready 2
+
+# Secrets and runtimes that cannot be renewed: frozen before exec, shared by all commands.
+out=$(TOKEN=one ask -v --env TOKEN -- python3 -c 'import os,sys; print(os.environ["TOKEN"]); sys.stdin.read()')
+equal "a server with a secret is served" "one" "$out"
+holds "… and its template frozen before it starts" await before-exec 1
+out=$(TOKEN=two ask -v --env TOKEN -- python3 -c 'import os,sys; print(os.environ["TOKEN"][::-1]); sys.stdin.read()')
+equal "… so that another command has its own secret" "owt" "$out"
+contains "… in a clone of that" "a clone of auto-" "$(<"$SCRATCH/err")"
+equal "no secret is in any file of a template" "" "$(grep -rlaE 'TOKEN=(one|two)' "$THIMBLE_TEMPLATES")"
+
+# A command that ends by itself is no server: that is remembered, and the guest alone is frozen.
+echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
+equal "a command that ends is run" 1 "$(<"$SCRATCH/out")"
+for ((i = 0; i < 100; ++i)); do compgen -G "$THIMBLE_TEMPLATES/.failed-*" >/dev/null && break; sleep 0.3; done
+echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
+equal "… and run again" 1 "$(<"$SCRATCH/out")"
+contains "… with a word on why it is not frozen ready" "no template frozen ready" "$(<"$SCRATCH/err")"
+
+# Several makers of one template make one.
+"$THIMBLE" template prune --all >/dev/null
+for i in 1 2 3; do
+  "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER" >"$SCRATCH/maker.$i" 2>&1 &
+done
+wait
+equal "three makers at once make one template" 1 "$(ready ready)"
+equal "… one of them" 1 "$(grep -c '^thimble: template auto-.* KiB' "$SCRATCH"/maker.* | grep -c ':1')"
+
+# A maker that is killed, at any moment, leaves nothing that is used.
+for moment in 0.3 1 2 3 4; do
+  "$THIMBLE" template rm "$("$THIMBLE" template ls | cut -d' ' -f1)" 2>/dev/null
+  "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1 &
+  maker=$!
+  sleep "$moment"
+  kill -9 "$maker" 2>/dev/null
+  wait "$maker" 2>/dev/null
+  left=$("$THIMBLE" template ls --json | grep -c '"name"')
+  "$THIMBLE" template prune >/dev/null
+  equal "a maker killed after $moment s leaves a whole template or none ($left), no draft" "" \
+    "$(find "$THIMBLE_TEMPLATES" -maxdepth 1 \( -name '.making-*' -o -name '.old-*' \))"
+done
+sleep 0.5
+equal "… and no process" "" "$(pgrep -x thimble-vmm)"
+
+# A template that was bent is not used, and made anew.
+"$THIMBLE" template prune --all >/dev/null
+"$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1
+name=$("$THIMBLE" template ls | cut -d' ' -f1)
+chmod 600 "$THIMBLE_TEMPLATES/$name/state"
+printf 'X' | dd of="$THIMBLE_TEMPLATES/$name/state" bs=1 seek=2000 conv=notrunc status=none
+equal "a bent template is no hindrance" "cba" "$(serve)"
+holds "… it is made anew" await ready 1
+equal "… and used" "cba" "$(serve)"
+
+# Removed or replaced while a clone runs.
+mkfifo "$SCRATCH/in"
+"$THIMBLE" run --memory 128M -- python3 -c "$SERVER" <"$SCRATCH/in" >"$SCRATCH/out" 2>"$SCRATCH/err" &
+client=$!
+exec 9>"$SCRATCH/in"
+echo 123 >&9
+for ((i = 0; i < 100; ++i)); do [[ -s $SCRATCH/out ]] && break; sleep 0.2; done
+"$THIMBLE" template prune --all >/dev/null
+echo 456 >&9
+exec 9>&-
+wait "$client"
+equal "a clone goes on when its template is removed" $'321\n654' "$(<"$SCRATCH/out")"
+
+# A full disk.
+if mkdir "$SCRATCH/small" && mount -t tmpfs -o size=8m,mode=700 none "$SCRATCH/small" 2>/dev/null; then
+  THIMBLE_TEMPLATES=$SCRATCH/small try "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER"
+  equal "a full disk makes no template" 125 "$STATUS"
+  contains "… which is said" "No space left" "$ERR"
+  equal "… and leaves nothing behind" "" "$(find "$SCRATCH/small" -mindepth 1 -not -name '.lock-*')"
+  equal "… while a run is served" "cba" "$(THIMBLE_TEMPLATES=$SCRATCH/small ask -- python3 -c "$SERVER")"
+  umount -l "$SCRATCH/small"
+else
+  skip "a full disk" "no tmpfs can be mounted here"
+fi
+
+# In memory.
+"$THIMBLE" template auto --in-memory --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1
+folder=$("$THIMBLE" template ls --json | grep -o '"folder": "/dev/shm[^"]*"')
+contains "--in-memory keeps a template off the disk" "/dev/shm" "$folder"
+equal "… and it is used like others" "cba" "$(serve)"
+contains "… as a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
+"$THIMBLE" template prune --all >/dev/null
+equal "prune --all removes all of them" "[]" "$("$THIMBLE" template ls --json)"
+finish

@@ -1,0 +1,122 @@
+// See auto_template.h.
+#include "tools/cli/auto_template.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "mcp-agent/server_run.h"
+#include "tools/cli/background.h"
+#include "tools/cli/say.h"
+#include "tools/cli/template_key.h"
+#include "tools/cli/template_make.h"
+
+namespace thimble::cli {
+
+namespace {
+
+using Point = FreezeRequest::Point;
+
+// After a failure the same thing is not tried again for so long. A change of anything is another
+// template, which has not failed.
+constexpr std::chrono::hours kFailureCounts{24};
+
+bool are_off() {
+  const char* value = std::getenv("THIMBLE_TEMPLATES");
+  return value != nullptr && std::string_view(value) == "off";
+}
+
+// Where nobody awaits the server, it is not one: `thimble run -- python3 job.py </dev/null`.
+bool may_be_ready(const RunOptions& options, const image::Prepared& prepared) {
+  return choose_point(options, prepared).point == Point::kReady && input_is_a_client(STDIN_FILENO);
+}
+
+}  // namespace
+
+AutoTemplate::AutoTemplate(const RunOptions& options, ServerSpec server,
+                           std::vector<TemplateStore> stores, std::vector<Wanted> wanted)
+    : server_(std::move(server)),
+      stores_(std::move(stores)),
+      wanted_(std::move(wanted)),
+      verbose_(options.verbose) {}
+
+std::optional<AutoTemplate> AutoTemplate::open(const RunOptions& options,
+                                               const image::Prepared& prepared,
+                                               const ServerSpec& server) {
+  if (options.cold || are_off()) return std::nullopt;
+  std::vector<TemplatePlace> places = {TemplatePlace::kDisk, TemplatePlace::kMemory};
+  if (options.in_memory) std::swap(places[0], places[1]);
+  std::vector<TemplateStore> stores;
+  for (const TemplatePlace place : places) {
+    auto store = open_templates(place);
+    if (store) {
+      stores.push_back(std::move(*store));
+    } else if (options.verbose || place == places[0]) {
+      say(store.error().message);
+    }
+    if (!store && place == places[0]) return std::nullopt;
+  }
+  std::vector<Point> points = {Point::kBeforeExec};
+  if (may_be_ready(options, prepared)) points.insert(points.begin(), Point::kReady);
+  std::vector<Wanted> wanted;
+  for (const Point point : points) {
+    auto name = template_key(options, prepared, server, point);
+    if (!name) {
+      if (options.verbose) say(name.error().message);
+      return std::nullopt;
+    }
+    wanted.push_back({point, std::move(*name)});
+  }
+  return AutoTemplate(options, server, std::move(stores), std::move(wanted));
+}
+
+const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
+  for (const TemplateStore& store : stores_) {
+    if (store.has(name)) return &store;
+  }
+  return nullptr;
+}
+
+std::optional<CloneOrder> AutoTemplate::find() const {
+  for (const Wanted& wanted : wanted_) {
+    const TemplateStore* const store = store_of(wanted.name);
+    if (store == nullptr) continue;
+    auto order = order_clone(*store, wanted.name);
+    if (!order) {
+      say(order.error().message + ": it is made anew");
+      forget(wanted.name);
+      continue;
+    }
+    if (wanted.point == Point::kBeforeExec) order->server = server_;
+    return std::move(*order);
+  }
+  return std::nullopt;
+}
+
+void AutoTemplate::forget(const std::string& name) const {
+  const TemplateStore* const store = store_of(name);
+  if (store == nullptr) return;
+  if (auto removed = store->remove(name); !removed && verbose_) say(removed.error().message);
+}
+
+void AutoTemplate::make_in_background(const Arguments& arguments) const {
+  for (const Wanted& wanted : wanted_) {
+    if (store_of(wanted.name) != nullptr) return;  // what is less good is not missed
+    if (const auto why = stores_.front().failure(wanted.name, kFailureCounts)) {
+      if (verbose_)
+        say("no template frozen " + std::string(point_name(wanted.point)) + ": " + *why);
+      continue;
+    }
+    if (verbose_) say("making a template for the next run: " + wanted.name);
+    Arguments command = {"template", "auto", "--in-background", "--freeze",
+                         point_name(wanted.point)};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    if (auto started = start_in_background(command); !started && verbose_) {
+      say(started.error().message);
+    }
+    return;
+  }
+}
+
+}  // namespace thimble::cli

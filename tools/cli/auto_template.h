@@ -1,0 +1,53 @@
+// What `thimble run -- CMD` does about templates without being asked (docs/templates.md): a
+// template of CMD is used when it is there, and made in the background when it is not, for the next
+// run.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/result.h"
+#include "pool/template.h"
+#include "tools/cli/arguments.h"
+#include "tools/cli/run_options.h"
+#include "tools/cli/template_run.h"
+#include "tools/image/plan.h"
+
+namespace thimble::cli {
+
+class AutoTemplate {
+ public:
+  // Nothing: --cold, THIMBLE_TEMPLATES=off, or a host where templates have no place (said with
+  // --verbose).
+  static std::optional<AutoTemplate> open(const RunOptions& options,
+                                          const image::Prepared& prepared,
+                                          const ServerSpec& server);
+
+  // The clone to run: of the server itself, or else of its guest before the server started.
+  [[nodiscard]] std::optional<CloneOrder> find() const;
+
+  // A template that this host refuses is no template.
+  void forget(const std::string& name) const;
+
+  // Starts a process of its own, in no hurry, that makes what is missing and is not being made by
+  // another; `arguments` are those of `thimble run`. Does nothing when nothing is missing, or when
+  // the last try failed not long ago.
+  void make_in_background(const Arguments& arguments) const;
+
+ private:
+  struct Wanted {
+    FreezeRequest::Point point;
+    std::string name;
+  };
+  AutoTemplate(const RunOptions& options, ServerSpec server, std::vector<TemplateStore> stores,
+               std::vector<Wanted> wanted);
+  [[nodiscard]] const TemplateStore* store_of(const std::string& name) const;
+
+  ServerSpec server_;
+  std::vector<TemplateStore> stores_;  // where new ones go comes first
+  std::vector<Wanted> wanted_;         // the best comes first
+  bool verbose_;
+};
+
+}  // namespace thimble::cli

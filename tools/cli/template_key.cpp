@@ -1,0 +1,138 @@
+// See template_key.h. What goes in is written as "name=length:value" lines, so that no two sets of
+// inputs give the same text.
+#include "tools/cli/template_key.h"
+
+#include <cpuid.h>
+#include <elf.h>
+#include <link.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include <cstring>
+
+#include "devices/text.h"
+#include "tools/cli/guest_files.h"
+#include "tools/image/sha256.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr size_t kDigits = 24;                // of the digest: 96 bits
+constexpr std::string_view kOwner{"GNU", 4};  // its zero counts
+
+class Inputs {
+ public:
+  void add(const char* name, std::string_view value) {
+    text_ += text("%s=%zu:", name, value.size());
+    text_.append(value);
+    text_ += '\n';
+  }
+  [[nodiscard]] std::string digest() const { return image::sha256_text(text_).substr(0, kDigits); }
+
+ private:
+  std::string text_;
+};
+
+// The linker's digest over this program, from its NT_GNU_BUILD_ID note.
+int find_build_id(dl_phdr_info* info, size_t, void* found) {
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = info->dlpi_phdr[i];
+    if (header.p_type != PT_NOTE) continue;
+    // The loader gives addresses as numbers.
+    const auto* at = reinterpret_cast<const char*>(info->dlpi_addr +  // NOLINT(*-no-int-to-ptr)
+                                                   header.p_vaddr);
+    const char* const end = at + header.p_memsz;
+    while (at + sizeof(ElfW(Nhdr)) <= end) {
+      const auto* note = reinterpret_cast<const ElfW(Nhdr)*>(at);
+      const char* const name = at + sizeof *note;
+      const char* const content = name + ((note->n_namesz + 3) & ~3U);
+      if (note->n_type == NT_GNU_BUILD_ID && std::string_view(name, note->n_namesz) == kOwner) {
+        static_cast<std::string*>(found)->assign(content, note->n_descsz);
+        return 1;
+      }
+      at = content + ((note->n_descsz + 3) & ~3U);
+    }
+  }
+  return 1;  // only the first object: the program itself
+}
+
+// Which file, and as it was when: what changes whenever its content may have.
+Result<std::string> file_mark(const std::filesystem::path& path) {
+  struct stat status{};
+  if (::stat(path.c_str(), &status) != 0) return fail_errno("look at " + path.string());
+  return text("%llu.%llu.%lld.%lld.%09ld", static_cast<unsigned long long>(status.st_dev),
+              static_cast<unsigned long long>(status.st_ino),
+              static_cast<long long>(status.st_size), static_cast<long long>(status.st_mtim.tv_sec),
+              status.st_mtim.tv_nsec);
+}
+
+// Leaves whose bits are features; without what differs from CPU to CPU of one machine.
+std::string cpu_features() {
+  std::string all;
+  const auto add = [&all](unsigned leaf, unsigned subleaf) {
+    unsigned a = 0;
+    unsigned b = 0;
+    unsigned c = 0;
+    unsigned d = 0;
+    if (__get_cpuid_count(leaf, subleaf, &a, &b, &c, &d) == 0) return;
+    if (leaf == 1) b = 0;  // the APIC's id
+    all += text("%x.%x:%x,%x,%x,%x ", leaf, subleaf, a, b, c, d);
+  };
+  for (const unsigned leaf : {0U, 1U, 7U, 0x80000001U, 0x80000007U, 0x80000008U}) add(leaf, 0);
+  add(7, 1);
+  return all;
+}
+
+Result<void> add_files(const RunOptions& options, const image::Prepared& prepared, Inputs& inputs) {
+  auto kernel = find_kernel(options.kernel);
+  if (!kernel) return std::unexpected(kernel.error());
+  auto kernel_mark = file_mark(*kernel);
+  if (!kernel_mark) return std::unexpected(kernel_mark.error());
+  inputs.add("kernel", *kernel_mark);
+  auto root = file_mark(prepared.image.erofs);
+  if (!root) return std::unexpected(root.error());
+  inputs.add("root", *root);
+  for (const auto& [erofs, guest] : prepared.mounts) {
+    auto mark = file_mark(erofs);
+    if (!mark) return std::unexpected(mark.error());
+    inputs.add("mount", *mark);
+    inputs.add("at", guest);
+  }
+  return {};
+}
+
+void add_server(const ServerSpec& server, Inputs& inputs) {
+  for (const std::string& word : server.arguments) inputs.add("argument", word);
+  for (const std::string& variable : server.environment) inputs.add("variable", variable);
+  inputs.add("workdir", server.workdir);
+  inputs.add("user", server.user);
+}
+
+}  // namespace
+
+Result<std::string> template_key(const RunOptions& options, const image::Prepared& prepared,
+                                 const ServerSpec& server, FreezeRequest::Point point) {
+  Inputs inputs;
+  std::string program;
+  ::dl_iterate_phdr(find_build_id, &program);
+  if (program.empty()) {
+    return fail("this thimble was linked without a build ID: templates by name only");
+  }
+  inputs.add("program", program);
+  utsname host{};
+  ::uname(&host);
+  inputs.add("host", host.release);
+  inputs.add("cpu", cpu_features());
+  inputs.add("memory", std::to_string(options.memory_bytes));
+  inputs.add("vcpus", std::to_string(options.vcpus));
+  if (auto added = add_files(options, prepared, inputs); !added) {
+    return std::unexpected(added.error());
+  }
+  const bool ready = point == FreezeRequest::Point::kReady;
+  inputs.add("frozen", ready ? "ready" : "before-exec");
+  if (ready) add_server(server, inputs);
+  return "auto-" + inputs.digest();
+}
+
+}  // namespace thimble::cli

@@ -1,0 +1,23 @@
+// The name that thimble gives to a template that it makes by itself: "auto-" and a digest over all
+// that went into it. A change of any of that is another name, so an old template is never used for
+// something new:
+//
+//   this program (its build ID: VMM, guest-init, formats), the host's kernel and its CPU's features
+//   the guest's kernel, the image and every mounted copy: which file, and when it changed last
+//   memory and vCPUs
+//   frozen ready: command, environment, directory and user of the server besides
+#pragma once
+
+#include <string>
+
+#include "devices/result.h"
+#include "pool/freeze.h"
+#include "tools/cli/run_options.h"
+#include "tools/image/plan.h"
+
+namespace thimble::cli {
+
+Result<std::string> template_key(const RunOptions& options, const image::Prepared& prepared,
+                                 const ServerSpec& server, FreezeRequest::Point point);
+
+}  // namespace thimble::cli

@@ -1,0 +1,138 @@
+// See template_list.h.
+#include "tools/cli/template_list.h"
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "devices/text.h"
+#include "pool/printable.h"
+#include "tools/cli/say.h"
+#include "tools/cli/template_make.h"
+#include "tools/cli/template_prune.h"
+#include "tools/cli/units.h"
+
+namespace thimble::cli {
+
+namespace {
+
+constexpr const char* kName = "thimble template";
+constexpr size_t kShownCommand = 60;
+constexpr uint64_t kMinutesInTwoDays = 2880;
+
+// The stores of both places, as far as they are there.
+std::vector<TemplateStore> all_stores() {
+  std::vector<TemplateStore> stores;
+  for (const TemplatePlace place : {TemplatePlace::kDisk, TemplatePlace::kMemory}) {
+    if (auto store = open_templates(place)) stores.push_back(std::move(*store));
+  }
+  return stores;
+}
+
+nlohmann::json to_json(const TemplateStore& store, const std::string& name,
+                       const TemplateFacts& facts) {
+  return {{"name", name},
+          {"frozen", point_name(facts.point)},
+          {"command", facts.command},
+          {"created", facts.created},
+          {"last_use", store.last_use(name)},
+          {"memory_bytes", facts.memory_bytes},
+          {"vcpus", facts.vcpus},
+          {"stored_bytes", store.stored_bytes(name)},
+          {"folder", store.path_of(name).string()}};
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string line;
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
+  return printable(line.substr(0, kShownCommand));
+}
+
+std::string ago(uint64_t then) {
+  const auto now = static_cast<uint64_t>(::time(nullptr));
+  const uint64_t minutes = now > then ? (now - then) / 60 : 0;
+  if (minutes < 60) return text("%llum", static_cast<unsigned long long>(minutes));
+  if (minutes < kMinutesInTwoDays)
+    return text("%lluh", static_cast<unsigned long long>(minutes / 60));
+  return text("%llud", static_cast<unsigned long long>(minutes * 2 / kMinutesInTwoDays));
+}
+
+void print_line(const TemplateStore& store, const std::string& name, const TemplateFacts& facts) {
+  std::printf("%-30s %-12s %6llu MiB  used %5s ago  %s\n", name.c_str(), point_name(facts.point),
+              static_cast<unsigned long long>(store.stored_bytes(name) >> 20),
+              ago(store.last_use(name)).c_str(), joined(facts.command).c_str());
+}
+
+}  // namespace
+
+Result<int> list_templates(const Arguments& arguments) {
+  const bool json = arguments == Arguments{"--json"};
+  if (!arguments.empty() && !json) return usage_error(kName, "ls takes --json and nothing else");
+  nlohmann::json all = nlohmann::json::array();
+  for (const TemplateStore& store : all_stores()) {
+    for (const std::string& name : store.names()) {
+      auto facts = store.facts(name);
+      if (!facts) {
+        say(facts.error().message);
+      } else if (json) {
+        all.push_back(to_json(store, name, *facts));
+      } else {
+        print_line(store, name, *facts);
+      }
+    }
+  }
+  if (json) std::printf("%s\n", all.dump(2).c_str());
+  return 0;
+}
+
+Result<int> inspect_templates(const Arguments& arguments) {
+  if (arguments.size() != 1) return usage_error(kName, "inspect takes one NAME");
+  auto store = open_templates_with(arguments.front());
+  if (!store) return std::unexpected(store.error());
+  auto facts = store->facts(arguments.front());
+  if (!facts) return std::unexpected(facts.error());
+  std::printf("%s\n", to_json(*store, arguments.front(), *facts).dump(2).c_str());
+  return 0;
+}
+
+Result<int> remove_templates(const Arguments& arguments) {
+  if (arguments.empty()) return usage_error(kName, "rm takes one NAME or more");
+  for (const std::string& name : arguments) {
+    auto store = open_templates_with(name);
+    if (!store) return std::unexpected(store.error());
+    if (auto removed = store->remove(name); !removed) return std::unexpected(removed.error());
+  }
+  return 0;
+}
+
+Result<int> prune_main(const Arguments& arguments) {
+  PruneLimits limits;
+  std::string unused_for;
+  std::string max_size;
+  bool all = false;
+  CLI::App app("", kName);
+  set_usage(app, "thimble template prune [--unused-for DURATION] [--max-size SIZE] [--all]");
+  app.add_option("--unused-for", unused_for, "Remove what was not used for so long (default: 30d)");
+  app.add_option("--max-size", max_size, "Keep the last used ones that fit (default: 16G)");
+  app.add_flag("--all", all, "Remove all of them");
+  if (auto status = parse_options(app, arguments)) return *status;
+  if (!unused_for.empty()) {
+    auto duration = parse_duration(unused_for);
+    if (!duration) return fail_in("--unused-for", duration);
+    limits.unused_for = std::chrono::duration_cast<std::chrono::seconds>(*duration);
+  }
+  if (!max_size.empty()) {
+    auto size = parse_size(max_size);
+    if (!size) return fail_in("--max-size", size);
+    limits.max_bytes = *size;
+  }
+  if (all) limits.max_bytes = 0;
+  for (const TemplateStore& store : all_stores()) {
+    for (const std::string& name : prune_templates(store, limits))
+      std::printf("%s\n", name.c_str());
+  }
+  return 0;
+}
+
+}  // namespace thimble::cli

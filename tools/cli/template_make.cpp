@@ -1,0 +1,154 @@
+// See template_make.h.
+#include "tools/cli/template_make.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <ctime>
+
+#include "devices/text.h"
+#include "tools/cli/guest_files.h"
+#include "tools/cli/say.h"
+#include "tools/cli/server_vm.h"
+
+namespace thimble::cli {
+
+namespace {
+
+using Point = FreezeRequest::Point;
+
+// Saves a frozen guest and waits for the answer.
+Result<void> save(VmProcess& vm, SnapshotFiles files) {
+  if (auto sent = vm.save(std::move(files), /*hold=*/true); !sent) return sent;
+  for (;;) {
+    pollfd entry{vm.poll_fd(), POLLIN, 0};
+    if (::poll(&entry, 1, -1) < 0 && errno != EINTR) return fail_errno("wait for the VMM process");
+    while (const auto event = vm.next_event()) {
+      switch (event->kind) {
+        case VmEvent::Kind::kSaved:
+          return {};
+        case VmEvent::Kind::kUnsaved:
+        case VmEvent::Kind::kEnded:
+        case VmEvent::Kind::kRefused:
+        case VmEvent::Kind::kLost:
+          return fail(event->text);
+        default:
+          break;
+      }
+    }
+  }
+}
+
+// "K" of --env K means: as it is where the clone is started.
+bool is_inherited(const std::string& variable) { return variable.find('=') == std::string::npos; }
+
+Result<TemplateFacts> describe(const FreezeRequest& request, const RunOptions& options,
+                               const image::Prepared& prepared) {
+  TemplateFacts facts;
+  facts.point = request.point;
+  facts.memory_bytes = options.memory_bytes;
+  facts.vcpus = options.vcpus;
+  facts.disks.push_back({prepared.image.erofs.string(), "root"});
+  for (size_t i = 0; i < prepared.mounts.size(); ++i) {
+    facts.disks.push_back({prepared.mounts[i].erofs.string(), text("mount%zu", i)});
+  }
+  facts.created = static_cast<uint64_t>(::time(nullptr));
+  facts.command = request.server.arguments;
+  facts.server.term_grace_ms = request.server.term_grace_ms;
+  // A server that runs already has them; the file keeps no more of them than it needs.
+  if (request.point == Point::kReady) return facts;
+  facts.server = request.server;
+  std::vector<std::string> fixed;
+  for (const std::string& variable : options.env) {
+    (is_inherited(variable) ? facts.inherited : fixed).push_back(variable);
+  }
+  auto environment = make_environment(fixed, prepared.env);
+  if (!environment) return std::unexpected(environment.error());
+  facts.server.environment = std::move(*environment);
+  return facts;
+}
+
+Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions& options,
+                                   const image::Prepared& prepared) {
+  FreezeRequest request;
+  request.point = order.point;
+  auto identity = make_identity();
+  if (!identity) return std::unexpected(identity.error());
+  auto mounts = make_mounts(prepared);
+  if (!mounts) return std::unexpected(mounts.error());
+  auto server = make_server(options, prepared);
+  if (!server) return std::unexpected(server.error());
+  request.identity = std::move(*identity);
+  request.identity.mounts = std::move(*mounts);
+  request.server = std::move(*server);
+  request.ready_limit = order.ready_limit;
+  request.on_stderr = [](std::string_view bytes) {
+    (void)!::write(STDERR_FILENO, bytes.data(), bytes.size());
+  };
+  if (options.verbose) request.on_notice = say;
+  return request;
+}
+
+}  // namespace
+
+PointChoice choose_point(const RunOptions& options, const image::Prepared& prepared) {
+  if (!prepared.image.env.contains(image::kRenewsVariable)) {
+    return {Point::kBeforeExec,
+            "frozen before CMD starts, since its random numbers could not be renewed in clones "
+            "(--freeze ready)"};
+  }
+  if (!options.env.empty()) {
+    return {Point::kBeforeExec,
+            "frozen before CMD starts, since --env may give it secrets (--freeze ready)"};
+  }
+  return {};
+}
+
+Result<Point> parse_point(const std::string& name) {
+  if (name == "ready") return Point::kReady;
+  if (name == "before-exec") return Point::kBeforeExec;
+  return fail("--freeze " + name + ": write ready or before-exec");
+}
+
+const char* point_name(Point point) { return point == Point::kReady ? "ready" : "before-exec"; }
+
+Result<void> make_template(const TemplateStore& store, const TemplateOrder& order,
+                           const RunOptions& options, const image::Prepared& prepared) {
+  auto draft = store.draft(order.name);
+  if (!draft) return std::unexpected(draft.error());
+  auto request = make_request(order, options, prepared);
+  if (!request) return std::unexpected(request.error());
+  auto spec = make_vm(options, prepared);
+  if (!spec) return std::unexpected(spec.error());
+  auto vm = VmProcess::start(std::move(*spec));
+  if (!vm) return std::unexpected(vm.error());
+  if (auto frozen = freeze_guest(*vm, *request); !frozen) return frozen;
+  auto files = draft->files();
+  if (!files) return std::unexpected(files.error());
+  auto saved = save(*vm, std::move(*files));
+  vm->kill();
+  if (!saved) return fail_in("save the template", saved);
+  auto facts = describe(*request, options, prepared);
+  if (!facts) return std::unexpected(facts.error());
+  return draft->publish(std::move(*facts));
+}
+
+Result<TemplateStore> open_templates(TemplatePlace place) {
+  if (place == TemplatePlace::kMemory) {
+    return TemplateStore::open(text("/dev/shm/thimble-templates-%u", ::geteuid()));
+  }
+  const char* named = std::getenv("THIMBLE_TEMPLATES");
+  if (named != nullptr && *named == '/') return TemplateStore::open(named);
+  const auto cache = cache_directory();
+  if (cache.empty()) return fail("find a place for templates: set HOME or THIMBLE_CACHE");
+  return TemplateStore::open(cache / "templates");
+}
+
+Result<TemplateStore> open_templates_with(const std::string& name) {
+  auto memory = open_templates(TemplatePlace::kMemory);
+  if (memory && memory->has(name)) return memory;
+  return open_templates(TemplatePlace::kDisk);
+}
+
+}  // namespace thimble::cli
