@@ -28,9 +28,10 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
 
 // Every template is written anew, its facts last (template.h).
 Result<std::string> template_version(const TemplateId& id) {
-  const std::string facts = (std::filesystem::path(id.store) / id.name / "template").string();
+  // Made with its template and never changed; the file of facts changes with each use.
+  const std::string state = (std::filesystem::path(id.store) / id.name / "state").string();
   struct stat info{};
-  if (::stat(facts.c_str(), &info) != 0) {
+  if (::stat(state.c_str(), &info) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return fail("there is no template " + id.name);
     return fail_errno("look at template " + id.name);
   }
