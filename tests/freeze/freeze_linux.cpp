@@ -34,8 +34,8 @@ constexpr uint64_t kMemory = 64ULL << 20;
 constexpr uint64_t kDisk = 4ULL << 20;
 constexpr uint32_t kPort = 5000;
 // A guest that took the time in which it was frozen for its own would soon be ahead of its life.
-constexpr int kLongSleepEvery = 5;
-constexpr milliseconds kLongSleep(3000);
+constexpr int kLongSleepEvery = 10;
+constexpr milliseconds kLongSleep(2000);
 
 int failures = 0;
 void property(bool holds, const std::string& name, const std::string& why = "") {

@@ -1,7 +1,9 @@
 // Freezing and cloning, shown by payload guests: what a guest did before it was frozen, it finds
 // done; what it had not done yet, it does once.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <optional>
@@ -242,8 +244,17 @@ TEST(Snapshot, RequestsInEveryQueueAreAnsweredOnce) {
     const std::vector<uint32_t> words(128, sector);
     ASSERT_EQ(pwrite(disk.get(), words.data(), 512, sector * 512), 512);
   }
-  const auto options_of = [&disk] {
+  std::vector<Fd> ends;  // of the guest's streams
+  const auto options_of = [&disk, &ends] {
     MachineOptions options = small_machine();
+    options.vsock.emplace();
+    options.guest_connect_ports = {80};
+    options.on_guest_connect = [&ends](uint32_t /*port*/) {
+      std::array<int, 2> pair{-1, -1};
+      if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair.data()) != 0) return Fd();
+      ends.emplace_back(pair[1]);
+      return Fd(pair[0]);
+    };
     options.disks.push_back({.file = Fd(dup(disk.get())), .read_only = false, .name = "disk"});
     return options;
   };

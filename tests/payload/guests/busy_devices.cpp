@@ -1,14 +1,17 @@
 // Frozen with work in every queue: requests that the disk and the entropy device were just told of,
-// and a byte typed that nobody has read. Every request is answered once, whether before the freeze
-// or after, with the right bytes. Slots: disk 0, entropy 1.
-#include "virtio.h"
+// a stream that was just asked for over vsock, and a byte typed that nobody has read. Every request
+// is answered once, whether before the freeze or after, with the right bytes; the guest hears once
+// that its streams have ended, and gets new ones. Slots: disk 0, vsock 1, entropy 2.
+#include "vsock.h"
 
 using namespace payload;
 
 namespace {
 
 constexpr uint16_t kRequests = 32;
-constexpr uint64_t kBuffers = kFree + 0x800000;
+constexpr uint64_t kBuffers = kFree + 0x900000;
+constexpr uint32_t kBusyPort = 6000;
+constexpr uint32_t kFreshPort = 7000;
 
 uint64_t header_of(uint16_t i) { return kBuffers + i * 0x1000UL; }
 uint64_t data_of(uint16_t i) { return header_of(i) + 0x200; }
@@ -41,19 +44,23 @@ uint16_t used_index(const Ring& ring) { return load<uint16_t>(ring.used + 2); }
 
 void _start() {
   const Device disk(0);
-  const Device rng(1);
+  const Device rng(2);
+  Vsock vsock(1);
   Ring requests = disk.start();
   Ring entropy = rng.start();
+  vsock.start();
+  vsock.give_event();
   const uint64_t random = kBuffers + 0x100000;
   store<uint64_t>(random, 0);
   print("ready\n");
 
-  for (int round = 0; round < 3; ++round) {
+  for (uint32_t round = 0; round < 3; ++round) {
     for (uint16_t i = 0; i < kRequests; ++i) ask_disk(requests, i);
     entropy.set(0, {random, 8, kWrite, 0});
     entropy.make_available(0);
     disk.notify(0);
     rng.notify(0);
+    vsock.post(kBusyPort + round, kRequest);
     print("frozen\n");
     while ((in8(kSerial + 5) & 1) == 0) {
     }
@@ -64,6 +71,14 @@ void _start() {
     check(used_index(requests) == requests.next, "no answer comes twice");
     check(wait_until([&] { return used_index(entropy) == entropy.next; }), "entropy comes");
     check(load<uint64_t>(random) != 0, "and is not nothing");
+    check(wait_until([&] { return vsock.events_came() == round + 1; }),
+          "the end of all streams is told");
+    check(wait_until([&] { return vsock.all_taken(); }), "the packet is taken");
+    vsock.give_event();
+    vsock.send(kFreshPort + round, kRequest);
+    check(vsock.answer(kFreshPort + round) == kResponse, "a new stream is accepted");
+    check(vsock.all_taken(), "no packet is taken twice");
+    check(vsock.events_came() == round + 1, "the end of all streams is told once");
   }
   finish();
 }

@@ -1,4 +1,4 @@
-// A vsock driver for payload guests. Slot 0 is the vsock device; the guest's address is 3.
+// A vsock driver for payload guests. The guest's address is 3.
 #pragma once
 
 #include "virtio.h"
@@ -32,18 +32,37 @@ class Vsock {
  public:
   static constexpr uint32_t kHostPort = 80;
 
+  explicit Vsock(uint32_t slot = 0) : device(slot) {}
+
   void start() {
     device.agree();
     rx_ = device.open(0);
     tx_ = device.open(1);
-    device.open(2);
+    events_ = device.open(2);
     device.go();
     for (uint16_t i = 0; i < rx_.size; ++i) give(i);
     device.notify(0);
   }
 
+  // Room for one event. The device has one only: its streams have ended, as after a restore.
+  // Nothing is received then until it has room for the next.
+  void give_event() {
+    events_.set(0, {kEvent, 4, kWrite, 0});
+    events_.make_available(0);
+    device.notify(2);
+  }
+  [[nodiscard]] uint16_t events_came() const { return load<uint16_t>(events_.used + 2); }
+
   // A packet from guest port `port` to the host's port, with payload from anywhere.
   void send(uint32_t port, VsockOp op, uint32_t len = 0, uint32_t real = 0, uint32_t fwd = 0,
+            uint32_t alloc = 0x10000) {
+    post(port, op, len, real, fwd, alloc);
+    check(wait_until([&] { return all_taken(); }), "a packet is taken");
+  }
+  [[nodiscard]] bool all_taken() const { return load<uint16_t>(tx_.used + 2) == tx_.next; }
+
+  // The same without waiting for the device.
+  void post(uint32_t port, VsockOp op, uint32_t len = 0, uint32_t real = 0, uint32_t fwd = 0,
             uint32_t alloc = 0x10000) {
     const uint16_t n = tx_.next % 64;
     const uint64_t header = kTx + n * 64UL;
@@ -63,8 +82,6 @@ class Vsock {
     ring_set(second, {kFree + 0x800000, real, 0, 0});
     tx_.make_available(first);
     device.notify(1);
-    check(wait_until([&] { return load<uint16_t>(tx_.used + 2) == tx_.next; }),
-          "a packet is taken");
   }
 
   // The next packet's operation and guest port; false when none comes.
@@ -89,11 +106,12 @@ class Vsock {
     return 0;
   }
 
-  Device device{0};
+  Device device;
 
  private:
   static constexpr uint64_t kRx = kFree + 0x400000;
   static constexpr uint64_t kTx = kFree + 0x600000;
+  static constexpr uint64_t kEvent = kFree + 0x700000;
 
   void ring_set(uint16_t index, const Descriptor& descriptor) const { tx_.set(index, descriptor); }
   void give(uint16_t index) {
@@ -103,6 +121,7 @@ class Vsock {
 
   Ring rx_;
   Ring tx_;
+  Ring events_;
 };
 
 }  // namespace payload

@@ -38,6 +38,9 @@ def measure(box):
             command=command,
             values=[whole],
             digits=0,
+            # What else the box's kernel frees and takes meanwhile is in it.
+            repeatable=False,
+            ceiling=16384,
         ),
     ]  # fmt: skip
 

@@ -11,9 +11,6 @@ from box import HERE, QEMU, ROOT
 from figure import Figure
 
 SIZES = (128, 512)  # MiB; the first has the plain keys
-# A guest that is saved in its first second would find its clock standing still for up to a second on the
-# box's KVM (Linux before 6.7), unless its VMM knows; ours does. That is not what is measured here.
-AGE_S = 1.5
 CONTROL = "/tmp/restore.ctl"
 MONITOR = "/tmp/restore.mon"
 
@@ -64,7 +61,6 @@ def thimble(box, mib, medians):
     save = [HERE + "/thimble", "snapshot", "save", CONTROL]
     times = []
     with box.running([*boot, "--control", CONTROL], "....."):
-        time.sleep(AGE_S)
         for i in range(box.rounds):
             times.append(box.call("exit", "", "--", *save, f"/tmp/tick-{mib}-{i}"))
     box.remove(CONTROL)
@@ -113,7 +109,6 @@ def qemu(box, mib, medians):
         return [*boot, "-object", backend]
 
     with box.running([*with_ram("on"), "-monitor", f"unix:{MONITOR},server=on,wait=off"], "....."):
-        time.sleep(AGE_S)
         save_qemu(ROOT + MONITOR, state)
     # The monitor's commands come from a file: nobody has to connect in time. The state comes from an
     # open descriptor: no other process is started for it.
