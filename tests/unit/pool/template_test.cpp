@@ -1,0 +1,212 @@
+// Templates on disk: what describes one is read strictly, and the folder of all of them shows whole
+// ones only.
+#include "pool/template.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace thimble {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+TemplateFacts some_facts() {
+  TemplateFacts facts;
+  facts.point = FreezeRequest::Point::kBeforeExec;
+  facts.memory_bytes = 128 << 20;
+  facts.vcpus = 2;
+  facts.disks = {{"/images/root.erofs", "root"}};
+  facts.server.arguments = {"node", "a \"quoted\" word", "\n"};
+  facts.server.environment = {"A=b"};
+  facts.created = 1763700000;
+  return facts;
+}
+
+Result<TemplateFacts> parse(const std::string& text) { return template_from_json(text, "here"); }
+
+TEST(TemplateJson, WhatWasWrittenIsRead) {
+  const TemplateFacts facts = some_facts();
+  const auto read = parse(template_to_json(facts));
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->point, facts.point);
+  EXPECT_EQ(read->memory_bytes, facts.memory_bytes);
+  EXPECT_EQ(read->vcpus, facts.vcpus);
+  ASSERT_EQ(read->disks.size(), 1U);
+  EXPECT_EQ(read->disks[0].path, "/images/root.erofs");
+  EXPECT_EQ(read->server.arguments, facts.server.arguments);
+  EXPECT_EQ(read->server.environment, facts.server.environment);
+  EXPECT_EQ(read->created, facts.created);
+}
+
+TEST(TemplateJson, CutAnywhereItIsRefused) {
+  const std::string whole = template_to_json(some_facts());
+  for (size_t length = 0; length + 2 < whole.size(); ++length) {
+    EXPECT_FALSE(parse(whole.substr(0, length))) << length;
+  }
+}
+
+TEST(TemplateJson, AMissingOrMistypedMemberIsRefused) {
+  const json whole = json::parse(template_to_json(some_facts()));
+  for (const auto& [name, value] : whole.items()) {
+    json without = whole;
+    without.erase(name);
+    EXPECT_FALSE(parse(without.dump())) << "without " << name;
+    for (const json& wrong : {json(nullptr), json(true), json(-1), json(1.5),
+                              json(json::array({1})), json(json::object())}) {
+      json with = whole;
+      with[name] = wrong;
+      EXPECT_FALSE(parse(with.dump())) << name << " = " << wrong.dump();
+    }
+  }
+}
+
+TEST(TemplateJson, AbsurdNumbersAreRefused) {
+  const json whole = json::parse(template_to_json(some_facts()));
+  for (const char* vcpus : {"0", "9", "4294967297", "18446744073709551617", "1e30"}) {
+    json with = whole;
+    with["vcpus"] = json::parse(vcpus);
+    EXPECT_FALSE(parse(with.dump())) << vcpus;
+  }
+  json with = whole;
+  with["server"]["term_grace_ms"] = uint64_t{1} << 32;
+  EXPECT_FALSE(parse(with.dump()));
+}
+
+TEST(TemplateJson, ForeignTextIsRefused) {
+  EXPECT_FALSE(parse(""));
+  EXPECT_FALSE(parse("[]"));
+  EXPECT_FALSE(parse(std::string(100000, '[')));
+  EXPECT_FALSE(parse(std::string("{\"format\":1}\0", 13)));
+  json with = json::parse(template_to_json(some_facts()));
+  with["disks"][0]["path"] = std::string("/a\0b", 4);
+  EXPECT_FALSE(parse(with.dump()));
+  with = json::parse(template_to_json(some_facts()));
+  with["format"] = 2;
+  const auto newer = parse(with.dump());
+  ASSERT_FALSE(newer);
+  EXPECT_NE(newer.error().message.find("another version"), std::string::npos);
+}
+
+class TemplateStoreTest : public testing::Test {
+ protected:
+  TemplateStoreTest() {
+    std::string pattern = (fs::temp_directory_path() / "thimble-store-XXXXXX").string();
+    folder_ = ::mkdtemp(pattern.data());
+  }
+  ~TemplateStoreTest() override { fs::remove_all(folder_); }
+
+  TemplateStore store() const { return *TemplateStore::open(folder_ / "templates"); }
+  // Its state file has `content`.
+  static void publish(const TemplateStore& store, const std::string& name,
+                      const std::string& content) {
+    auto draft = store.draft(name);
+    ASSERT_TRUE(draft);
+    auto files = draft->files();
+    ASSERT_TRUE(files);
+    ASSERT_EQ(::write(files->state.get(), content.data(), content.size()),
+              static_cast<ssize_t>(content.size()));
+    const auto done = draft->publish(some_facts());
+    ASSERT_TRUE(done) << done.error().message;
+  }
+  static std::string state_of(const TemplateStore::Opened& opened) {
+    char bytes[64];
+    const ssize_t n = ::pread(opened.files.state.get(), bytes, sizeof bytes, 0);
+    return {bytes, static_cast<size_t>(n < 0 ? 0 : n)};
+  }
+  fs::path folder_;
+};
+
+TEST_F(TemplateStoreTest, NamesThatLeaveTheFolderAreRefused) {
+  const TemplateStore templates = store();
+  for (const char* name : {"", ".", "..", "../x", "a/b", "/x", ".hidden", "a b", "a\n", "\xff"}) {
+    EXPECT_FALSE(templates.draft(name)) << name;
+    EXPECT_FALSE(templates.facts(name)) << name;
+    EXPECT_FALSE(templates.remove(name)) << name;
+    EXPECT_FALSE(templates.open_template(name)) << name;
+  }
+  EXPECT_FALSE(templates.draft(std::string(65, 'a')));
+  EXPECT_TRUE(templates.draft(std::string(64, 'a')));
+}
+
+TEST_F(TemplateStoreTest, AFolderThatOthersCanEnterIsRefused) {
+  const fs::path path = folder_ / "open";
+  fs::create_directory(path);
+  for (const mode_t mode : {0755, 0710, 0701, 0770}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_FALSE(TemplateStore::open(path)) << mode;
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0700), 0);
+  EXPECT_TRUE(TemplateStore::open(path));
+  fs::create_directory_symlink(path, folder_ / "link");
+  EXPECT_FALSE(TemplateStore::open(folder_ / "link"));
+  if (::geteuid() != 0) return;
+  ASSERT_EQ(::chown(path.c_str(), 4321, 4321), 0);
+  EXPECT_FALSE(TemplateStore::open(path));
+}
+
+TEST_F(TemplateStoreTest, AHalfMadeOneIsNeverListedAndGoesWithItsDraft) {
+  const TemplateStore templates = store();
+  {
+    auto draft = templates.draft("half");
+    ASSERT_TRUE(draft && draft->files());
+    EXPECT_TRUE(templates.names().empty());
+    EXPECT_FALSE(templates.open_template("half"));
+  }
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+TEST_F(TemplateStoreTest, FilesAreForTheirOwnerAlone) {
+  const TemplateStore templates = store();
+  publish(templates, "mine", "one");
+  for (const char* part : {"state", "memory", "template"}) {
+    struct stat status{};
+    ASSERT_EQ(::stat((templates.path_of("mine") / part).c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 077, 0U) << part;
+  }
+  EXPECT_EQ(templates.names(), std::vector<std::string>{"mine"});
+}
+
+TEST_F(TemplateStoreTest, OneThatIsReplacedOrRemovedStaysForWhoHasItOpen) {
+  const TemplateStore templates = store();
+  publish(templates, "it", "one");
+  const auto first = templates.open_template("it");
+  ASSERT_TRUE(first) << first.error().message;
+  publish(templates, "it", "two");
+  const auto second = templates.open_template("it");
+  ASSERT_TRUE(second) << second.error().message;
+  ASSERT_TRUE(templates.remove("it"));
+  EXPECT_EQ(state_of(*first), "one");
+  EXPECT_EQ(state_of(*second), "two");
+  EXPECT_FALSE(templates.open_template("it"));
+  EXPECT_FALSE(templates.remove("it"));
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+TEST_F(TemplateStoreTest, AMemoryFileThatWasTouchedIsVerifiedAgain) {
+  const TemplateStore templates = store();
+  publish(templates, "it", "no snapshot");
+  ASSERT_TRUE(templates.open_template("it"));
+  const fs::path memory = templates.path_of("it") / "memory";
+  fs::permissions(memory, fs::perms::owner_write, fs::perm_options::add);
+  std::ofstream(memory) << "x";
+  EXPECT_FALSE(templates.open_template("it"));
+}
+
+TEST_F(TemplateStoreTest, ALinkInPlaceOfAFileIsNotFollowed) {
+  const TemplateStore templates = store();
+  publish(templates, "it", "one");
+  const fs::path state = templates.path_of("it") / "state";
+  fs::rename(state, folder_ / "elsewhere");
+  fs::create_symlink(folder_ / "elsewhere", state);
+  EXPECT_FALSE(templates.open_template("it"));
+}
+
+}  // namespace
+}  // namespace thimble
