@@ -21,6 +21,9 @@ using std::chrono::milliseconds;
 
 constexpr size_t kChunk = size_t{16} * 1024;
 
+constexpr std::chrono::seconds kLastWordsPatience{1};
+constexpr int kLastWordsPollMs = 100;
+
 class Freezing {
  public:
   Freezing(VmProcess& vm, const FreezeRequest& request)
@@ -122,7 +125,7 @@ class Freezing {
       case GuestEvent::Kind::kFailed:
         return fail(failure(event));
       case GuestEvent::Kind::kExited:
-        pass_on_stderr();
+        pass_on_last_words();
         return fail(ended(event));
       case GuestEvent::Kind::kBroken:
         return fail("the guest broke the control protocol: " + event.text);
@@ -173,6 +176,17 @@ class Freezing {
       }
       if (n == 0) stderr_.reset();
       if (n > 0 && request_.on_stderr) request_.on_stderr({bytes.data(), static_cast<size_t>(n)});
+    }
+  }
+
+  // The guest ends the stream before it reports, but the two come on different sockets.
+  void pass_on_last_words() {
+    const auto deadline = Clock::now() + kLastWordsPatience;
+    pass_on_stderr();
+    while (stderr_ && Clock::now() < deadline) {
+      pollfd entry{stderr_.get(), POLLIN, 0};
+      ::poll(&entry, 1, kLastWordsPollMs);
+      pass_on_stderr();
     }
   }
 
