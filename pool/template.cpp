@@ -77,13 +77,41 @@ Result<void> sync_path(const fs::path& path) {
   return {};
 }
 
-Result<std::string> read_facts(const fs::path& folder) {
-  std::ifstream file(folder / "template", std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(file), {}};
-  if (!file || content.size() > kMaxFacts) {
-    return fail("read " + (folder / "template").string() + ": it is missing or damaged");
+// The folder itself, so that all that is opened in it belongs together even if it is replaced
+// meanwhile.
+Result<Fd> open_folder(const fs::path& folder) {
+  Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return fail_errno("open " + folder.string());
+  return fd;
+}
+
+// For reading. Waits for nobody: a FIFO has no place here, and is not taken for a file.
+Result<Fd> open_at(const Fd& folder, const fs::path& path) {
+  Fd file(::openat(folder.get(), path.filename().c_str(),
+                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  struct stat status{};
+  if (!file || ::fstat(file.get(), &status) != 0) return fail_errno("open " + path.string());
+  if (!S_ISREG(status.st_mode)) return fail("open " + path.string() + ": it is no file");
+  return file;
+}
+
+Result<TemplateFacts> read_facts(const Fd& folder, const fs::path& path) {
+  const std::string where = path.string();
+  auto file = open_at(folder, path);
+  if (!file) return std::unexpected(file.error());
+  struct stat status{};
+  ::fstat(file->get(), &status);
+  if (status.st_size > static_cast<off_t>(kMaxFacts)) {
+    return fail("read " + where + ": it is too long: make the template again");
   }
-  return content;
+  std::string content(static_cast<size_t>(status.st_size), 0);
+  for (size_t at = 0; at < content.size();) {
+    const ssize_t n = ::read(file->get(), content.data() + at, content.size() - at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return fail("read " + where + ": it is damaged: make the template again");
+    at += static_cast<size_t>(n);
+  }
+  return template_from_json(content, where);
 }
 
 }  // namespace
@@ -125,9 +153,9 @@ Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
     return fail("there is no template " + name + ": make it with `thimble template create " + name +
                 " -- CMD`");
   }
-  auto content = read_facts(path_of(name));
-  if (!content) return std::unexpected(content.error());
-  return template_from_json(*content, (path_of(name) / "template").string());
+  auto folder = open_folder(path_of(name));
+  if (!folder) return std::unexpected(folder.error());
+  return read_facts(*folder, path_of(name) / "template");
 }
 
 bool TemplateStore::has(const std::string& name) const {
@@ -165,19 +193,23 @@ Result<void> TemplateStore::remove(const std::string& name) const {
 }
 
 Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& name) const {
-  auto found = facts(name);
+  if (auto there = facts(name); !there) return std::unexpected(there.error());
+  const fs::path path = path_of(name);
+  auto folder = open_folder(path);
+  if (!folder) return std::unexpected(folder.error());
+  auto found = read_facts(*folder, path / "template");
   if (!found) return std::unexpected(found.error());
-  auto state = open_in(path_of(name), "state", O_RDONLY);
+  auto state = open_at(*folder, path / "state");
   if (!state) return std::unexpected(state.error());
-  auto memory = open_in(path_of(name), "memory", O_RDONLY);
+  auto memory = open_at(*folder, path / "memory");
   if (!memory) return std::unexpected(memory.error());
   auto mark = mark_of(*memory);
   if (!mark) return std::unexpected(mark.error());
-  const auto check =
-      *mark == found->memory_mark ? Snapshot::MemoryCheck::kTrust : Snapshot::MemoryCheck::kVerify;
-  auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())), check);
-  if (!checked) return fail_in("template " + name, checked);
-  ::utimensat(AT_FDCWD, (path_of(name) / "template").c_str(), nullptr, 0);
+  if (*mark != found->memory_mark) {
+    auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())));
+    if (!checked) return fail_in("template " + name, checked);
+  }
+  ::utimensat(folder->get(), "template", nullptr, AT_SYMLINK_NOFOLLOW);
   return Opened{std::move(*found), {std::move(*state), std::move(*memory)}};
 }
 

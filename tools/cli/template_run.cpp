@@ -1,10 +1,13 @@
 // See template_run.h.
 #include "tools/cli/template_run.h"
 
+#include <unistd.h>
+
 #include <map>
 
 #include "mcp-agent/server_run.h"
 #include "pool/clone.h"
+#include "thimble/snapshot.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/pool_client.h"
 #include "tools/cli/say.h"
@@ -53,6 +56,11 @@ Result<CloneOrder> order_clone(const TemplateStore& store, const std::string& na
   const std::string version = template_version(id).value_or("");
   auto opened = store.open_template(name);
   if (!opened) return std::unexpected(opened.error());
+  // Small, and read again by whoever restores it: here it can still be replaced by a boot.
+  const SnapshotFiles& files = opened->files;
+  auto checked = Snapshot::open(Fd(::dup(files.state.get())), Fd(::dup(files.memory.get())),
+                                Snapshot::MemoryCheck::kTrust);
+  if (!checked) return fail_in("template " + name, checked);
   return CloneOrder{.id = id,
                     .version = version,
                     .opened = std::move(*opened),
