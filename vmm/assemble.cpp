@@ -83,6 +83,11 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineOptions options) {
 
 Result<std::unique_ptr<Machine>> Machine::prepare(MachineOptions options,
                                                   const Snapshot* expected) {
+  // Each vCPU is told at once what the saved one was told.
+  if (expected != nullptr && expected->facts().vcpus != options.vcpus) {
+    return fail(text("restore a snapshot: the snapshot has %u vCPUs, this machine %u",
+                     expected->facts().vcpus, options.vcpus));
+  }
   auto parts = Parts::assemble(std::move(options), expected);
   if (!parts) return std::unexpected(parts.error());
   if (expected != nullptr) {

@@ -9,12 +9,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <string>
 
 #include "devices/fd.h"
 #include "devices/text.h"
+#include "vmm/jail/sanitized.h"
 
 namespace thimble {
 
@@ -23,6 +25,11 @@ namespace {
 // SECCOMP_RET_DATA, 16 bits that come back in si_errno: thread above, descriptor below.
 constexpr unsigned kReportBits = 12;
 constexpr int kMaxReport = 1 << kReportBits;
+
+// To look whether an object is there, UndefinedBehaviorSanitizer writes it into a pipe.
+constexpr std::array kSanitizerCalls{AllowedCall{SYS_pipe2, "UBSan's check of a dynamic type"},
+                                     AllowedCall{SYS_write, "the same"},
+                                     AllowedCall{SYS_close, "the same"}};
 
 using Context = std::unique_ptr<void, decltype(&seccomp_release)>;
 
@@ -90,6 +97,10 @@ Result<Filter> Filter::compile(FilteredThread thread, int report) {
   constexpr uint32_t kTree = 2;
   seccomp_attr_set(context.get(), SCMP_FLTATR_CTL_OPTIMIZE, kTree);
   uint8_t priority = UINT8_MAX;  // the lists begin with what is called most
+  for (const AllowedCall& allowed : kSanitizerCalls) {
+    if (!kSanitized) break;
+    if (auto done = add_call(context.get(), allowed); !done) return std::unexpected(done.error());
+  }
   for (const AllowedCall& allowed : calls_allowed_in(thread)) {
     if (auto done = add_call(context.get(), allowed); !done) return std::unexpected(done.error());
     seccomp_syscall_priority(context.get(), allowed.call, priority--);

@@ -8,6 +8,7 @@
 #include <cstdio>
 
 #include "devices/text.h"
+#include "vmm/jail/sanitized.h"
 
 namespace thimble {
 
@@ -22,17 +23,7 @@ constexpr rlim_t kThreads = 128;
 constexpr rlim_t kOwnAddressSpace = rlim_t{4} << 30;
 constexpr rlim_t kLockedMemory = rlim_t{1} << 20;
 
-// GCC and clang say it in their own ways.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define THIMBLE_SANITIZED
-#endif
-#endif
-#if defined(THIMBLE_SANITIZED) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kHugeAddressSpace = true;  // a sanitizer's shadow memory
-#else
-constexpr bool kHugeAddressSpace = false;
-#endif
+constexpr bool kHugeAddressSpace = kSanitized;  // its shadow memory
 
 // Since Linux 5.14 a user's processes are counted for each user namespace.
 bool counts_per_namespace() {
