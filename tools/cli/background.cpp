@@ -17,6 +17,7 @@ namespace {
 [[noreturn]] void become(char* const* words) {
   ::setsid();
   const int null = ::open("/dev/null", O_RDWR);
+  if (null < 0) ::_exit(1);
   for (int fd = 0; fd < 3; ++fd) ::dup2(null, fd);
   ::close_range(3, ~0U, 0);
   sigset_t none;
