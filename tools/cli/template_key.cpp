@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
+#include <array>
 #include <cstring>
 
 #include "devices/text.h"
@@ -18,8 +19,8 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr size_t kDigits = 24;                // of the digest: 96 bits
-constexpr std::string_view kOwner{"GNU", 4};  // its zero counts
+constexpr size_t kDigits = 24;  // of the digest: 96 bits
+constexpr std::array<char, 4> kOwner{'G', 'N', 'U', 0};
 
 class Inputs {
  public:
@@ -47,7 +48,8 @@ int find_build_id(dl_phdr_info* info, size_t, void* found) {
       const auto* note = reinterpret_cast<const ElfW(Nhdr)*>(at);
       const char* const name = at + sizeof *note;
       const char* const content = name + ((note->n_namesz + 3) & ~3U);
-      if (note->n_type == NT_GNU_BUILD_ID && std::string_view(name, note->n_namesz) == kOwner) {
+      if (note->n_type == NT_GNU_BUILD_ID && std::string_view(name, note->n_namesz) ==
+                                                 std::string_view(kOwner.data(), kOwner.size())) {
         static_cast<std::string*>(found)->assign(content, note->n_descsz);
         return 1;
       }
