@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { Session, textOf } from "./session.mjs";
 
 const words = process.argv.slice(2);
-const split = words.indexOf("--");
+const split = words.lastIndexOf("--"); // the words that start thimble may have one, too
 const thimble = words.slice(0, split);
 const server = words.slice(split + 1);
 const command = [...thimble, "run", "--cold", "--", ...server];
