@@ -11,18 +11,20 @@ namespace {
 struct Msr {
   uint32_t index;
   uint64_t value;
+  const char* name;
 };
+// AMD keeps 32 bits of SYSENTER_ESP and _EIP, and KVM does as the guest's vendor does.
 constexpr Msr kMsrs[] = {
-    {0x174, 0x10},                     // SYSENTER_CS
-    {0x175, 0xffff800000001000},       // SYSENTER_ESP
-    {0x176, 0xffff800000002000},       // SYSENTER_EIP
-    {0xc0000081, 0x0023001000000000},  // STAR
-    {0xc0000082, 0xffff800000003000},  // LSTAR
-    {0xc0000084, 0x47700},             // SFMASK
-    {0xc0000102, 0xffff800000004000},  // KERNEL_GS_BASE
-    {0xc0000100, 0x00007f0000005000},  // FS_BASE
-    {0xc0000101, 0x00007f0000006000},  // GS_BASE
-    {0x277, 0x0007040600070406},       // PAT
+    {0x174, 0x10, "SYSENTER_CS"},
+    {0x175, 0x80001000, "SYSENTER_ESP"},
+    {0x176, 0x80002000, "SYSENTER_EIP"},
+    {0xc0000081, 0x0023001000000000, "STAR"},
+    {0xc0000082, 0xffff800000003000, "LSTAR"},
+    {0xc0000084, 0x47700, "SFMASK"},
+    {0xc0000102, 0xffff800000004000, "KERNEL_GS_BASE"},
+    {0xc0000100, 0x00007f0000005000, "FS_BASE"},
+    {0xc0000101, 0x00007f0000006000, "GS_BASE"},
+    {0x277, 0x0007040600070406, "PAT"},
 };
 
 alignas(16) uint8_t pattern[16][16];
@@ -75,7 +77,7 @@ void _start() {
   for (int i = 0; i < 16; ++i) {
     for (int j = 0; j < 16; ++j) check(found[i][j] == pattern[i][j], "vector registers");
   }
-  for (const Msr& msr : kMsrs) check(read_msr(msr.index) == msr.value, "MSRs");
+  for (const Msr& msr : kMsrs) check(read_msr(msr.index) == msr.value, msr.name);
   uint64_t debug = 0;
   asm volatile("mov %%dr0, %0" : "=r"(debug));
   check(debug == 0x123456789aULL, "DR0");
