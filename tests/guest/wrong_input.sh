@@ -23,7 +23,7 @@ refused "a memory size that is none" "12potatoes" "$THIMBLE" run --memory 12pota
 refused "more memory than the host has" "memory" "$THIMBLE" run --memory 100000G -- echo hi
 refused "a missing kernel" "/no/such/kernel" "$THIMBLE" run --kernel /no/such/kernel -- echo hi
 echo "not a kernel" >"$SCRATCH/text"
-refused "a kernel that is not one" "not an ELF" "$THIMBLE" run --kernel "$SCRATCH/text" -- echo hi
+refused "a kernel that is not one" "neither an ELF file nor a bzImage" "$THIMBLE" run --kernel "$SCRATCH/text" -- echo hi
 head -c 100000 "$KERNEL" >"$SCRATCH/cut"
 refused "a kernel that is cut short" "cut short" "$THIMBLE" run --kernel "$SCRATCH/cut" -- echo hi
 cp "$KERNEL" "$SCRATCH/lying"
