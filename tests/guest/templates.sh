@@ -53,10 +53,13 @@ equal "no secret is in any file of a template" "" "$(grep -rlaE 'TOKEN=(one|two)
 # A command that ends by itself is no server: that is remembered, and the guest alone is frozen.
 echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
 equal "a command that ends is run" 1 "$(<"$SCRATCH/out")"
-for ((i = 0; i < 100; ++i)); do compgen -G "$THIMBLE_TEMPLATES/.failed-*" >/dev/null && break; sleep 0.3; done
+for ((i = 0; i < 300; ++i)); do compgen -G "$THIMBLE_TEMPLATES/.failed-*" >/dev/null && break; sleep 0.3; done
 echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
 equal "… and run again" 1 "$(<"$SCRATCH/out")"
 contains "… with a word on why it is not frozen ready" "no template frozen ready" "$(<"$SCRATCH/err")"
+
+# What was begun in the background above is no part of what follows.
+for ((i = 0; i < 300; ++i)); do pgrep -f -- --in-background >/dev/null || break; sleep 0.2; done
 
 # Several makers of one template make one.
 "$THIMBLE" template prune --all >/dev/null
@@ -80,8 +83,8 @@ for moment in 0.3 1 2 3 4; do
   equal "a maker killed after $moment s leaves a whole template or none ($left), no draft" "" \
     "$(find "$THIMBLE_TEMPLATES" -maxdepth 1 \( -name '.making-*' -o -name '.old-*' \))"
 done
-sleep 0.5
-equal "… and no process" "" "$(pgrep -x thimble-vmm)"
+for ((i = 0; i < 20; ++i)); do pgrep -x thimble-vmm >/dev/null || break; sleep 0.2; done
+equal "… and no process" "" "$(pgrep -ax thimble-vmm)"
 
 # A template that was bent is not used, and made anew.
 "$THIMBLE" template prune --all >/dev/null

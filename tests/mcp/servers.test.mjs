@@ -1,5 +1,6 @@
 // Servers that other people wrote, with a client that other people wrote, through `thimble run`.
 //   servers.test.mjs THIMBLE…   the words that start thimble (tools/lab run -- build/bin/thimble)
+// CLONES=1: the servers are clones of some that were frozen when they were up.
 // Prints a line for each property: "ok - …" or "not ok - …".
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import os from "node:os";
@@ -74,7 +75,10 @@ await withServer(npx("server-memory"), async (session, stderr) => {
     const { result } = await session.call("search_nodes", { query: "thimble" });
     expect(textOf(result).includes("keeps fingers whole"), textOf(result));
   });
-  await property("memory: its stderr arrives", () => expect(stderr().includes("running on stdio"), stderr()));
+  // A clone's server has said that before it was frozen (docs/templates.md).
+  if (!process.env.CLONES) {
+    await property("memory: its stderr arrives", () => expect(stderr().includes("running on stdio"), stderr()));
+  }
 });
 
 await withServer(npx("server-memory"), async (session) => {
