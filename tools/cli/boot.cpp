@@ -75,16 +75,6 @@ void declare(CLI::App& app, BootOptions& options) {
   app.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
 }
 
-Result<Disk> open_disk(std::string file) {
-  Disk disk;
-  if (file.ends_with(":rw")) disk.read_only = false;
-  if (file.ends_with(":ro") || file.ends_with(":rw")) file.resize(file.size() - 3);
-  disk.file = Fd(::open(file.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-  if (!disk.file) return fail_errno("--disk " + file);
-  disk.name = file.substr(file.rfind('/') + 1);
-  return disk;
-}
-
 // Lines are appended whole, whoever else writes to the same file.
 Result<Fd> open_trace(const std::string& file) {
   Fd out(file == "-"
