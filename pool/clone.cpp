@@ -2,11 +2,11 @@
 #include "pool/clone.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 
-#include "devices/text.h"
+#include "pool/file_mark.h"
 
 namespace thimble {
 
@@ -30,14 +30,10 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
 Result<std::string> template_version(const TemplateId& id) {
   // Made with its template and never changed; the file of facts changes with each use.
   const std::string state = (std::filesystem::path(id.store) / id.name / "state").string();
-  struct stat info{};
-  if (::stat(state.c_str(), &info) != 0) {
-    if (errno == ENOENT || errno == ENOTDIR) return fail("there is no template " + id.name);
-    return fail_errno("look at template " + id.name);
+  if (::access(state.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
+    return fail("there is no template " + id.name);
   }
-  return text("%llu.%llu.%lld.%09ld", static_cast<unsigned long long>(info.st_dev),
-              static_cast<unsigned long long>(info.st_ino),
-              static_cast<long long>(info.st_ctim.tv_sec), info.st_ctim.tv_nsec);
+  return file_mark(state);
 }
 
 Result<PoolWorld::Shell> start_shell_of(const TemplateId& id) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "devices/text.h"
+#include "pool/file_mark.h"
 
 namespace thimble {
 
@@ -48,17 +49,6 @@ Result<void> sync_folder(const std::string& path) {
   const Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!folder) return fail_errno("open " + path);
   return sync(folder.get(), path);
-}
-
-// What changes whenever the file does.
-std::string fingerprint(int fd) {
-  struct stat info{};
-  if (::fstat(fd, &info) != 0) return {};
-  return text("%llu %llu %lld %lld.%09ld %lld.%09ld\n",
-              static_cast<unsigned long long>(info.st_dev),
-              static_cast<unsigned long long>(info.st_ino), static_cast<long long>(info.st_size),
-              static_cast<long long>(info.st_mtim.tv_sec), info.st_mtim.tv_nsec,
-              static_cast<long long>(info.st_ctim.tv_sec), info.st_ctim.tv_nsec);
 }
 
 std::string read_verified(const std::string& path) {
@@ -147,14 +137,14 @@ Result<OpenedSnapshot> open_snapshot(const std::string& path) {
   auto memory_copy = duplicate(memory->get());
   if (!memory_copy) return std::unexpected(memory_copy.error());
 
-  const std::string before = fingerprint(memory->get());
+  const std::string before = file_mark(memory->get()).value_or("");
   const bool known = !before.empty() && read_verified(path) == before;
   auto snapshot =
       Snapshot::open(std::move(*state_copy), std::move(*memory_copy),
                      known ? Snapshot::MemoryCheck::kTrust : Snapshot::MemoryCheck::kVerify);
   if (!snapshot) return fail_in("snapshot " + path, snapshot);
   // Not when it changed while it was read.
-  if (!known && fingerprint(memory->get()) == before) write_verified(path, before);
+  if (!known && file_mark(memory->get()).value_or("") == before) write_verified(path, before);
   return OpenedSnapshot{.files = {.state = std::move(*state), .memory = std::move(*memory)},
                         .snapshot = std::move(*snapshot)};
 }

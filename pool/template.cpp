@@ -12,7 +12,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "devices/text.h"
+#include "pool/file_mark.h"
 #include "thimble/snapshot.h"
 
 namespace thimble {
@@ -45,17 +45,6 @@ Result<Fd> open_in(const fs::path& folder, const char* name, int flags) {
   Fd file(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!file) return fail_errno("open " + path.string());
   return file;
-}
-
-// What changes whenever the content may have.
-Result<std::string> mark_of(const Fd& file) {
-  struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return fail_errno("look at a template's memory");
-  return text(
-      "%llu %llu %lld %lld.%09ld %lld.%09ld", static_cast<unsigned long long>(status.st_dev),
-      static_cast<unsigned long long>(status.st_ino), static_cast<long long>(status.st_size),
-      static_cast<long long>(status.st_mtim.tv_sec), status.st_mtim.tv_nsec,
-      static_cast<long long>(status.st_ctim.tv_sec), status.st_ctim.tv_nsec);
 }
 
 Result<void> write_durably(const fs::path& path, std::string_view content) {
@@ -203,7 +192,7 @@ Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& na
   if (!state) return std::unexpected(state.error());
   auto memory = open_at(*folder, path / "memory");
   if (!memory) return std::unexpected(memory.error());
-  auto mark = mark_of(*memory);
+  auto mark = file_mark(memory->get());
   if (!mark) return std::unexpected(mark.error());
   if (*mark != found->memory_mark) {
     auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())));
@@ -296,7 +285,7 @@ Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
   }
   auto memory = open_in(folder_, "memory", O_RDONLY);
   if (!memory) return std::unexpected(memory.error());
-  auto mark = mark_of(*memory);
+  auto mark = file_mark(memory->get());
   if (!mark) return std::unexpected(mark.error());
   facts.memory_mark = std::move(*mark);
   if (auto done = write_durably(folder_ / "template", template_to_json(facts)); !done) return done;

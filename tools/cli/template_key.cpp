@@ -5,13 +5,13 @@
 #include <cpuid.h>
 #include <elf.h>
 #include <link.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include <array>
 #include <cstring>
 
 #include "devices/text.h"
+#include "pool/file_mark.h"
 #include "tools/cli/guest_files.h"
 #include "tools/image/sha256.h"
 
@@ -57,16 +57,6 @@ int find_build_id(dl_phdr_info* info, size_t, void* found) {
     }
   }
   return 1;  // only the first object: the program itself
-}
-
-// Which file, and as it was when: what changes whenever its content may have.
-Result<std::string> file_mark(const std::filesystem::path& path) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return fail_errno("look at " + path.string());
-  return text("%llu.%llu.%lld.%lld.%09ld", static_cast<unsigned long long>(status.st_dev),
-              static_cast<unsigned long long>(status.st_ino),
-              static_cast<long long>(status.st_size), static_cast<long long>(status.st_mtim.tv_sec),
-              status.st_mtim.tv_nsec);
 }
 
 // Leaves whose bits are features; without what differs from CPU to CPU of one machine.
