@@ -7,8 +7,10 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "devices/text.h"
+#include "pool/passed_descriptors.h"
 
 namespace thimble {
 
@@ -91,23 +93,6 @@ bool descriptors_fit(BrokerType type, size_t count) {
   return count == (takes_one ? 1 : 0);
 }
 
-// Takes every descriptor out of a received message; only the first is kept.
-Fd take_descriptors(msghdr& message, size_t& count) {
-  Fd first;
-  count = 0;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t i = 0; i < n; ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      Fd owned(fd);
-      if (count++ == 0) first = std::move(owned);
-    }
-  }
-  return first;
-}
-
 }  // namespace
 
 Result<std::pair<Fd, Fd>> make_broker() {
@@ -185,14 +170,14 @@ BrokerReceived receive_broker(int socket, BrokerSide side, bool wait) {
   }
   if (got < 0 && errno == EAGAIN) return BrokerEmpty{};
   if (got <= 0) return BrokerClosed{};
-  size_t descriptors = 0;
-  Fd stream = take_descriptors(message, descriptors);
+  std::vector<Fd> descriptors = passed_descriptors(message);
   if ((message.msg_flags & MSG_TRUNC) != 0) return Error{"broker message too long"};
   auto parsed = parse_broker(std::span(datagram).first(static_cast<size_t>(got)), side);
   if (!parsed) return parsed.error();
-  if (!descriptors_fit(parsed->type, descriptors))
-    return Error{text("broker message with %zu descriptors", descriptors)};
-  parsed->stream = std::move(stream);
+  if (!descriptors_fit(parsed->type, descriptors.size())) {
+    return Error{text("broker message with %zu descriptors", descriptors.size())};
+  }
+  if (!descriptors.empty()) parsed->stream = std::move(descriptors.front());
   return std::move(*parsed);
 }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "pool/passed_descriptors.h"
 #include "pool/printable.h"
 
 namespace thimble {
@@ -142,15 +143,7 @@ std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descrip
   if (got < 0 && errno == EAGAIN) return std::nullopt;
   datagram.text.resize(got < 0 ? 0 : static_cast<size_t>(got));
   datagram.cut = got > 0 && (message.msg_flags & MSG_TRUNC) != 0;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); got >= 0 && c != nullptr;
-       c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      datagram.descriptors.emplace_back(fd);
-    }
-  }
+  if (got >= 0) datagram.descriptors = passed_descriptors(message);
   return datagram;
 }
 

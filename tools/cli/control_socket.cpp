@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "pool/passed_descriptors.h"
+
 namespace thimble::cli {
 
 namespace {
@@ -42,15 +44,7 @@ std::optional<Received> receive(int socket, int flags) {
   }
   if (got < 0 && errno == EAGAIN) return std::nullopt;
   Received received;
-  for (cmsghdr* c = CMSG_FIRSTHDR(&message); got >= 0 && c != nullptr;
-       c = CMSG_NXTHDR(&message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
-      int fd = -1;
-      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-      received.files.emplace_back(fd);
-    }
-  }
+  if (got >= 0) received.files = passed_descriptors(message);
   if (got > 0) received.text.assign(text.data(), static_cast<size_t>(got));
   return received;
 }
