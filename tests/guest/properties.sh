@@ -3,7 +3,14 @@
 THIMBLE=${THIMBLE:-build/bin/thimble}
 export THIMBLE_DAEMON=${THIMBLE_DAEMON:-off} # no daemon that stays behind
 SCRATCH=$(mktemp -d)
-trap 'rm -rf "$SCRATCH"' EXIT
+# What a test started ends with it: the next one counts VMMs.
+clean_up() {
+  local started
+  started=$(jobs -p)
+  [[ -z $started ]] || { kill $started 2>/dev/null; wait $started 2>/dev/null; }
+  rm -rf "$SCRATCH"
+}
+trap clean_up EXIT
 FAILURES=0
 
 ok() { echo "ok - $1"; }
