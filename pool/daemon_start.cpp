@@ -5,7 +5,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,10 +12,10 @@
 #include <climits>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 #include <utility>
 
 #include "pool/runtime_folder.h"
+#include "vmm/unix_listener.h"
 
 namespace thimble {
 
@@ -26,14 +25,12 @@ constexpr int kBacklog = 1024;
 constexpr int kFirstOfSystemd = 3;
 
 Result<Fd> listen_at(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail(path + ": this path is too long");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  auto address = unix_address(path);
+  if (!address) return std::unexpected(address.error());
   Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return fail_errno("make a socket");
   ::unlink(path.c_str());  // of one that was killed: we hold the lock
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
       ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), kBacklog) != 0) {
     return fail_errno("listen at " + path);
   }

@@ -3,7 +3,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -14,7 +13,9 @@ namespace {
 
 constexpr int kBacklog = 64;
 
-Result<sockaddr_un> address_of(const std::string& path) {
+}  // namespace
+
+Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
@@ -24,10 +25,8 @@ Result<sockaddr_un> address_of(const std::string& path) {
   return address;
 }
 
-}  // namespace
-
 Result<Fd> connect_unix(const std::string& path) {
-  auto address = address_of(path);
+  auto address = unix_address(path);
   if (!address) return std::unexpected(address.error());
   Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return fail_errno("create a socket");
@@ -38,7 +37,7 @@ Result<Fd> connect_unix(const std::string& path) {
 }
 
 Result<UnixListener> UnixListener::bind(const std::string& path) {
-  auto address = address_of(path);
+  auto address = unix_address(path);
   if (!address) return std::unexpected(address.error());
   if (connect_unix(path)) return fail("listen on " + path + ": somebody else already does");
   struct stat info{};

@@ -1,6 +1,8 @@
 // The AF_UNIX socket that host programs reach a guest's ports by (`--vsock PATH`).
 #pragma once
 
+#include <sys/un.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -29,6 +31,9 @@ class UnixListener {
   Fd fd_;
   std::string path_;  // empty once moved from
 };
+
+// The address of the socket at `path`, or an error when it has no room for it.
+Result<sockaddr_un> unix_address(const std::string& path);
 
 // A nonblocking connection to the socket at `path`.
 Result<Fd> connect_unix(const std::string& path);

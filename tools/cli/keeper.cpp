@@ -6,7 +6,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,12 +13,12 @@
 #include <array>
 #include <climits>
 #include <csignal>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "devices/text.h"
+#include "vmm/unix_listener.h"
 
 namespace thimble::cli {
 
@@ -43,13 +42,11 @@ Result<Pipe> make_pipe() {
 }
 
 Result<Fd> listen_for_client(const std::string& path) {
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return fail(path + ": this path is too long");
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  auto address = unix_address(path);
+  if (!address) return std::unexpected(address.error());
   Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket) return fail_errno("make a socket");
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
       ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), 8) != 0) {
     return fail_errno("listen at " + path);
   }
