@@ -332,6 +332,8 @@ void Pool::hand_out(Vm& vm, const Waiting& claim) {
 void Pool::give_back(uint64_t vm) {
   const auto found = vms_.find(vm);
   if (found == vms_.end() || found->second->state != State::kClaimed) return;
+  // Its client was the first to hear of its end, which is one of its own all the same.
+  if (has_ended(found->second->pidfd)) return on_gone(vm);
   found->second->of->clones.succeed();
   discard(*found->second);
 }

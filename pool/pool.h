@@ -209,6 +209,7 @@ class Pool {
 
   void arm_tick();
   void tick();
+  void forgive_silence(Clock::time_point now);
   void tick_of(Vm& vm, Clock::time_point now);
   void forget_unused(Clock::time_point now);
   void log(const std::string& line) const;
@@ -219,6 +220,7 @@ class Pool {
   std::map<uint64_t, std::unique_ptr<Vm>> vms_;  // the youngest is last
   uint64_t next_id_ = 1;
   std::optional<EventLoop::TimerId> tick_;
+  Clock::time_point tick_due_;
 };
 
 }  // namespace thimble

@@ -7,10 +7,14 @@ namespace thimble {
 
 namespace {
 constexpr std::chrono::seconds kTick{1};
+// A look that comes so much later than it should means that this process was stopped (a frozen
+// cgroup, SIGSTOP, a host that was suspended while its clock went on).
+constexpr std::chrono::seconds kLate{2};
 }  // namespace
 
 void Pool::arm_tick() {
   if (tick_ || (templates_.empty() && vms_.empty())) return;
+  tick_due_ = world_.now() + kTick;
   tick_ = world_.loop->after(kTick, [this] {
     tick_.reset();
     tick();
@@ -20,8 +24,18 @@ void Pool::arm_tick() {
 
 void Pool::tick() {
   const auto now = world_.now();
+  if (now - tick_due_ > kLate) forgive_silence(now);
   for (const auto& [id, vm] : vms_) tick_of(*vm, now);
   forget_unused(now);
+}
+
+// Nobody could be heard meanwhile: what was said is still unread, or could not be said.
+void Pool::forgive_silence(Clock::time_point now) {
+  for (const auto& [id, vm] : vms_) {
+    vm->probed.reset();
+    vm->heard_of = now;
+    if (vm->state == State::kPreparing) vm->since = now;
+  }
 }
 
 void Pool::tick_of(Vm& vm, Clock::time_point now) {

@@ -202,6 +202,7 @@ VmEvent VmProcess::take(BrokerMessage message) {
     case BrokerType::kRefused:
       event.kind = VmEvent::Kind::kRefused;
       broker_.reset();
+      await_end_of_adopted();
       break;
     case BrokerType::kExposed:
       event.kind = VmEvent::Kind::kExposed;
@@ -232,7 +233,17 @@ VmEvent VmProcess::ended(const BrokerMessage& message) {
   event.panicked = (message.value & kBrokerPanicked) != 0;
   event.text = printable_lines(message.text);
   broker_.reset();
+  const bool in_order = event.end == End::Kind::kPowerOff || event.end == End::Kind::kStopped;
+  if (!in_order || event.panicked) await_end_of_adopted();
   return event;
+}
+
+// A process that says that it failed is on its way out. Its parent learns of the failure by its
+// exit status (pool.h), and would not if it were killed here first.
+void VmProcess::await_end_of_adopted() const {
+  if (!adopted_.pidfd) return;
+  pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
+  ::poll(&ended, 1, static_cast<int>(kDyingPatience.count()));
 }
 
 VmEvent VmProcess::lost(const std::string& why) {

@@ -156,6 +156,7 @@ class VmProcess {
   VmEvent take(BrokerMessage message);
   VmEvent ended(const BrokerMessage& message);
   VmEvent lost(const std::string& why);
+  void await_end_of_adopted() const;
   void open_for_guest(uint32_t port);
 
   std::optional<BoundChild> child_;  // none: adopted

@@ -31,6 +31,12 @@ $(BUILD)/tests/jail: $(call objects,$(sort $(wildcard tests/jail/*.cpp))) $(call
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lgtest -lgtest_main $(SYSTEM_LIBS)
 
+# Faults at every step: processes that are killed, and calls that fail (tests/faults/stepped.h).
+STEPPED := $(BUILD)/obj/tests/faults/stepped.o $(BUILD)/obj/tests/faults/stepped_calls.o
+$(BUILD)/tests/faults: $(STEPPED) $(BUILD)/obj/tests/faults/walk_test.o $(call lib,$(pool_LIBS)) | $(PAYLOADS)
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
+
 # A Linux guest that is frozen again and again.
 $(BUILD)/tests/freeze_linux: $(BUILD)/obj/tests/freeze/freeze_linux.o $(call lib,$(vmm_LIBS))
 	@mkdir -p $(@D)
@@ -52,6 +58,6 @@ $(BUILD)/tests/generation: $(BUILD)/obj/tests/kernels/generation.o $(call lib,$(
 
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
-test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail \
+test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail $(BUILD)/tests/faults \
   $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio \
   $(BUILD)/kernels/vsock_echo $(BUILD)/tests/generation

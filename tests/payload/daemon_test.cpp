@@ -1,26 +1,10 @@
 // The daemon with real VMs of payload guests: claims, returns, and what remains when somebody dies.
 // CLAIMS=10000 build/tests/payload --gtest_filter='*LeaveNothing*' tells the rate.
-#include "pool/daemon.h"
-
 #include <fcntl.h>
-#include <gtest/gtest.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 
-#include "pool/daemon_client.h"
-#include "pool/daemon_start.h"
-#include "pool/runtime_folder.h"
-#include "pool/template.h"
-#include "tests/payload/shell_files.h"
+#include "tests/payload/daemon_vms.h"
 
 namespace thimble::test {
 namespace {
@@ -29,126 +13,6 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Kind = VmEvent::Kind;
 using nlohmann::json;
-
-// With all of its threads; a process whose parent was killed may still wait to be reaped.
-bool is_gone(pid_t pid) {
-  const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-  pollfd ended{handle.get(), POLLIN, 0};
-  return !handle || ::poll(&ended, 1, 10000) == 1;
-}
-
-size_t entries_of(const std::string& folder) {
-  std::error_code code;
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder, code), {}));
-}
-
-size_t lines_of(const std::string& path) {
-  std::ifstream file(path);
-  return static_cast<size_t>(std::count(std::istreambuf_iterator<char>(file), {}, '\n'));
-}
-
-class DaemonVms : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "thimble-pool.XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-    store_ = folder_ + "/templates";
-    make_template("ends", "serial_echo", "q");
-    make_template("sleeps", "sleeping_echo", "");
-  }
-  void TearDown() override {
-    kill_daemon();
-    fs::remove_all(folder_);
-  }
-
-  void make_template(const std::string& name, const std::string& payload, std::string_view typed) {
-    auto store = TemplateStore::open(store_);
-    ASSERT_TRUE(store) << store.error().message;
-    auto frozen = frozen_payload(payload, typed);
-    ASSERT_TRUE(frozen) << frozen.error().message;
-    auto draft = store->draft(name);
-    ASSERT_TRUE(draft) << draft.error().message;
-    {
-      auto files = draft->files();
-      ASSERT_TRUE(files);
-      copy(frozen->state, files->state);
-      copy(frozen->memory, files->memory);
-    }
-    TemplateFacts facts;
-    facts.memory_bytes = kShellMemory;
-    facts.server.arguments = {"payload"};
-    const auto published = draft->publish(std::move(facts));
-    ASSERT_TRUE(published) << published.error().message;
-  }
-  static void copy(const Fd& from, const Fd& to) {
-    std::string bytes(static_cast<size_t>(::lseek(from.get(), 0, SEEK_END)), 0);
-    ASSERT_EQ(::pread(from.get(), bytes.data(), bytes.size(), 0),
-              static_cast<ssize_t>(bytes.size()));
-    ASSERT_EQ(::pwrite(to.get(), bytes.data(), bytes.size(), 0),
-              static_cast<ssize_t>(bytes.size()));
-  }
-
-  void start(DaemonOptions options = {}) {
-    pid_ = ::fork();
-    if (pid_ == 0) {
-      auto place = DaemonPlace::take(folder_);
-      if (!place || !*place) ::_exit(2);
-      auto daemon = Daemon::create((*place)->listener(), std::move(options));
-      ::_exit(daemon && (*daemon)->run() ? 0 : 4);
-    }
-    for (int i = 0; i < 1000 && status().is_null(); ++i) ::usleep(10000);
-  }
-  void kill_daemon() {
-    if (pid_ <= 0) return;
-    ::kill(pid_, SIGKILL);
-    ::waitpid(std::exchange(pid_, -1), nullptr, 0);
-  }
-
-  json status() {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
-    if (!client || !*client) return nullptr;
-    auto reply = (*client)->ask({}, 10s);
-    return reply ? json::parse(*reply, nullptr, false) : json(nullptr);
-  }
-  std::vector<pid_t> pids_in(const std::string& state) {
-    std::vector<pid_t> pids;
-    const json all = status();
-    for (const json& vm : all["vms"]) {
-      if (vm["state"] == state) pids.push_back(vm["pid"]);
-    }
-    return pids;
-  }
-  bool wait_for(const std::string& state, size_t count) {
-    for (int i = 0; i < 1000; ++i) {
-      if (pids_in(state).size() == count) return true;
-      ::usleep(10000);
-    }
-    return false;
-  }
-  DaemonClient::Claim claim(const std::string& name) {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
-    if (!client || !*client) return {.vm = {}, .exposed = {}, .refused = {}, .unreachable = "none"};
-    return DaemonClient::claim(std::move(**client), {store_, name}, false, "test", 30s);
-  }
-  // The last event of a VM.
-  static VmEvent last_event(VmProcess& vm) {
-    for (;;) {
-      auto event = vm.next_event();
-      if (event && (event->kind == Kind::kEnded || event->kind == Kind::kLost ||
-                    event->kind == Kind::kRefused)) {
-        return std::move(*event);
-      }
-      if (event) continue;
-      pollfd ready{vm.poll_fd(), POLLIN, 0};
-      if (vm.poll_fd() < 0 || ::poll(&ready, 1, 30000) != 1) return {};
-    }
-  }
-
-  std::string folder_;
-  std::string store_;
-  pid_t pid_ = -1;
-};
 
 TEST_F(DaemonVms, AClaimedVmRunsAndItsEndReachesTheClient) {
   start();
@@ -330,6 +194,74 @@ TEST_F(DaemonVms, ATemplateThatWasCutUnderAShellFailsItsClaimAndIsThenRefusedWit
   std::string refused;
   for (int i = 0; i < 5 && refused.empty(); ++i) refused = claim("ends").refused;
   EXPECT_NE(refused.find("memory file"), std::string::npos) << refused;
+}
+
+TEST_F(DaemonVms, ATemplateWhoseClonesDieRightAfterTheRestoreIsLeftAloneAndTheRefusalSaysWhy) {
+  make_template("dies", "crash_on_input", "x");
+  start();
+  for (int i = 0; i < 2; ++i) {
+    auto claimed = claim("dies");
+    ASSERT_TRUE(claimed.vm) << claimed.refused << claimed.unreachable;
+    const VmEvent end = last_event(*claimed.vm);
+    EXPECT_EQ(end.kind, Kind::kEnded) << end.text;
+    EXPECT_EQ(end.end, End::Kind::kTripleFault) << end.text;
+  }  // each client leaves as soon as it has heard
+  const auto third = claim("dies");
+  EXPECT_FALSE(third.vm);
+  EXPECT_NE(third.refused.find("fail right after their start"), std::string::npos) << third.refused;
+  EXPECT_NE(third.refused.find("tried again in 1 s"), std::string::npos) << third.refused;
+  EXPECT_TRUE(wait_for("claimed", 0));
+  EXPECT_TRUE(claim("ends").vm) << "other templates do not suffer";
+  ::usleep(1'100'000);
+  EXPECT_TRUE(claim("dies").vm) << "it is tried again";
+}
+
+// Both ways of hanging: a shell is asked now and then whether it is there.
+TEST_F(DaemonVms, AShellThatHangsIsFoundAndReplaced) {
+  DaemonOptions options;
+  options.limits.probe_every = 500ms;
+  options.limits.probe_patience = 1s;
+  start(std::move(options));
+  ASSERT_TRUE(claim("ends").vm);
+  ASSERT_TRUE(wait_for("ready", 1));
+  const pid_t hung = pids_in("ready")[0];
+  ::kill(hung, SIGSTOP);
+  EXPECT_TRUE(is_gone(hung)) << "a stopped process is killed, too";
+  auto claimed = claim("ends");
+  ASSERT_TRUE(claimed.vm) << claimed.refused << claimed.unreachable;
+  EXPECT_EQ(last_event(*claimed.vm).kind, Kind::kEnded);
+}
+
+// As when the host was suspended while its clocks went on: the first look at the time afterwards
+// finds nobody late.
+TEST_F(DaemonVms, AfterAPauseOfAllProcessesNobodyIsTakenForHung) {
+  DaemonOptions options;
+  options.limits.probe_every = 200ms;
+  options.limits.probe_patience = 1s;
+  options.limits.prepare_patience = 2s;
+  options.request_patience = 2s;
+  start(std::move(options));
+  auto running = claim("sleeps");
+  ASSERT_TRUE(running.vm);
+  ASSERT_TRUE(wait_for("ready", 1));
+  const pid_t shell = pids_in("ready")[0];
+  ::usleep(300'000);  // it has been asked by now, or is about to be
+  std::vector<pid_t> all = {shell, running.vm->pid(), pid_};
+  for (const pid_t pid : all) ::kill(pid, SIGSTOP);
+  ::usleep(3'300'000);
+  std::ranges::reverse(all);  // the daemon goes on first: the others are late
+  for (const pid_t pid : all) {
+    ::kill(pid, SIGCONT);
+    ::usleep(100'000);
+  }
+  ::usleep(1'200'000);
+  EXPECT_EQ(pids_in("ready"), std::vector<pid_t>{shell});
+  ASSERT_TRUE(running.vm->ping(1));
+  pollfd ready{running.vm->poll_fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&ready, 1, 10000), 1);
+  const auto pong = running.vm->next_event();
+  ASSERT_TRUE(pong);
+  EXPECT_EQ(pong->kind, Kind::kPong) << pong->text;
 }
 
 // Alternately clones that end by themselves and clones that are given back while they run.

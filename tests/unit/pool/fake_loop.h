@@ -50,6 +50,12 @@ class FakeLoop final : public EventLoop {
     now_ = end;
   }
 
+  // As if this process had been stopped: the timers of that time are late.
+  void leap(std::chrono::milliseconds time) {
+    now_ += time;
+    advance(std::chrono::milliseconds(0));
+  }
+
   // Serves descriptors until `done`, in real time; false after ten seconds.
   bool serve_until(const std::function<bool()>& done) {
     for (int i = 0; i < 1000; ++i) {

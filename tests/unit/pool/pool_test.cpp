@@ -290,7 +290,8 @@ TEST_F(PoolTest, AShellThatAnswersIsKeptAndADeafOneReplaced) {
   ASSERT_TRUE(serve_until_ready(1));
   for (int i = 0; i < 5; ++i) {
     loop_.advance(12s);
-    loop_.serve(100);
+    loop_.serve(300);
+    loop_.serve(20);
   }
   EXPECT_EQ(started_, 2) << "the one that was made after the claim";
   behaviour_ = Behaviour::kDeaf;
@@ -301,9 +302,49 @@ TEST_F(PoolTest, AShellThatAnswersIsKeptAndADeafOneReplaced) {
   const int before = started_;
   for (int i = 0; i < 5; ++i) {
     loop_.advance(12s);
-    loop_.serve(100);
+    loop_.serve(300);
+    loop_.serve(20);
   }
   EXPECT_EQ(started_, before + 1);
+}
+
+TEST_F(PoolTest, ShellsAreNotHungBecauseThePoolItselfWasStopped) {
+  PoolLimits limits;
+  limits.idle = 1h;
+  limits.refill_delay = 0ms;
+  make(limits);
+  ASSERT_TRUE(claim());
+  loop_.advance(10ms);
+  ASSERT_TRUE(serve_until_ready(1));
+  loop_.advance(11s);  // it has been asked, and its answer is not read yet
+  behaviour_ = Behaviour::kNeverPrepared;
+  ASSERT_TRUE(pool_->warm({"store", "a"}, 2));
+  loop_.advance(10ms);
+  const int before = started_;
+  loop_.leap(10min);
+  EXPECT_EQ(ready(), 1U);
+  EXPECT_EQ(pool_->templates()[0].preparing, 1U);
+  EXPECT_EQ(started_, before);
+  loop_.serve(100);
+  loop_.advance(20s);
+  EXPECT_EQ(ready(), 1U) << "asked anew";
+  EXPECT_EQ(pool_->templates()[0].failing, "");
+}
+
+TEST_F(PoolTest, AFailureThatTheClientHearsOfFirstIsOneAllTheSame) {
+  make();
+  behaviour_ = Behaviour::kFailsOnceClaimed;
+  for (int i = 0; i < 2; ++i) {
+    const auto claimed = claim();
+    ASSERT_TRUE(claimed) << claimed.error().why;
+    pollfd ended{claimed->handed.pidfd.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&ended, 1, 10000), 1);
+    pool_->give_back(claimed->vm);
+  }
+  const auto third = claim();
+  ASSERT_FALSE(third);
+  EXPECT_NE(third.error().why.find("fail right after their start"), std::string::npos)
+      << third.error().why;
 }
 
 TEST_F(PoolTest, AClaimedVmThatIsKilledIsReportedWithItsSignal) {
