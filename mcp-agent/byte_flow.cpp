@@ -7,7 +7,10 @@
 namespace thimble {
 
 ByteFlow::ByteFlow(Endpoint source, Endpoint sink, size_t capacity)
-    : source_(std::move(source)), sink_(std::move(sink)), buffer_(capacity) {}
+    : source_(std::move(source)),
+      sink_(std::move(sink)),
+      capacity_(capacity),
+      buffer_(std::make_unique_for_overwrite<uint8_t[]>(capacity)) {}
 
 pollfd ByteFlow::source_entry() const {
   const bool wanted = !done_ && !source_ended_ && has_room();
@@ -37,18 +40,18 @@ void ByteFlow::serve(short source_events, short sink_events) {
 }
 
 void ByteFlow::fill() {
-  if (head_ > 0 && tail_ == buffer_.size()) {
-    std::memmove(buffer_.data(), buffer_.data() + head_, buffered());
+  if (head_ > 0 && tail_ == capacity_) {
+    std::memmove(buffer_.get(), buffer_.get() + head_, buffered());
     tail_ -= head_;
     head_ = 0;
   }
-  const IoResult got = source_.read(std::span(buffer_).subspan(tail_));
+  const IoResult got = source_.read(std::span(buffer_.get(), capacity_).subspan(tail_));
   tail_ += got.count;
   if (got.kind == IoResult::Kind::kEnd) end_input();
 }
 
 void ByteFlow::drain() {
-  const IoResult put = sink_.write(std::span(buffer_).subspan(head_, buffered()));
+  const IoResult put = sink_.write(std::span(buffer_.get(), capacity_).subspan(head_, buffered()));
   if (put.kind == IoResult::Kind::kEnd) return sink_gone();
   head_ += put.count;
   if (head_ == tail_) head_ = tail_ = 0;

@@ -7,7 +7,7 @@
 #include <poll.h>
 
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "mcp-agent/endpoint.h"
 
@@ -38,11 +38,12 @@ class ByteFlow {
   void fill();
   void drain();
   void sink_gone();
-  [[nodiscard]] bool has_room() const { return buffered() < buffer_.size(); }
+  [[nodiscard]] bool has_room() const { return buffered() < capacity_; }
 
   Endpoint source_;
   Endpoint sink_;
-  std::vector<uint8_t> buffer_;
+  size_t capacity_;
+  std::unique_ptr<uint8_t[]> buffer_;  // not cleared: costs only what has been used
   size_t head_ = 0;  // buffer_[head_, tail_) waits to be written
   size_t tail_ = 0;
   bool source_ended_ = false;
