@@ -2,6 +2,8 @@
 // one more serves the console's stream where there is one.
 #include "pool/vm_main.h"
 
+#include <malloc.h>
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 
@@ -18,6 +20,7 @@
 #include "pool/console_stream.h"
 #include "pool/memory_loss.h"
 #include "pool/thread_filters.h"
+#include "vmm/jail/sanitized.h"
 
 namespace thimble {
 
@@ -363,6 +366,19 @@ int VmRun::run() {
   return in_order && tail_.panic().empty() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+// What the C library takes by default is much for a process that exists a thousand times: a stack
+// of 8 MiB, whose first touch the host may answer with a huge page of 2 MiB, and a heap of its own
+// for each thread. Sanitizers need the large stacks.
+void keep_memory_small() {
+  constexpr size_t kStackBytes = 256UL * 1024;
+  ::mallopt(M_ARENA_MAX, 1);
+  pthread_attr_t attributes;
+  if (kSanitized || ::pthread_attr_init(&attributes) != 0) return;
+  ::pthread_attr_setstacksize(&attributes, kStackBytes);
+  ::pthread_setattr_default_np(&attributes);
+  ::pthread_attr_destroy(&attributes);
+}
+
 }  // namespace
 
 std::string explain_end(const End& end, const ConsoleTail& tail) {
@@ -386,6 +402,7 @@ std::string explain_end(const End& end, const ConsoleTail& tail) {
 
 int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   ::prctl(PR_SET_NAME, "thimble-vmm");
+  keep_memory_small();
   auto filters = ThreadFilters::build(broker.get(), spec.shell);
   if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);
   if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
