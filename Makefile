@@ -40,11 +40,12 @@ agent_LIBS := agent pool vmm devices
 image_LIBS := image devices
 doctor_LIBS := doctor vmm devices
 all_LIBS := doctor image agent pool vmm devices
-SYSTEM_LIBS := -luring -lcap-ng -lseccomp -lcrypto -pthread
-# The program itself carries all but the C library: what a dynamic linker need not look up at each
-# start is worth 5 million instructions (docs/benchmarks.md).
-PROGRAM_LIBS := -Wl,-Bstatic -luring -lcap-ng -lseccomp -lcrypto -Wl,-Bdynamic \
-  -static-libstdc++ -static-libgcc -Wl,--as-needed,-O1,--gc-sections,-z,relro,-z,now -pthread
+SYSTEM_LIBS := -luring -lcap-ng -lcrypto -pthread
+# The program carries all that it needs, at an address of the kernel's choice: what no dynamic linker
+# has to find and join at each start is worth 5 million instructions (docs/benchmarks.md).
+# libcap-ng's capng_change_id(), which nobody calls, would need the C library's name services.
+PROGRAM_LIBS := -luring -lcap-ng -lcrypto -Wl,-O1,--gc-sections,-z,relro,-z,now -pthread \
+  -Wl,--wrap=initgroups,--defsym=__wrap_initgroups=abort,--wrap=getpwuid,--defsym=__wrap_getpwuid=abort
 
 .PHONY: all demo test lint format clean help setup
 all: $(BUILD)/bin/thimble $(BUILD)/bin/thimble-init $(BUILD)/thimble-init.cpio lab-tools
@@ -63,7 +64,7 @@ $(BUILD)/obj/%.o: %.cpp
 
 $(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
 	@mkdir -p $(@D)
-	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(PROGRAM_LIBS)
+	$(CXX) -static-pie $(CXXFLAGS) -o $@ $^ $(PROGRAM_LIBS)
 
 # ---- installation ----------------------------------------------------------------------------------
 # The library is the machine and its devices in one archive; the headers keep their folders.
@@ -95,12 +96,13 @@ define unit_test
 $(1)_TEST_SRC := $$(call sources,tests/unit/$(if $(filter agent,$(1)),mcp-agent,$(1)))
 $(BUILD)/tests/$(1)_unit: $$(call objects,$$($(1)_TEST_SRC)) $(call lib,$($(1)_LIBS))
 	@mkdir -p $$(@D)
-	$$(CXX) -pie $$(CXXFLAGS) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS)
+	$$(CXX) -pie $$(CXXFLAGS) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS) \
+	  $$(if $$(filter doctor,$(1)),-lseccomp)
 endef
 $(foreach room,$(TEST_ROOMS),$(eval $(call unit_test,$(room))))
 UNIT_TESTS := $(foreach room,$(TEST_ROOMS),$(if $($(room)_TEST_SRC),$(BUILD)/tests/$(room)_unit))
 
-include guest-init/init.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/bench/bench.mk tests/tests.mk
+include guest-init/init.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/filters/filters.mk tools/bench/bench.mk tests/tests.mk
 include tests/fuzz/fuzz.mk tests/sanitize.mk
 
 .PHONY: unit-tests lab-tools

@@ -55,7 +55,7 @@ Result<ThreadFilters> ThreadFilters::build(int broker, bool shell) {
   ThreadFilters filters(broker);
   const auto compile = [broker](FilteredThread thread,
                                 std::optional<Filter>& into) -> Result<void> {
-    auto filter = Filter::compile(thread, broker);
+    auto filter = Filter::of(thread, broker);
     if (!filter) return std::unexpected(filter.error());
     into = std::move(*filter);
     return {};
@@ -72,7 +72,7 @@ Result<ThreadFilters> ThreadFilters::build(int broker, bool shell) {
 Result<void> ThreadFilters::confine(FilteredThread thread) const {
   const auto install = [&](const std::optional<Filter>& built) -> Result<void> {
     if (built) return built->install();
-    auto filter = Filter::compile(thread, broker_);
+    auto filter = Filter::of(thread, broker_);
     if (!filter) return std::unexpected(filter.error());
     return filter->install();
   };

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <memory>
 
 #include "devices/text.h"
 #include "tools/doctor/checks.h"
@@ -24,15 +26,25 @@ const char* word_for(Nature nature) {
   return nature == Nature::kHardware ? "hardware" : "unknown";
 }
 
+// Its name in /etc/group, or its number. Not by way of the C library's name services: thimble is
+// linked statically and they are modules.
+std::string group_name(gid_t number) {
+  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen("/etc/group", "re"), std::fclose);
+  while (file) {
+    const group* entry = ::fgetgrent(file.get());
+    if (entry == nullptr) break;
+    if (entry->gr_gid == number) return entry->gr_name;
+  }
+  return std::to_string(number);
+}
+
 // The device's own group is the way in where it has one.
 std::string permission_fix() {
   struct stat info{};
   if (::geteuid() == 0) return "something confines this root user: look at the container's devices";
   constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
   if (::stat("/dev/kvm", &info) == 0 && (info.st_mode & kGroupMay) == kGroupMay) {
-    const group* owner = ::getgrgid(info.st_gid);
-    const std::string name = owner != nullptr ? owner->gr_name : std::to_string(info.st_gid);
-    return "sudo usermod -aG " + name + " $USER, then log in again";
+    return "sudo usermod -aG " + group_name(info.st_gid) + " $USER, then log in again";
   }
   return "it is not open to any group: sudo chgrp kvm /dev/kvm && sudo chmod 660 /dev/kvm, then "
          "sudo usermod -aG kvm $USER and log in again";

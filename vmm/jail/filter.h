@@ -10,8 +10,10 @@
 #include <linux/filter.h>
 #include <signal.h>
 
+#include <array>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "devices/result.h"
@@ -25,6 +27,10 @@ enum class FilteredThread : uint8_t {
   kMessenger = 4,  // receives from the parent: the broker, what is typed at the console
   kShell = 5,      // an event loop to be: until the claim, and without a guest
 };
+
+inline constexpr std::array kFilteredThreads{FilteredThread::kVcpu, FilteredThread::kLoop,
+                                             FilteredThread::kDiskWorker,
+                                             FilteredThread::kMessenger, FilteredThread::kShell};
 
 // "vCPU thread"
 const char* name_of(FilteredThread thread);
@@ -48,7 +54,7 @@ std::span<const AllowedCall> calls_allowed_in(FilteredThread thread);
 class Filter {
  public:
   // `report` is the descriptor that violation_of() gives back; below 4096.
-  static Result<Filter> compile(FilteredThread thread, int report);
+  static Result<Filter> of(FilteredThread thread, int report);
 
   // On the calling thread, for good; no_new_privs must be set. Threads that it makes afterwards
   // would have it too.
