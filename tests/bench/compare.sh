@@ -11,7 +11,7 @@ sys.path.insert(0, "tools/bench")
 import compare
 import report
 import trace_calls
-from figure import Figure
+from figure import Figure, percentile, percentiles
 
 failed = 0
 
@@ -53,6 +53,17 @@ check("... and it must be there", len(compare.compare({}, {"a_us": 2.0}, clock)[
 flat = Figure("k", "m", "cmd", [3.0, 1.0, 2.0], [5.0, 5.0, 6.0]).flat()
 check("a figure is its median, with minimum, maximum, busy time and command",
       flat == {"k": 2.0, "k_min": 1.0, "k_max": 3.0, "k_busy": 5.0, "k_command": "cmd"})
+
+many = list(range(300, 0, -1))
+check("a percentile is the nearest rank, in any order",
+      [percentile(many, p) for p in (50, 95, 99, 100)] == [150, 285, 297, 300])
+check("... of one value is that value", [percentile([7], p) for p in (1, 50, 99)] == [7, 7, 7])
+check("... of two the first one is the median", percentile([1, 2], 50) == 1)
+series = percentiles("k", "m", "cmd", [{"latency_ns": 1e6 * n, "busy_ns": 1e6} for n in many], limit=9)
+check("a series becomes three figures, with the number of its runs",
+      series[2].flat() == {"k_p99": 297.0, "k_p99_busy": 1.0, "k_p99_runs": 300, "k_p99_command": "cmd"})
+check("... whose median is held to the target", [each.limit for each in series] == [9, None, None])
+check("the number of runs is not judged", worse({"a_runs": 300}, {"a_runs": 30}) == [])
 
 page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
 fresh = report.table([{"key": "k", "meaning": "m", "limit": None, "flat": flat}])

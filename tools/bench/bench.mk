@@ -20,7 +20,7 @@ $(BENCH_INITRDS): %.cpio: % guest-init/make-initramfs
 	guest-init/make-initramfs $< $@
 
 .PHONY: bench bench-check bench-accept bench-programs
-bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS) $(BENCH)/clone_engine
+bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS) $(BENCH)/clone_engine $(BENCH)/claims
 
 bench: all bench-programs
 	@tools/bench/bench run
@@ -36,3 +36,9 @@ CLONE_ENGINE := clone_engine clone_floor first_exit idle_machine
 $(BENCH)/clone_engine: $(CLONE_ENGINE:%=$(BUILD)/obj/tools/bench/programs/%.o) $(call lib,$(vmm_LIBS)) | $(PAYLOADS)
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -Wl,--wrap=ioctl -o $@ $(filter-out %.elf,$^) $(SYSTEM_LIBS)
+
+# Speaks to the pool's daemon as a program would that embeds the library.
+CLAIMS := claims claimed_server pool_state
+$(BENCH)/claims: $(CLAIMS:%=$(BUILD)/obj/tools/bench/programs/%.o) $(call lib,$(pool_LIBS))
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)

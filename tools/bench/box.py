@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+from urllib.parse import quote
 
 ROOT = "/tmp/bench-root"
 HERE = "/bench"  # inside ROOT
@@ -18,11 +19,17 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/", "THIMBLE_CA
                "THIMBLE_TEMPLATES": "off", "THIMBLE_DAEMON": "off"}  # fmt: skip
 
 
+def escaped(image):
+    """As the store of images names its files."""
+    return re.sub(r"%..", lambda code: code[0].lower(), quote(image, safe=" "))
+
+
 class Box:
-    def __init__(self, build, cache, rounds):
+    def __init__(self, build, cache, rounds, images):
         self.build = build  # of the project
         self.cache = cache  # thimble's, on the machine
         self.stopwatch = build + "/bench/stopwatch"
+        self.images = images  # names in that cache
         self.rounds = rounds  # how often a figure that starts something is measured
 
     # ---- making the root -------------------------------------------------------------------------
@@ -38,6 +45,7 @@ class Box:
         for name in os.listdir(self.build + "/bench"):
             if name.endswith(".cpio") or name == "ping_server":
                 shutil.copy(f"{self.build}/bench/{name}", ROOT + HERE)
+        self._program(f"{self.build}/bench/claims", HERE + "/claims")
         self._stage_cache()
         for name, what in (("proc", "proc"), ("sys", "/sys"), ("dev", "/dev"), ("tmp", None)):
             os.makedirs(f"{ROOT}/{name}", exist_ok=True)
@@ -57,15 +65,16 @@ class Box:
                 shutil.copy(library, ROOT + library)
 
     def _stage_cache(self):
-        """The kernel and the busybox image, in a cache that holds nothing else."""
+        """The kernel and the images, in a cache that holds nothing else."""
         images = ROOT + HERE + "/cache/images"
         os.makedirs(images + "/names", exist_ok=True)
         os.makedirs(ROOT + HERE + "/cache/kernel/current", exist_ok=True)
-        name = f"{self.cache}/images/names/busybox.json"
-        shutil.copy(name, images + "/names")
-        with open(name, encoding="utf-8") as file:
-            digest = json.load(file)["digest"]
-        shutil.copytree(f"{self.cache}/images/{digest}", f"{images}/{digest}", dirs_exist_ok=True)
+        for image in self.images:
+            name = f"{self.cache}/images/names/{escaped(image)}.json"
+            shutil.copy(name, images + "/names")
+            with open(name, encoding="utf-8") as file:
+                digest = json.load(file)["digest"]
+            shutil.copytree(f"{self.cache}/images/{digest}", f"{images}/{digest}", dirs_exist_ok=True)
         kernel = ROOT + HERE + "/cache/kernel/current/vmlinux"
         shutil.copy(f"{self.cache}/kernel/current/vmlinux", kernel)
         if not os.path.exists(ROOT + HERE + "/vmlinux"):
@@ -73,14 +82,14 @@ class Box:
 
     # ---- measuring -------------------------------------------------------------------------------
 
-    def call(self, *words):
+    def call(self, *words, env=None):
         """Runs stopwatch with its command in the root; its JSON answer."""
-        return self.answer([self.stopwatch, "--root", ROOT, *words])
+        return self.answer([self.stopwatch, "--root", ROOT, *words], env)
 
     @staticmethod
-    def answer(command):
+    def answer(command, env=None):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              check=False, env=ENVIRONMENT)  # fmt: skip
+                              check=False, env={**ENVIRONMENT, **(env or {})})  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return json.loads(done.stdout)

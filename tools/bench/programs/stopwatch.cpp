@@ -6,6 +6,9 @@
 //   stopwatch lines COUNT FIRST NEXT -- CMD…
 //                                     sends FIRST, then COUNT times NEXT, each after the answer to
 //                                     the one before; a line for a line
+//   stopwatch answer COUNT LINE -- CMD…
+//                                     sends LINE at once; until the line that answers it. A list of
+//                                     COUNT, after one that does not count
 //   stopwatch memory TEXT -- CMD…     until TEXT; then the private memory of CMD and its children
 //   stopwatch only -- CMD…            no times: becomes CMD
 //
@@ -43,6 +46,9 @@ using thimble::bench::give_up;
 
 constexpr int kPatienceMs = 600'000;  // of the box's clock
 constexpr unsigned kWarmUp = 20;      // exchanges that do not count
+// Between two runs, of the box's clock: what the first one leaves to others to clear is gone, and a
+// daemon has made its next shell.
+constexpr useconds_t kPauseUs = 1'000'000;
 
 void enter_root(const std::string& root) {
   const char* path = root.c_str();
@@ -182,6 +188,28 @@ void exchange_lines(unsigned count, const std::string& first, const std::string&
   end(child);
 }
 
+void until_answer(unsigned count, const std::string& line, char** command) {
+  const std::string bytes = line + "\n";
+  for (unsigned i = 0; i <= count; ++i) {
+    const Child child = start(command, true);
+    if (::write(child.to, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+      fail_with(child, "", "could not send a line");
+    }
+    std::string said;
+    if (!await_text(child, said, "\n")) fail_with(child, said, "no answer to " + line);
+    const int64_t clock = clock_ns() - child.start->clock;
+    const int64_t busy = busy_ns() - child.start->busy;
+    end(child);
+    ::close(child.to);
+    ::close(child.from);
+    if (i > 0) {
+      std::printf("%s{\"latency_ns\": %ld, \"busy_ns\": %ld}", i == 1 ? "[" : ",\n", clock, busy);
+    }
+    ::usleep(kPauseUs);
+  }
+  std::puts("]");
+}
+
 // Private KiB of one process; mappings of 64 MiB and more are guest memory and counted apart.
 struct Memory {
   long own_kib = 0;
@@ -263,6 +291,8 @@ int main(int argc, char** argv) {
     until_marks({words.begin() + 1, words.end()}, command);
   } else if (what == "exit" && words.size() == 2) {
     until_exit(words[1], command);
+  } else if (what == "answer" && words.size() == 3) {
+    until_answer(static_cast<unsigned>(std::stoul(words[1])), words[2], command);
   } else if (what == "memory" && words.size() == 2) {
     memory_at(words[1], command);
   } else if (what == "lines" && words.size() == 4) {
