@@ -216,7 +216,7 @@ const char* decode_single(char* payload, size_t size, uint16_t tag, T& value) {
 const char* check_header(const FrameHeader& header) {
   if (header.length > protocol::kMaxPayload) return "the frame is too long";
   if (header.zero != 0) return "a reserved header field is not zero";
-  if (header.type < protocol::kConfigure || header.type > protocol::kThaw) {
+  if (header.type < protocol::kConfigure || header.type > protocol::kSetClock) {
     return "unknown message type";
   }
   return nullptr;
@@ -273,6 +273,10 @@ const char* decode_signal(char* payload, size_t size, int& signal) {
 
 const char* decode_ping(char* payload, size_t size, uint64_t& nonce) {
   return decode_single(payload, size, protocol::kTagNonce, nonce);
+}
+
+const char* decode_set_clock(char* payload, size_t size, uint64_t& since_epoch_ns) {
+  return decode_single(payload, size, protocol::kTagWallClock, since_epoch_ns);
 }
 
 const char* decode_empty(size_t size) { return size == 0 ? nullptr : "the message has a payload"; }

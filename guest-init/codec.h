@@ -59,6 +59,7 @@ constexpr uint32_t kAllStreams = 7;
 [[nodiscard]] const char* decode_thaw(char* payload, size_t size, Thaw& message);
 [[nodiscard]] const char* decode_signal(char* payload, size_t size, int& signal);
 [[nodiscard]] const char* decode_ping(char* payload, size_t size, uint64_t& nonce);
+[[nodiscard]] const char* decode_set_clock(char* payload, size_t size, uint64_t& since_epoch_ns);
 [[nodiscard]] const char* decode_empty(size_t size);
 
 // Builds one outgoing frame. Init's own messages are small: what does not fit is cut.

@@ -40,13 +40,6 @@ bool add_entropy(Bytes entropy, Failure& failure) {
   return done || fail(failure, kStepIdentity, error, "add entropy");
 }
 
-bool set_clock(uint64_t since_epoch_ns, Failure& failure) {
-  const timespec time = {static_cast<time_t>(since_epoch_ns / 1000000000),
-                         static_cast<long>(since_epoch_ns % 1000000000)};
-  return clock_settime(CLOCK_REALTIME, &time) == 0 ||
-         fail(failure, kStepIdentity, errno, "set the clock");
-}
-
 // Without it "localhost" is unknown to glibc. An image's own file stays.
 void write_hosts(const char* hostname) {
   mkdir("/etc", 0755);
@@ -116,6 +109,13 @@ bool renew_generation(Failure& failure) {
 }
 
 }  // namespace
+
+bool set_clock(uint64_t since_epoch_ns, Failure& failure) {
+  const timespec time = {static_cast<time_t>(since_epoch_ns / 1000000000),
+                         static_cast<long>(since_epoch_ns % 1000000000)};
+  return clock_settime(CLOCK_REALTIME, &time) == 0 ||
+         fail(failure, kStepIdentity, errno, "set the clock");
+}
 
 bool set_identity(const Configure& message, bool clone, Failure& failure) {
   if (message.entropy.size && !add_entropy(message.entropy, failure)) return false;

@@ -11,6 +11,9 @@ namespace thimble::init {
 // whose other clones have the same past: then the kernel's boot id is covered by a new one, too.
 [[nodiscard]] bool set_identity(const Configure& message, bool clone, Failure& failure);
 
+// Of this machine, for everybody in it.
+[[nodiscard]] bool set_clock(uint64_t since_epoch_ns, Failure& failure);
+
 // A word in a file that is new in every clone. A process may map the file and compare the word with
 // what it saw last, to know that it continues in a clone; no system call is needed for that.
 constexpr const char* kGenerationFile = "/run/thimble/generation";

@@ -34,6 +34,10 @@ bool configure(void* context, const Configure& message, Failure& failure) {
   return true;
 }
 
+bool set_wall_clock(void*, uint64_t since_epoch_ns, Failure& failure) {
+  return set_clock(since_epoch_ns, failure);
+}
+
 uint32_t oom_kills(void*) { return count_oom_kills(); }
 uint64_t cpu_ms(void*) { return server_cpu_us() / 1000; }
 
@@ -92,6 +96,7 @@ void announce_or_die() {
   platform.freeze = freeze;
   platform.look = look;
   platform.configure = configure;
+  platform.set_clock = set_wall_clock;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = cpu_ms;
   platform.notice = make_server_cgroup();

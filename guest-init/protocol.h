@@ -8,7 +8,7 @@
 
 namespace thimble::protocol {
 
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 
 // vsock ports. The host always connects to the guest; the one exception is the announcement.
 constexpr uint32_t kControlPort = 1024;  // guest listens: one control channel
@@ -53,6 +53,7 @@ enum MessageType : uint16_t {
   kPowerOff = 6,   // end the VM now
   kFreeze = 7,     // stop the server where it is, for a snapshot; closes the streams
   kThaw = 8,       // let it go on
+  kSetClock = 9,   // the host's wall clock was set, or the host woke up: no answer
 
   // guest -> host
   kHello = 65,       // first message after the host connects
@@ -73,7 +74,7 @@ enum Tag : uint16_t {
 
   // kConfigure
   kTagHostname = 10,   // bytes
-  kTagWallClock = 11,  // u64 nanoseconds since the epoch
+  kTagWallClock = 11,  // u64 nanoseconds since the epoch; also kSetClock
   kTagEntropy = 12,    // bytes, credited to the kernel's pool
   kTagMount = 13,      // Mount struct, repeated
 

@@ -104,10 +104,7 @@ void Session::accept_control() {
   hello.add_u32(protocol::kTagVersion, protocol::kVersion)
       .add_u32(protocol::kTagState, guest_state());
   control_.send(hello);
-  if (!platform_.notice) return;
-  FrameWriter notice(protocol::kNotice);
-  notice.add_text(protocol::kTagText, platform_.notice);
-  control_.send(notice);
+  if (platform_.notice) send_notice(platform_.notice);
 }
 
 void Session::accept_streams() {
@@ -197,6 +194,8 @@ const char* Session::dispatch(const Frame& frame) {
       return on_freeze(frame);
     case protocol::kThaw:
       return on_thaw(frame);
+    case protocol::kSetClock:
+      return on_set_clock(frame);
     case protocol::kPowerOff:
       power_off_ = true;
       return decode_empty(frame.size);
@@ -267,6 +266,24 @@ const char* Session::on_end(const Frame& frame) {
   input_.end();
   note_activity();
   return nullptr;
+}
+
+// A clock that cannot be set is no reason to end the server.
+const char* Session::on_set_clock(const Frame& frame) {
+  uint64_t since_epoch_ns = 0;
+  if (const char* why = decode_set_clock(frame.payload, frame.size, since_epoch_ns)) return why;
+  if (!identity_known_) return "set-clock came before configure";
+  Failure failure;
+  if (platform_.set_clock && !platform_.set_clock(platform_.context, since_epoch_ns, failure)) {
+    send_notice(failure.text);
+  }
+  return nullptr;
+}
+
+void Session::send_notice(const char* text) {
+  FrameWriter notice(protocol::kNotice);
+  notice.add_text(protocol::kTagText, text);
+  control_.send(notice);
 }
 
 void Session::send_failed(const Failure& failure) {

@@ -18,6 +18,8 @@ struct Platform {
   void* context = nullptr;
   // Identity and mounts; false with the failure filled in.
   bool (*configure)(void* context, const Configure& message, Failure& failure) = nullptr;
+  // The wall clock; false with the failure filled in. Null = it cannot be set here.
+  bool (*set_clock)(void* context, uint64_t since_epoch_ns, Failure& failure) = nullptr;
   // Processes of the server that the kernel killed for lack of memory so far.
   uint32_t (*oom_kills)(void* context) = nullptr;
   // Processor time that the server has used so far, in milliseconds; null = not known.
@@ -72,6 +74,7 @@ class Session {
   const char* on_signal(const Frame& frame);
   const char* on_ping(const Frame& frame);
   const char* on_end(const Frame& frame);
+  const char* on_set_clock(const Frame& frame);
   // session_freeze.cpp
   const char* on_freeze(const Frame& frame);
   const char* on_thaw(const Frame& frame);
@@ -82,6 +85,7 @@ class Session {
   [[nodiscard]] uint32_t guest_state() const;
   [[nodiscard]] bool takes_streams() const;
   [[nodiscard]] bool awaits_streams(const Frame& frame) const;
+  void send_notice(const char* text);
   void send_failed(const Failure& failure);
   void protocol_error(const char* why);
   void reap_children();

@@ -35,8 +35,11 @@ struct ServerRun {
   bool clone = false;
   // Hears once that the server runs.
   std::function<void()> on_started;
-  // Clones: the snapshot was refused by this host, and nothing of the client's was read. Nothing is
-  // said then, and the run ends with kExitRefused.
+  // Clones: from the fork to the guest's first word, which it has only to say.
+  std::chrono::milliseconds clone_patience{std::chrono::seconds(30)};
+  // Clones: the snapshot was refused by this host, or its guest ended or hung before it said a
+  // word. Nothing of the client's was read. Nothing is said then, and the run ends with
+  // kExitRefused.
   std::function<void(std::string_view why)> on_refused;
   // Tells what happens, the guest's console too.
   bool verbose = false;

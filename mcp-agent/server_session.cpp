@@ -44,7 +44,7 @@ std::string exec_message(const std::string& command, uint32_t error) {
 
 ServerSession::ServerSession(VmProcess vm, SignalSource signals, ServerRun run)
     : vm_(std::move(vm)), signals_(std::move(signals)), run_(std::move(run)) {
-  boot_deadline_ = Clock::now() + run_.boot_patience;
+  boot_deadline_ = Clock::now() + (run_.clone ? run_.clone_patience : run_.boot_patience);
 }
 
 int ServerSession::loop() {
@@ -55,13 +55,14 @@ int ServerSession::loop() {
 }
 
 void ServerSession::poll_once() {
-  constexpr size_t kOwn = 3;
+  constexpr size_t kOwn = 4;
   std::array<pollfd, kOwn + StdioBridge::kEntries> set{};
   const auto control_events =
       static_cast<short>(POLLIN | (control_.output().empty() ? 0 : POLLOUT));
   set[0] = {vm_.poll_fd(), POLLIN, 0};
   set[1] = {control_socket_.get(), control_events, 0};
   set[2] = {signals_.poll_fd(), POLLIN, 0};
+  set[3] = {clock_ ? clock_->poll_fd() : -1, POLLIN, 0};
   size_t count = kOwn;
   if (bridge_) {
     const auto entries = bridge_->entries();
@@ -75,6 +76,7 @@ void ServerSession::poll_once() {
   if (set[2].revents != 0) {
     while (const auto signal = signals_.next()) on_signal(*signal);
   }
+  if (set[3].revents != 0) on_clock();  // before what the client may say about the time
   if (bridge_) {
     const std::span<const pollfd> all(set);
     bridge_->serve(all.subspan<kOwn, StdioBridge::kEntries>());
@@ -139,6 +141,7 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   if (console_helps && !event.panicked && !lines.empty()) {
     why += " (the last line of its console: " + lines.back() + ")";
   }
+  if (is_mute_clone()) return on_refused("its clone ended right away: " + why);
   const char* when = control_.state() == GuestControl::State::kRunning
                          ? "the VM ended while the server ran: "
                          : "the VM ended before the server was started: ";
@@ -151,13 +154,28 @@ void ServerSession::on_refused(const std::string& why) {
   finish(kExitRefused);
 }
 
+// It can be replaced: its guest has said nothing, so nothing was asked of it either.
+bool ServerSession::is_mute_clone() const {
+  return run_.clone && run_.on_refused && control_.state() == GuestControl::State::kConnecting;
+}
+
 void ServerSession::connect_control() {
   if (control_socket_ || control_.state() != GuestControl::State::kConnecting) return;
   notice(text("the guest is up after %lld ms",
               static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
   auto socket = vm_.connect(protocol::kControlPort);
-  if (!socket) return finish(kExitFailure, socket.error().message);
+  if (!socket) return on_no_stream(socket.error());
   control_socket_ = std::move(*socket);
+}
+
+// A VM that has ended meanwhile takes no streams, and has said why.
+void ServerSession::on_no_stream(const Error& error) {
+  for (int i = 0; i < kEventsAtOnce && !result_; ++i) {
+    const auto event = vm_.next_event();
+    if (!event) break;
+    if (event->kind != VmEvent::Kind::kReady) on_vm_event(*event);
+  }
+  finish(kExitFailure, error.message);
 }
 
 // ---- the guest
@@ -208,8 +226,11 @@ void ServerSession::on_guest_event(const GuestEvent& event) {
 }
 
 void ServerSession::greet() {
+  boot_deadline_ = begin_ + run_.boot_patience;
   auto streams = connect_streams();
-  if (!streams) return finish(kExitFailure, streams.error().message);
+  if (!streams) return on_no_stream(streams.error());
+  // What the boot has taken is not to be missing.
+  if (run_.identity.wall_clock_ns != 0) run_.identity.wall_clock_ns = wall_clock_ns();
   auto sent = control_.configure(run_.identity);
   if (!sent) finish(kExitFailure, sent.error().message);
 }
@@ -261,6 +282,7 @@ void ServerSession::on_started() {
   if (run_.timeout) timeout_deadline_ = Clock::now() + *run_.timeout;
   notice(text("the server runs after %lld ms",
               static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
+  if (auto watch = ClockWatch::create()) clock_.emplace(std::move(*watch));
   if (run_.on_started) run_.on_started();
 }
 
@@ -326,7 +348,9 @@ void ServerSession::on_deadlines() {
   const auto now = Clock::now();
   const auto reached = [now](const Deadline& deadline) { return deadline && now >= *deadline; };
   if (result_) return;
-  if (reached(boot_deadline_)) {
+  if (reached(boot_deadline_) && is_mute_clone()) {
+    on_refused("its clone does not answer");
+  } else if (reached(boot_deadline_)) {
     const auto& lines = vm_.console_tail();
     finish(kExitFailure, text("the guest did not start the server within %lld s%s",
                               static_cast<long long>(run_.boot_patience / seconds(1)),
@@ -337,6 +361,13 @@ void ServerSession::on_deadlines() {
     finish(kExitSignalBase + asked_to_end_, "the guest does not answer any more: VM killed");
   } else if (reached(vm_end_deadline_) && !server_status_) {
     finish(kExitFailure, "the guest shut itself down without an end of the server: VM killed");
+  }
+}
+
+// A guest that has ended has no clock any more.
+void ServerSession::on_clock() {
+  if (clock_->was_set() && control_.set_clock(wall_clock_ns())) {
+    notice("the host's clock was set, and the guest's with it");
   }
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "mcp-agent/clock_watch.h"
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
 #include "mcp-agent/stdio_bridge.h"
@@ -32,11 +33,14 @@ class ServerSession {
   void on_vm_event(const VmEvent& event);
   void on_vm_gone(const VmEvent& event);
   void on_refused(const std::string& why);
+  [[nodiscard]] bool is_mute_clone() const;
   void on_control_readable();
   void on_guest_event(const GuestEvent& event);
   void on_deadlines();
+  void on_clock();
 
   void connect_control();
+  void on_no_stream(const Error& error);
   void greet();
   Result<void> connect_streams();
   void go_on();
@@ -58,6 +62,7 @@ class ServerSession {
   ServerRun run_;
   GuestControl control_;
   Fd control_socket_;
+  std::optional<ClockWatch> clock_;  // while the server runs
   std::optional<StdioBridge> bridge_;
   std::string vm_end_;  // why the VM ended, when it did
   Clock::time_point begin_ = Clock::now();

@@ -91,6 +91,7 @@ DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& i
   const json reply = json::parse(datagram->text, nullptr, false);
   if (!is_ok(reply)) {
     claim.refused = printable(text_of(reply, "error"));
+    claim.because_of_template = text_of(reply, "kind") == "template";
     if (claim.refused.empty()) claim.unreachable = "the daemon's answer is not understood";
     return claim;
   }

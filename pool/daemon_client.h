@@ -27,6 +27,7 @@ class DaemonClient {
     // Set when the daemon said no, and why. Without it and without a VM the daemon is gone or does
     // not answer: then a VM of one's own is in order.
     std::string refused;
+    bool because_of_template = false;  // not of a limit
     std::string unreachable;
   };
   // The VM is given back when it goes.

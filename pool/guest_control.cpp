@@ -205,6 +205,15 @@ Result<void> GuestControl::thaw(const ThawOptions& options) {
   return queued;
 }
 
+Result<void> GuestControl::set_clock(uint64_t since_epoch_ns) {
+  const bool known = state_ == State::kConfigured || state_ == State::kStarting ||
+                     state_ == State::kRunning || state_ == State::kThawing;
+  if (!known) return fail("set the guest's clock: not now");
+  FieldWriter fields;
+  fields.add_number<uint64_t>(protocol::kTagWallClock, since_epoch_ns);
+  return queue(protocol::kSetClock, fields.take());
+}
+
 Result<void> GuestControl::power_off() {
   if (state_ == State::kConnecting || state_ == State::kBroken) {
     return fail("power off: not connected");

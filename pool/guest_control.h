@@ -93,6 +93,8 @@ class GuestControl {
   Result<void> freeze(std::optional<uint32_t> idle_limit_ms);
   // After kFrozen; in a clone after configure(). Its streams must be connected, too.
   Result<void> thaw(const ThawOptions& options);
+  // The wall clock, in nanoseconds since 1970. After kConfigured; no answer comes.
+  Result<void> set_clock(uint64_t since_epoch_ns);
   Result<void> power_off();  // after kHello
 
   // Bytes for the guest that wait to be sent; sent(n) takes the first n away.

@@ -37,6 +37,10 @@ $(BUILD)/tests/faults: $(STEPPED) $(BUILD)/obj/tests/faults/walk_test.o $(call l
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
 
+$(BUILD)/tests/kill_at: $(STEPPED) $(BUILD)/obj/tests/faults/kill_at.o $(call lib,devices)
+	@mkdir -p $(@D)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(SYSTEM_LIBS)
+
 # A Linux guest that is frozen again and again.
 $(BUILD)/tests/freeze_linux: $(BUILD)/obj/tests/freeze/freeze_linux.o $(call lib,$(vmm_LIBS))
 	@mkdir -p $(@D)
@@ -59,5 +63,6 @@ $(BUILD)/tests/generation: $(BUILD)/obj/tests/kernels/generation.o $(call lib,$(
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
 test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail $(BUILD)/tests/faults \
+  $(BUILD)/tests/kill_at \
   $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio \
   $(BUILD)/kernels/vsock_echo $(BUILD)/tests/generation

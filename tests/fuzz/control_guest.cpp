@@ -55,6 +55,9 @@ void decode(uint16_t type, std::vector<char>& payload) {
     case protocol::kPing:
       (void)decode_ping(payload.data(), payload.size(), nonce);
       return;
+    case protocol::kSetClock:
+      (void)decode_set_clock(payload.data(), payload.size(), nonce);
+      return;
     default:
       (void)decode_empty(payload.size());
   }

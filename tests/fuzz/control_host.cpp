@@ -56,6 +56,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       case 2:
         (void)control.signal(input.take<uint8_t>());
         (void)control.ping(1);
+        (void)control.set_clock(1);
         (void)control.end();
         break;
       case 3:

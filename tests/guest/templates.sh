@@ -70,21 +70,9 @@ wait
 equal "three makers at once make one template" 1 "$(ready ready)"
 equal "… one of them" 1 "$(grep -c '^thimble: template auto-.* KiB' "$SCRATCH"/maker.* | grep -c ':1')"
 
-# A maker that is killed, at any moment, leaves nothing that is used.
-for moment in 0.3 1 2 3 4; do
-  "$THIMBLE" template rm "$("$THIMBLE" template ls | cut -d' ' -f1)" 2>/dev/null
-  "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1 &
-  maker=$!
-  sleep "$moment"
-  kill -9 "$maker" 2>/dev/null
-  wait "$maker" 2>/dev/null
-  left=$("$THIMBLE" template ls --json | grep -c '"name"')
-  "$THIMBLE" template prune >/dev/null
-  equal "a maker killed after $moment s leaves a whole template or none ($left), no draft" "" \
-    "$(find "$THIMBLE_TEMPLATES" -maxdepth 1 \( -name '.making-*' -o -name '.old-*' \))"
-done
+# A maker that is killed: tests/guest/faults.sh.
 for ((i = 0; i < 20; ++i)); do pgrep -x thimble-vmm >/dev/null || break; sleep 0.2; done
-equal "… and no process" "" "$(pgrep -ax thimble-vmm)"
+equal "makers leave no process" "" "$(pgrep -ax thimble-vmm)"
 
 # A template that was bent is not used, and made anew.
 "$THIMBLE" template prune --all >/dev/null

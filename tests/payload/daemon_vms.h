@@ -127,7 +127,11 @@ class DaemonVms : public ::testing::Test {
   }
   DaemonClient::Claim claim(const std::string& name) {
     auto client = DaemonClient::connect(daemon_socket(folder_));
-    if (!client || !*client) return {.vm = {}, .exposed = {}, .refused = {}, .unreachable = "none"};
+    if (!client || !*client) {
+      DaemonClient::Claim none;
+      none.unreachable = "none";
+      return none;
+    }
     return DaemonClient::claim(std::move(**client), {store_, name}, false, "test",
                                std::chrono::seconds(30));
   }

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -108,9 +109,13 @@ Result<Child> start_run(std::vector<std::string> arguments) {
   argv.reserve(arguments.size() + 1);
   for (std::string& word : arguments) argv.push_back(word.data());
   argv.push_back(nullptr);
+  const pid_t keeper = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno("start a process");
   if (pid == 0) {
+    // A server that nobody can reach or stop any more is of no use to anybody.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != keeper) ::_exit(127);
     ::dup2(input->read.get(), STDIN_FILENO);
     ::dup2(output->write.get(), STDOUT_FILENO);
     ::dup2(errors->write.get(), STDERR_FILENO);

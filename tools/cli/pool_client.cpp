@@ -34,7 +34,7 @@ std::optional<VmProcess> without_daemon(const RunOptions& options, const std::st
 
 Result<std::optional<VmProcess>> claim_from_daemon(const std::string& store,
                                                    const std::string& name,
-                                                   const RunOptions& options) {
+                                                   const RunOptions& options, bool replaceable) {
   const Wanted want = wanted(options);
   if (want == Wanted::kNo) return without_daemon(options, "it is switched off");
   auto folder = runtime_folder();
@@ -48,6 +48,7 @@ Result<std::optional<VmProcess>> claim_from_daemon(const std::string& store,
   }
   auto claim =
       DaemonClient::claim(std::move(**client), {store, name}, options.verbose, "", kClaimPatience);
+  if (claim.because_of_template && replaceable) return without_daemon(options, claim.refused);
   if (!claim.refused.empty()) return fail(claim.refused);
   if (!claim.vm) return without_daemon(options, claim.unreachable);
   if (options.require_confinement && !claim.exposed.empty()) {

@@ -19,8 +19,8 @@ namespace thimble::cli {
 namespace {
 
 // From the daemon's pool, or in a process of our own.
-Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order) {
-  auto claimed = claim_from_daemon(order.id.store, order.id.name, options);
+Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order, bool replaceable) {
+  auto claimed = claim_from_daemon(order.id.store, order.id.name, options, replaceable);
   if (!claimed) return std::unexpected(claimed.error());
   if (*claimed) {
     // What the clone is told must be of the same template as its memory.
@@ -74,6 +74,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   if (!identity) return std::unexpected(identity.error());
   auto server = choose_server(order);
   if (!server) return std::unexpected(server.error());
+  const bool replaceable = static_cast<bool>(order.on_refused);
   ServerRun run;
   run.clone = true;
   run.identity = std::move(*identity);
@@ -84,7 +85,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.on_refused = std::move(order.on_refused);
   run.on_started = std::move(order.on_started);
   run.say = say;
-  return run_server([&] { return start_clone(options, order); }, std::move(run));
+  return run_server([&] { return start_clone(options, order, replaceable); }, std::move(run));
 }
 
 Result<int> run_template(const RunOptions& options) {

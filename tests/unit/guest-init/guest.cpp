@@ -32,6 +32,13 @@ bool configure(void*, const init::Configure& message, init::Failure& failure) {
   return init::fail(failure, protocol::kStepMount, ENOENT, "mount /dev/vdz on /app");
 }
 
+// The machine's own clock is left alone.
+bool set_clock(void* context, uint64_t since_epoch_ns, init::Failure& failure) {
+  if (since_epoch_ns == 0) return init::fail(failure, protocol::kStepIdentity, EINVAL, "no clock");
+  std::ofstream(*static_cast<std::string*>(context) + "/clock") << since_epoch_ns;
+  return true;
+}
+
 uint32_t oom_kills(void*) { return 3; }
 
 [[noreturn]] void run_session(int control, int streams, const std::string& directory) {
@@ -45,6 +52,7 @@ uint32_t oom_kills(void*) { return 3; }
   std::string context = directory;
   platform.context = &context;
   platform.configure = configure;
+  platform.set_clock = set_clock;
   platform.freeze = fake_freeze;
   platform.look = fake_look;
   platform.oom_kills = oom_kills;

@@ -74,6 +74,9 @@ INSTANTIATE_TEST_SUITE_P(
         Violation{"PowerOffWithPayload", frame(protocol::kPowerOff, "x")},
         Violation{"StartBeforeConfigure", frame(protocol::kStart, Guest::command({"sh"}).bytes())},
         Violation{"ConfigureTwice", kConfigure + kConfigure},
+        Violation{"SetClockBeforeConfigure",
+                  frame(protocol::kSetClock, Fields().add_u64(protocol::kTagWallClock, 1).bytes())},
+        Violation{"SetClockWithoutAClock", kConfigure + frame(protocol::kSetClock, "")},
         Violation{"SignalBeforeStart",
                   kConfigure +
                       frame(protocol::kSignal, Fields().add_u32(protocol::kTagSignal, 15).bytes())},

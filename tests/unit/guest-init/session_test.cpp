@@ -474,6 +474,25 @@ TEST(Start, WaitsForStreamsThatItHasOvertaken) {
   close(error);
 }
 
+TEST(SetClock, TakesEffectWithoutAnAnswerAndItsFailureEndsNothing) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell("read line; exit 5");
+  guest.send(protocol::kSetClock, Fields().add_u64(protocol::kTagWallClock, 1234567890));
+  guest.send(protocol::kPing, Fields().add_u64(protocol::kTagNonce, 1));
+  EXPECT_EQ(guest.receive().type, protocol::kPong);
+  std::ifstream clock(guest.directory() + "/clock");
+  uint64_t set_to = 0;
+  EXPECT_TRUE(clock >> set_to);
+  EXPECT_EQ(set_to, 1234567890U);
+  guest.send(protocol::kSetClock, Fields().add_u64(protocol::kTagWallClock, 0));
+  const Message notice = guest.receive();
+  EXPECT_EQ(notice.type, protocol::kNotice);
+  EXPECT_EQ(notice.text(protocol::kTagText), "no clock");
+  guest.close_stdin();
+  EXPECT_EQ(guest.receive().u32(protocol::kTagExitCode), 5u);
+}
+
 TEST(Configure, FailureSaysWhatAndWhy) {
   Guest guest;
   guest.connect_control();

@@ -220,9 +220,22 @@ TEST(GuestControl, RequestsAtTheWrongTimeQueueNothing) {
   EXPECT_FALSE(control.start(cat()));
   EXPECT_FALSE(control.signal(15));
   EXPECT_FALSE(control.ping(1));
+  EXPECT_FALSE(control.set_clock(1));
   EXPECT_FALSE(control.end());
   EXPECT_FALSE(control.power_off());
   EXPECT_TRUE(control.output().empty());
+}
+
+TEST(GuestControl, TheClockOfAServerThatRunsCanBeSet) {
+  GuestControl control;
+  run_until_started(control);
+  control.sent(control.output().size());
+  ASSERT_TRUE(control.set_clock(77));
+  FieldWriter fields;
+  fields.add_number<uint64_t>(kTagWallClock, 77);
+  const Bytes expected = frame(kSetClock, fields.take());
+  EXPECT_EQ(Bytes(control.output().begin(), control.output().end()), expected);
+  EXPECT_EQ(control.state(), State::kRunning);
 }
 
 TEST(GuestControl, ACommandThatIsTooLargeIsRefusedBeforeItIsSent) {

@@ -65,7 +65,7 @@ class Session {
   using Tweak = std::function<void(ServerRun&)>;
 
   explicit Session(std::vector<std::string> command, const Tweak& tweak = nullptr,
-                   VmProcess::Body body = nullptr)
+                   VmProcess::Body body = nullptr, milliseconds start_takes = {})
       : directory_(make_directory()) {
     if (!body) body = guest_without_vm(directory_);
     ::signal(SIGPIPE, SIG_IGN);
@@ -85,7 +85,12 @@ class Session {
         (void)!::write(log_end, (std::string(line) + "\n").c_str(), line.size() + 1);
       };
       if (tweak) tweak(run);
-      ::_exit(run_server([&] { return VmProcess::start(body, {}, false); }, std::move(run)));
+      const auto start = [&] {
+        auto vm = VmProcess::start(body, {}, false);
+        std::this_thread::sleep_for(start_takes);
+        return vm;
+      };
+      ::_exit(run_server(start, std::move(run)));
     }
     ::close(pipes[0][0]);
     for (size_t i = 1; i < 4; ++i) ::close(pipes[i][1]);
@@ -357,6 +362,37 @@ TEST(ServerRun, AGuestThatClosesItsControlChannelIsGivenUp) {
   Session session({"cat"}, nullptr,
                   guest_that([](int control) { ::shutdown(control, SHUT_RDWR); }));
   EXPECT_EQ(session.wait(), kExitFailure);
+}
+
+// What such a run is told to do instead reads the client's first line itself.
+void expect_replaced(const VmProcess::Body& body, const char* why, milliseconds start_takes = {}) {
+  Session session(
+      {"unused"},
+      [](ServerRun& run) {
+        run.clone = true;
+        run.clone_patience = milliseconds(500);
+        run.on_refused = [say = run.say](std::string_view text) { say(text); };
+      },
+      body, start_takes);
+  EXPECT_EQ(::write(session.in.get(), "word\n", 5), 5);
+  EXPECT_EQ(session.wait(), kExitRefused & 0xff);
+  EXPECT_NE(session.said().find(why), std::string::npos);
+}
+
+TEST(ServerRun, ACloneThatPanicsBeforeItsFirstWordCanBeReplaced) {
+  const auto panics = [](int broker) {
+    (void)send_broker(broker, BrokerType::kEnded,
+                      static_cast<uint32_t>(End::Kind::kReset) | kBrokerPanicked,
+                      "the guest's kernel panicked: VFS");
+    return 1;
+  };
+  const char* const why = "its clone ended right away: the guest's kernel panicked: VFS";
+  expect_replaced(panics, why);
+  expect_replaced(panics, why, milliseconds(300));  // before anything could be asked of it
+}
+
+TEST(ServerRun, ACloneThatNeverSaysAWordCanBeReplaced) {
+  expect_replaced(guest_that([](int) {}), "its clone does not answer");
 }
 
 TEST(ServerRun, ACloneWhoseServerWasFrozenServesAsIfItHadJustStarted) {
