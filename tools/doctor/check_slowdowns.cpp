@@ -50,12 +50,17 @@ void check_huge_pages(const fs::path& root, Findings& findings) {
   if (!line) return;
   const std::string chosen = chosen_word(*line);
   const bool never = chosen == "never";
-  findings.push_back({"transparent_huge_pages",
-                      never ? Level::kSlow : Level::kOk,
-                      "transparent huge pages: " + chosen +
-                          (never ? ": guest memory is mapped in small pages, and costs more" : ""),
-                      never ? "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled" : "",
-                      {{"transparent_huge_pages_mode", chosen}}});
+  const bool always = chosen == "always";
+  const char* why = "";
+  if (never) why = ": guest memory is mapped in small pages, and costs more";
+  // Nobody asked for it: the first touch of a few KiB takes 2 MiB.
+  if (always) why = ": each of many VMs may take whole 2 MiB pages for what it writes of its own";
+  findings.push_back(
+      {"transparent_huge_pages",
+       never ? Level::kSlow : (always ? Level::kNote : Level::kOk),
+       "transparent huge pages: " + chosen + why,
+       never || always ? "echo madvise | sudo tee /sys/kernel/mm/transparent_hugepage/enabled" : "",
+       {{"transparent_huge_pages_mode", chosen}}});
 }
 
 void check_page_merging(const fs::path& root, Findings& findings) {
@@ -84,13 +89,16 @@ void check_threads(const fs::path& root, Findings& findings) {
 void check_halt_polling(const fs::path& root, Findings& findings) {
   const auto halt = read_text(root / "sys/module/kvm/parameters/halt_poll_ns");
   if (!halt) return;
+  const bool polls = *halt != "0";
   findings.push_back({"halt_poll",
-                      Level::kOk,
-                      *halt == "0" ? "KVM does not poll before an idle vCPU sleeps"
-                                   : "KVM polls up to " + *halt +
-                                         " ns before an idle vCPU sleeps: quicker answers, some "
-                                         "processor time",
-                      "",
+                      polls ? Level::kNote : Level::kOk,
+                      polls ? "KVM polls up to " + *halt +
+                                  " ns before an idle vCPU sleeps: quicker answers of few VMs, "
+                                  "processor time of many"
+                            : "KVM does not poll before an idle vCPU sleeps",
+                      polls ? "for hundreds of VMs: echo 0 | sudo tee "
+                              "/sys/module/kvm/parameters/halt_poll_ns"
+                            : "",
                       {{"kvm_halt_poll_ns", std::strtoull(halt->c_str(), nullptr, 10)}}});
 }
 

@@ -24,6 +24,10 @@ void check_cgroup(const Places& places, Findings& findings);
 // whose finding it explains.
 void check_slowdowns(const Places& places, Findings& findings);
 
+// What many VMs at once run into, and what matters for clones and the pool (check_many.cpp). After
+// check_creation_cost().
+void check_many(const Places& places, Findings& findings);
+
 // What building and running images needs (check_files.cpp).
 void check_files(const Places& places, Findings& findings);
 

@@ -62,6 +62,7 @@ int doctor_main(const std::vector<std::string>& arguments, const Places& places)
   check_confinement(findings);
   check_cgroup(places, findings);
   check_slowdowns(places, findings);
+  check_many(places, findings);
   check_files(places, findings);
   const std::string report = json ? as_json(findings, probe) : as_text(findings, probe);
   std::fputs(report.c_str(), stdout);

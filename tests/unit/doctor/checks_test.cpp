@@ -67,10 +67,18 @@ TEST(SlowdownsTest, HugePagesMergingAndThreadsAreJudged) {
   EXPECT_EQ(find(bad, "ksm").level, Level::kSlow);
   EXPECT_EQ(find(bad, "smt").level, Level::kNote);
   EXPECT_EQ(fact(find(bad, "halt_poll"), "kvm_halt_poll_ns"), 200000);
+  EXPECT_EQ(find(bad, "halt_poll").level, Level::kNote);
+  EXPECT_FALSE(find(bad, "halt_poll").fix.empty());
+
+  host.write("sys/kernel/mm/transparent_hugepage/enabled", "[always] madvise never\n");
+  const Finding always = find(slowdowns(host), "transparent_huge_pages");
+  EXPECT_EQ(always.level, Level::kNote);
+  EXPECT_TRUE(contains(always.fix, "madvise"));
 
   host.write("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
   host.write("sys/kernel/mm/ksm/run", "0\n");
   host.write("sys/devices/system/cpu/smt/active", "0\n");
+  host.write("sys/module/kvm/parameters/halt_poll_ns", "0\n");
   for (const Finding& finding : slowdowns(host))
     EXPECT_EQ(finding.level, Level::kOk) << finding.key;
 }
