@@ -241,6 +241,8 @@ TEST_F(DaemonWalk, ADaemonThatIsKilledAnywhereTakesItsVmsWithItAndTheNextOneServ
   walk({}, [&](const StepPlan& now) {
     auto tree = start_traced(now);
     EXPECT_TRUE(tree);
+    // Its client is there to the end, and keeps the way to it open.
+    const auto held = claim("sleeps");
     const int served = use_it();
     ask_to_end();
     StepReport report = tree->finish(kPatience);
