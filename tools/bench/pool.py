@@ -86,11 +86,16 @@ class Pool:
 
 
 class Held:
-    """Clones that one process holds. `each`: what the claim of each took; `together`: of all."""
+    """Clones that one process holds. `each`: what the claim of each took; `together`: of the last
+    ones that were claimed together."""
 
     def __init__(self, claims, count):
         self.claims = claims
-        self.each = [self._next() for _ in range(count)]
+        self.each = []
+        self._take(count)
+
+    def _take(self, count):
+        self.each += [self._next() for _ in range(count)]
         self.together = self._next()
 
     def _next(self):
@@ -99,10 +104,18 @@ class Held:
             raise RuntimeError(f"claims: {self.claims.stderr.read().strip()}")
         return json.loads(line)
 
-    def ask(self, line):
-        """All of them at once; the time until all have answered."""
+    def _send(self, line):
         self.claims.stdin.write(line + "\n")
         self.claims.stdin.flush()
+
+    def claim(self, count):
+        """More of them."""
+        self._send(f"+{count}")
+        self._take(count)
+
+    def ask(self, line):
+        """All of them at once; the time until all have answered."""
+        self._send(line)
         return self._next()
 
     @property

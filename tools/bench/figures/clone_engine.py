@@ -24,6 +24,14 @@ FIGURES = {
     "engine_idle_percent": ("how often the machine was idle before a batch of these", None),
 }
 
+# The aims of issue 5's engine as shares of the floor that was measured when they were set (190 µs up to
+# the first exit, 270 until everything is closed): what else a machine does slows both alike.
+OF_FLOOR = {
+    "engine_clone_percent_of_floor": ("engine_clone_us_p50", "engine_floor_us_p50", 300, 190),
+    "engine_clone_destroy_percent_of_floor": ("engine_clone_destroy_us_p50", "engine_floor_destroy_us_p50", 450, 270),
+    "shell_claim_percent_of_floor": ("shell_claim_us_p50", "engine_floor_us_p50", 150, 190),
+}  # fmt: skip
+
 
 def measure(build):
     command = [f"{build}/bench/clone_engine", f"{build}/payload/serial_echo.elf", str(CLONES)]
@@ -41,4 +49,17 @@ def measure(build):
             ceiling=CEILING_US if key.endswith("us_p50") and "destroy" not in key else None,
         )
         for key, (meaning, limit) in FIGURES.items()
-    ]
+    ] + [of_floor(key, found) for key in OF_FLOOR]
+
+
+def of_floor(key, found):
+    over, under, aim, floor = OF_FLOOR[key]
+    return Figure(
+        key=key,
+        meaning=f"share of the floor in the same minutes, % (the aim: {aim} of {floor} µs)",
+        command=f"{over} / {under}",
+        values=[100 * float(found[over]) / float(found[under])],
+        limit=round(100 * aim / floor),
+        repeatable=False,
+        digits=0,
+    )

@@ -105,15 +105,22 @@ def memory_of(pid):
 
 
 def memory_of_process(pid):
-    guest = own = 0
+    """KiB of the guest's memory that it has changed, and of its own that nobody shares."""
+    parts = memory_parts(pid)
+    return parts["changed"], parts["own"]
+
+
+def memory_parts(pid):
+    """The same, and the guest's memory with its share of what others use too (PSS)."""
+    parts = {"changed": 0, "pss": 0, "own": 0}
     is_guest = False
     with open(f"/proc/{pid}/smaps", encoding="utf-8") as file:
         for line in file:
             if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
                 is_guest = int(match[2], 16) - int(match[1], 16) >= GUEST_MEMORY
-            elif match := re.match(r"(Anonymous|Private_Clean|Private_Dirty):\s+(\d+)", line):
-                if is_guest and match[1] == "Anonymous":
-                    guest += int(match[2])
-                elif not is_guest and match[1] != "Anonymous":
-                    own += int(match[2])
-    return guest, own
+            elif match := re.match(r"(Anonymous|Pss|Private_Clean|Private_Dirty):\s+(\d+)", line):
+                if is_guest and match[1] in ("Anonymous", "Pss"):
+                    parts["changed" if match[1] == "Anonymous" else "pss"] += int(match[2])
+                elif not is_guest and match[1].startswith("Private"):
+                    parts["own"] += int(match[2])
+    return parts

@@ -1,6 +1,6 @@
 """From the start of a server to its answer to `initialize`: cold, as a clone by `thimble run`, and
-from a pool claim in a program that embeds the library (programs/claims.cpp). THIMBLE_BENCH_CLAIMS says
-how often each of the last three."""
+from a pool claim in a program that embeds the library (programs/claims.cpp). THIMBLE_BENCH_RUNS
+and THIMBLE_BENCH_CLAIMS say how often."""
 
 import os
 from statistics import median
@@ -9,7 +9,8 @@ import servers
 from figure import Figure, percentiles
 from pool import OWN, POOLED, STORE, Pool
 
-RUNS = int(os.environ.get("THIMBLE_BENCH_CLAIMS", "30"))
+CLAIMS = int(os.environ.get("THIMBLE_BENCH_CLAIMS", "30"))
+RUNS = int(os.environ.get("THIMBLE_BENCH_RUNS", "30"))
 CLAIM_LIMITS = {"python": 10, "node": 40}  # Minstr
 PERCENT_OF_COLD = 3.3  # 30 : 1
 
@@ -27,7 +28,7 @@ def measure_server(box, pool, server):
     cold = pool.run_times(box.rounds, OWN, "--cold")
     run = pool.run_times(RUNS, {**OWN, "THIMBLE_DAEMON": "off"})
     pooled = pool.run_times(RUNS, POOLED)
-    claim = pool.claim_times(RUNS, servers.INITIALIZE)
+    claim = pool.claim_times(CLAIMS, servers.INITIALIZE)
     start = f"stopwatch answer {RUNS} INITIALIZE -- thimble run"
     template = f"THIMBLE_TEMPLATES={STORE} THIMBLE_DAEMON"
     figures = [
@@ -43,7 +44,7 @@ def measure_server(box, pool, server):
         *percentiles(f"run_pool_to_first_answer_{name}_minstr", f"{name}: exec of `thimble run`, a clone from the daemon's pool",
                      f"{template}=existing {start} {server.shown}", pooled),
         *percentiles(f"claim_to_first_answer_{name}_minstr", f"{name}: a claim by a program that runs already",
-                     f"claims each {RUNS} DAEMON {STORE} TEMPLATE INITIALIZE", claim,
+                     f"claims each {CLAIMS} DAEMON {STORE} TEMPLATE INITIALIZE", claim,
                      limit=CLAIM_LIMITS[name]),
     ]  # fmt: skip
     base = median(each["latency_ns"] for each in cold)

@@ -14,7 +14,7 @@ def measure(box):
             meaning="private memory of the VMM process outside guest memory, KiB (smaps)",
             command=command,
             values=[run["vmm_kib"] for run in runs],
-            limit=3072,
+            limit=2048,
             digits=0,
         ),
         Figure(

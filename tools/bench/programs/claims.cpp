@@ -10,9 +10,9 @@
 //       … and no claim waits outside its time for a shell
 //
 // Prints a line of JSON for each clone: its process and the clocks (clocks.h) from right before the
-// claim; then the clocks of all of them together. With hold and storm, each line of stdin then goes
-// to every server, whose answers are awaited if it has an "id", and the clocks of that follow; the
-// end of stdin ends all.
+// claim; then the clocks of all of them together. With hold and storm, lines of stdin follow: "+N"
+// claims N more in the same way; any other line goes to every server, whose answers are awaited if
+// it has an "id", and the clocks of that are printed. The end of stdin ends all.
 #include <signal.h>
 #include <unistd.h>
 
@@ -30,8 +30,15 @@ namespace {
 using namespace thimble;
 using namespace thimble::bench;
 
-constexpr unsigned kLooks = 3000;
-constexpr useconds_t kLookUs = 20'000;
+// The next shell is begun 0.2 s after a claim (pool/pool.h).
+constexpr unsigned kLooks = 600;
+constexpr useconds_t kLookUs = 110'000;
+
+struct Claimed {
+  std::string socket;
+  TemplateId id;
+  std::string line;  // what each server is sent at once; or empty
+};
 
 void await_settled(const std::string& socket, bool with_claimed) {
   for (unsigned i = 0; i < kLooks; ++i) {
@@ -62,29 +69,38 @@ void ask_all(std::vector<ClaimedServer>& servers, const std::string& line) {
   print(0, Clocks::now() - begin);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 6 && argc != 7) give_up("usage: see the first lines of claims.cpp");
-  ::signal(SIGPIPE, SIG_IGN);
-  const std::string how = argv[1];
+void claim_some(const Claimed& pool, const std::string& how, unsigned long count,
+                std::vector<ClaimedServer>& held) {
   const bool stay = how != "each";
-  const unsigned long count = std::strtoul(argv[2], nullptr, 10);
-  const std::string socket = argv[3];
-  const TemplateId id{argv[4], argv[5]};
-  std::vector<ClaimedServer> held;
   const Clocks start = Clocks::now();
   for (unsigned long i = 0; i < count; ++i) {
-    if (how != "storm") await_settled(socket, stay);
+    if (how != "storm") await_settled(pool.socket, stay);
     const Clocks begin = Clocks::now();
-    auto server = ClaimedServer::claim(socket, id, argc == 7 ? argv[6] : "");
+    auto server = ClaimedServer::claim(pool.socket, pool.id, pool.line);
     const Clocks took = Clocks::now() - begin;
     if (!server) give_up(server.error().message);
     print(server->pid(), took);
     if (stay) held.push_back(std::move(*server));
   }
   print(0, Clocks::now() - start);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 6 && argc != 7) give_up("usage: see the first lines of claims.cpp");
+  ::signal(SIGPIPE, SIG_IGN);
+  const std::string how = argv[1];
+  const Claimed pool{argv[3], {argv[4], argv[5]}, argc == 7 ? argv[6] : ""};
+  std::vector<ClaimedServer> held;
+  claim_some(pool, how, std::strtoul(argv[2], nullptr, 10), held);
   std::string line;
-  while (stay && std::getline(std::cin, line)) ask_all(held, line);
+  while (how != "each" && std::getline(std::cin, line)) {
+    if (line.starts_with('+')) {
+      claim_some(pool, how, std::strtoul(line.c_str() + 1, nullptr, 10), held);
+    } else {
+      ask_all(held, line);
+    }
+  }
   return 0;
 }
