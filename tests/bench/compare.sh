@@ -73,6 +73,11 @@ check("a new table takes the place of the old one and nothing else",
       and "old" not in report.replace_table(page, fresh))
 plot = report.plot({"boot_phase_exec_minstr": 3.0, "qemu_microvm_boot_phase_exec_minstr": 9.0})
 check("the plot is well-formed", xml.etree.ElementTree.fromstring(plot) is not None)
+starts = {"cold_to_first_answer_python_minstr": 100.0, "claim_to_first_answer_python_minstr_p50": 4.0}
+drawn = report.first_answer_plot(starts)
+check("... that of the first answers too, with how often a claim goes into a cold start",
+      xml.etree.ElementTree.fromstring(drawn) is not None and "4.0 (1 : 25.0)" in drawn)
+check("... and without figures", xml.etree.ElementTree.fromstring(report.first_answer_plot({})) is not None)
 
 trace = """
  vmm-7 [000] ..... 10.000001: sys_enter: NR 16 (0, 5401, 7f, 0, 0, 0)

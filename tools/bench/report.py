@@ -107,3 +107,53 @@ def plot(results):
         parts.append(f'<text x="{x + 16}" y="161" font-size="12">{escape(label)}</text>')
         x += 34 + 7 * len(label)
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+# What stands side by side for each server: key, label, colour.
+STARTS = [
+    ("cold_to_first_answer_{}_minstr", "cold: thimble run --cold", "#e15759"),
+    ("run_to_first_answer_{}_minstr_p50", "clone: thimble run", "#edc948"),
+    ("run_pool_to_first_answer_{}_minstr_p50", "clone from the pool: thimble run", "#76b7b2"),
+    ("claim_to_first_answer_{}_minstr_p50", "claim by a program that runs", "#4e79a7"),
+]
+SERVERS = [
+    ("python", "a Python server of the standard library"),
+    ("node", "npm's @modelcontextprotocol/server-memory"),
+]
+LABEL_WIDTH, START_WIDTH, START_BAR, PANEL = 230, 420, 24, 172
+
+
+def first_answer_plot(results):
+    """A panel for each server, with a scale of its own: a bar for each way to start it."""
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{LABEL_WIDTH + START_WIDTH + 150}" '
+        f'height="{40 + PANEL * len(SERVERS)}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="white"/>',
+        '<text x="10" y="22" font-size="15">from the start to the answer to initialize, million '
+        "instructions of host and guest</text>",
+        f'<text x="10" y="{PANEL * len(SERVERS) + 30}" font-size="12">1 : n: a cold start takes n times '
+        "as long; each server has a scale of its own</text>",
+    ]
+    for i, (name, title) in enumerate(SERVERS):
+        parts += server_panel(results, name, title, 40 + i * PANEL)
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def server_panel(results, name, title, top):
+    values = [results.get(key.format(name), 0) for key, _, _ in STARTS]
+    cold = values[0]
+    parts = [f'<text x="10" y="{top + 18}" font-weight="bold">{escape(title)}</text>']
+    for row, (value, (_, label, colour)) in enumerate(zip(values, STARTS)):
+        y = top + 28 + row * (START_BAR + 8)
+        width = START_WIDTH * value / max([*values, 1])
+        ratio = f" (1 : {cold / value:.1f})" if row and value else ""
+        middle = y + START_BAR / 2 + 5
+        parts += [
+            f'<text x="10" y="{middle}">{escape(label)}</text>',
+            f'<rect x="{LABEL_WIDTH}" y="{y}" width="{width:.1f}" height="{START_BAR}" fill="{colour}"/>',
+            f'<text x="{LABEL_WIDTH + width + 6:.1f}" y="{middle}">{value:.1f}{ratio}</text>',
+        ]
+    return parts
+
+
+PLOTS = {"benchmarks.svg": plot, "first_answer.svg": first_answer_plot}
