@@ -65,7 +65,7 @@ void Session::wait_and_serve() {
   for (Guest& guest : unnamed_) {
     if (set.at(guest.index)) read_preface(guest);
   }
-  if (set.at(stream_index_)) accept_streams();
+  if (set.at(stream_index_)) accept_stream();
   control_.run(set);
   if (set.at(control_index_)) accept_control();
   serve_control();
@@ -107,14 +107,16 @@ void Session::accept_control() {
   if (platform_.notice) send_notice(platform_.notice);
 }
 
-void Session::accept_streams() {
+// One in a round: poll() tells of the next. Linux (6.1) lets even a non-blocking accept(2) of vsock
+// sleep until its next tick when nobody has connected, 10 ms at worst.
+void Session::accept_stream() {
   for (Guest& guest : unnamed_) {
     if (guest.fd >= 0) continue;
     const int fd = accept_host(stream_listener_);
     if (fd < 0) return;
     guest = Guest{};
     guest.fd = fd;
-    read_preface(guest);
+    return read_preface(guest);
   }
 }
 

@@ -62,7 +62,7 @@ class Session {
   void add_connections(PollSet& set);
   void run_relays(const PollSet& set);
   void accept_control();
-  void accept_streams();
+  void accept_stream();
   void read_preface(Guest& guest);
   [[nodiscard]] bool streams_connected(uint32_t wanted) const;  // bits: 1 << Stream
   void attach_stream(int fd, uint32_t stream);
