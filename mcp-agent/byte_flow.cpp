@@ -53,6 +53,8 @@ void ByteFlow::fill() {
 void ByteFlow::drain() {
   const IoResult put = sink_.write(std::span(buffer_.get(), capacity_).subspan(head_, buffered()));
   if (put.kind == IoResult::Kind::kEnd) return sink_gone();
+  const uint8_t* out = buffer_.get() + head_;
+  for (size_t i = 0; i < put.count && lines_ < kMostLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
   head_ += put.count;
   if (head_ == tail_) head_ = tail_ = 0;
 }

@@ -32,6 +32,10 @@ class ByteFlow {
   // Everything that came was written, or nobody takes it any more.
   [[nodiscard]] bool done() const { return done_; }
 
+  // Lines that were written out, of the first few: counting stops at kMostLines.
+  static constexpr unsigned kMostLines = 3;
+  [[nodiscard]] unsigned lines() const { return lines_; }
+
   [[nodiscard]] size_t buffered() const { return tail_ - head_; }
 
  private:
@@ -44,8 +48,9 @@ class ByteFlow {
   Endpoint sink_;
   size_t capacity_;
   std::unique_ptr<uint8_t[]> buffer_;  // not cleared: costs only what has been used
-  size_t head_ = 0;  // buffer_[head_, tail_) waits to be written
+  size_t head_ = 0;                    // buffer_[head_, tail_) waits to be written
   size_t tail_ = 0;
+  unsigned lines_ = 0;
   bool source_ended_ = false;
   bool done_ = false;
 };

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -41,6 +42,9 @@ struct ServerRun {
   // word. Nothing of the client's was read. Nothing is said then, and the run ends with
   // kExitRefused.
   std::function<void(std::string_view why)> on_refused;
+  // Clones: hears the working set (Machine::record_working_set()) when the first requests are
+  // answered, or at the end of a server that answered fewer. Not set: nothing is recorded.
+  std::function<void(std::span<const uint8_t> set)> on_working_set;
   // Tells what happens, the guest's console too.
   bool verbose = false;
   // One line for the user, without prefix and newline.

@@ -2,12 +2,15 @@
 #include "mcp-agent/server_session.h"
 
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "devices/text.h"
 #include "guest-init/protocol.h"
@@ -27,6 +30,8 @@ constexpr seconds kVmEndPatience{3};
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
 
 constexpr size_t kControlChunk = size_t{64} * 1024;
+// How long a VM may take to look at all of its memory.
+constexpr seconds kRecordPatience{10};
 constexpr int kEventsAtOnce = 64;
 constexpr int kLastReads = 64;
 
@@ -90,6 +95,7 @@ void ServerSession::poll_once() {
       on_vm_event(*event);
     }
   }
+  if (bridge_ && bridge_->first_answers_out()) record_working_set();
   on_deadlines();
   flush_control();
   check_drained();
@@ -117,6 +123,13 @@ void ServerSession::on_vm_event(const VmEvent& event) {
     case VmEvent::Kind::kPrepared:  // of shells
     case VmEvent::Kind::kPong:
       break;
+    case VmEvent::Kind::kRecorded:
+      on_recorded();
+      break;
+    case VmEvent::Kind::kUnrecorded:
+      notice(event.text);
+      working_set_.reset();
+      break;
     case VmEvent::Kind::kEnded:
     case VmEvent::Kind::kRefused:
     case VmEvent::Kind::kLost:
@@ -130,6 +143,8 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   // Bounded by more than a socket holds, since the process that says it ended may go on writing.
   for (int i = 0; i < kLastReads && control_socket_; ++i) on_control_readable();
   control_socket_.reset();
+  working_set_.reset();
+  run_.on_working_set = nullptr;
   if (server_status_) return;
   if (event.kind == VmEvent::Kind::kRefused) return on_refused(event.text);
   if (event.kind == VmEvent::Kind::kLost) {
@@ -348,6 +363,7 @@ void ServerSession::on_deadlines() {
   const auto now = Clock::now();
   const auto reached = [now](const Deadline& deadline) { return deadline && now >= *deadline; };
   if (result_) return;
+  if (reached(recorded_deadline_)) working_set_.reset();
   if (reached(boot_deadline_) && is_mute_clone()) {
     on_refused("its clone does not answer");
   } else if (reached(boot_deadline_)) {
@@ -374,7 +390,8 @@ void ServerSession::on_clock() {
 int ServerSession::poll_timeout() const {
   Deadline next;
   for (const Deadline& deadline :
-       {boot_deadline_, timeout_deadline_, answer_deadline_, vm_end_deadline_}) {
+       {boot_deadline_, timeout_deadline_, answer_deadline_, vm_end_deadline_,
+        working_set_ ? recorded_deadline_ : Deadline()}) {
     if (deadline && (!next || *deadline < *next)) next = deadline;
   }
   if (!next) return -1;
@@ -396,6 +413,23 @@ void ServerSession::flush_control() {
   }
 }
 
+// Once. The VMM process writes into memory of ours, so that it needs no place for a file.
+void ServerSession::record_working_set() {
+  if (!run_.on_working_set || recorded_deadline_) return;
+  recorded_deadline_ = Clock::now() + kRecordPatience;
+  working_set_ = Fd(::memfd_create("working set", MFD_CLOEXEC));
+  if (working_set_ && !vm_.record_working_set(working_set_.get())) working_set_.reset();
+}
+
+void ServerSession::on_recorded() {
+  constexpr off_t kMost = off_t{16} << 20;
+  const Fd file = std::move(working_set_);
+  const off_t size = file ? ::lseek(file.get(), 0, SEEK_END) : -1;
+  if (!run_.on_working_set || size <= 0 || size > kMost) return;
+  std::vector<uint8_t> set(static_cast<size_t>(size));
+  if (::pread(file.get(), set.data(), set.size(), 0) == size) run_.on_working_set(set);
+}
+
 void ServerSession::notice(std::string_view line) const {
   if (run_.verbose) run_.say(line);
 }
@@ -407,7 +441,9 @@ void ServerSession::finish(int status, std::string_view message) {
 }
 
 void ServerSession::check_drained() {
-  if (server_status_ && bridge_ && bridge_->output_done()) finish(*server_status_);
+  if (!server_status_ || !bridge_ || !bridge_->output_done()) return;
+  record_working_set();
+  if (!working_set_) finish(*server_status_);
 }
 
 // ---- run_server

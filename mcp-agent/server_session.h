@@ -52,6 +52,9 @@ class ServerSession {
   void next_step_of_timeout();
   void flush_control();
 
+  void record_working_set();
+  void on_recorded();
+
   void notice(std::string_view line) const;
   // Ends the run with an exit status; what the user has to know goes first. Only the first counts.
   void finish(int status, std::string_view message = {});
@@ -73,6 +76,9 @@ class ServerSession {
   Deadline answer_deadline_;  // a ping is on its way
   int asked_to_end_ = 0;      // the signal that it went with
   Deadline vm_end_deadline_;  // the guest closed its control channel: its end should follow
+
+  Fd working_set_;  // being recorded
+  Deadline recorded_deadline_;
 
   std::optional<int> server_status_;  // what the server's end means for our exit status
   std::optional<int> result_;

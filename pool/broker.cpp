@@ -35,6 +35,7 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kResume:
     case BrokerType::kClaim:
     case BrokerType::kPing:
+    case BrokerType::kRecord:
       return side == BrokerSide::kVmm;
     case BrokerType::kReady:
     case BrokerType::kConsole:
@@ -49,6 +50,8 @@ bool type_is_for(BrokerType type, BrokerSide side) {
     case BrokerType::kUnsaved:
     case BrokerType::kPrepared:
     case BrokerType::kPong:
+    case BrokerType::kRecorded:
+    case BrokerType::kUnrecorded:
       return side == BrokerSide::kParent;
   }
   return false;
@@ -65,6 +68,7 @@ bool type_has_value(BrokerType type) {
     case BrokerType::kViolation:
     case BrokerType::kOpen:
     case BrokerType::kPong:
+    case BrokerType::kRecorded:
       return true;
     default:
       return false;
@@ -80,6 +84,7 @@ bool type_has_text(BrokerType type) {
     case BrokerType::kRefused:
     case BrokerType::kExposed:
     case BrokerType::kUnsaved:
+    case BrokerType::kUnrecorded:
       return true;
     default:
       return false;
@@ -88,8 +93,8 @@ bool type_has_text(BrokerType type) {
 
 bool descriptors_fit(BrokerType type, size_t count) {
   if (type == BrokerType::kOpened) return count <= 1;
-  const bool takes_one =
-      type == BrokerType::kConnect || type == BrokerType::kState || type == BrokerType::kSave;
+  const bool takes_one = type == BrokerType::kConnect || type == BrokerType::kState ||
+                         type == BrokerType::kSave || type == BrokerType::kRecord;
   return count == (takes_one ? 1 : 0);
 }
 

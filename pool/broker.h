@@ -14,6 +14,7 @@
 //                   claim     a shell (vm_process.h) takes over its template and runs; value =
 //                             kBrokerReportConsole or 0. Once, and before all else but ping
 //                   ping      value = any
+//                   record    one descriptor: an empty file for the working set of a clone
 //   VMM -> parent   ready     the guest announced that its listeners stand
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
@@ -26,6 +27,8 @@
 //                   open      value = port of the host that the guest wants a stream to
 //                   saved     both files are written
 //                   unsaved   they are not: text = why. The machine goes on
+//                   recorded  the working set is written; value = its pages
+//                   unrecorded  it is not: text = why
 //                   prepared  a shell stands and waits for its claim
 //                   pong      the answer to a ping, with its value
 //
@@ -54,6 +57,7 @@ enum class BrokerType : uint32_t {
   kResume = 5,
   kClaim = 6,
   kPing = 7,
+  kRecord = 8,
   kReady = 65,
   kConsole = 66,
   kTail = 67,
@@ -67,6 +71,8 @@ enum class BrokerType : uint32_t {
   kUnsaved = 75,
   kPrepared = 76,
   kPong = 77,
+  kRecorded = 78,
+  kUnrecorded = 79,
 };
 
 constexpr size_t kBrokerMaxText = 4096;
@@ -84,7 +90,7 @@ struct BrokerMessage {
   BrokerType type = BrokerType::kNotice;
   uint32_t value = 0;
   std::string text;
-  Fd stream;  // with kConnect, kState, kSave; with kOpened, or none
+  Fd stream;  // with kConnect, kState, kSave, kRecord; with kOpened, or none
 };
 
 enum class BrokerSide { kParent, kVmm };

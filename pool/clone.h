@@ -17,6 +17,6 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened);
 Result<std::string> template_version(const TemplateId& id);
 
 // For PoolWorld::start_shell.
-Result<PoolWorld::Shell> start_shell_of(const TemplateId& id);
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, bool use_working_set);
 
 }  // namespace thimble

@@ -76,6 +76,8 @@ class Freezing {
         case VmEvent::Kind::kUnsaved:
         case VmEvent::Kind::kPrepared:  // of shells
         case VmEvent::Kind::kPong:
+        case VmEvent::Kind::kRecorded:
+        case VmEvent::Kind::kUnrecorded:
           break;
         case VmEvent::Kind::kEnded:
         case VmEvent::Kind::kRefused:

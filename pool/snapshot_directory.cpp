@@ -111,7 +111,7 @@ Result<SnapshotFiles> SnapshotWriter::files() const {
   if (!state) return std::unexpected(state.error());
   auto memory = duplicate(memory_.get());
   if (!memory) return std::unexpected(memory.error());
-  return SnapshotFiles{.state = std::move(*state), .memory = std::move(*memory)};
+  return SnapshotFiles{.state = std::move(*state), .memory = std::move(*memory), .working_set = {}};
 }
 
 // The contents, the names in the folder, and then the folder's own name.
@@ -145,8 +145,9 @@ Result<OpenedSnapshot> open_snapshot(const std::string& path) {
   if (!snapshot) return fail_in("snapshot " + path, snapshot);
   // Not when it changed while it was read.
   if (!known && file_mark(memory->get()).value_or("") == before) write_verified(path, before);
-  return OpenedSnapshot{.files = {.state = std::move(*state), .memory = std::move(*memory)},
-                        .snapshot = std::move(*snapshot)};
+  return OpenedSnapshot{
+      .files = {.state = std::move(*state), .memory = std::move(*memory), .working_set = {}},
+      .snapshot = std::move(*snapshot)};
 }
 
 }  // namespace thimble

@@ -160,7 +160,7 @@ uint64_t TemplateStore::last_use(const std::string& name) const {
 
 uint64_t TemplateStore::stored_bytes(const std::string& name) const {
   uint64_t bytes = 0;
-  for (const char* part : {"state", "memory", "template"}) {
+  for (const char* part : {"state", "memory", "working", "template"}) {
     struct stat status{};
     if (::stat((path_of(name) / part).c_str(), &status) != 0) continue;
     bytes += static_cast<uint64_t>(status.st_blocks) * 512;
@@ -199,7 +199,22 @@ Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& na
     if (!checked) return fail_in("template " + name, checked);
   }
   ::utimensat(folder->get(), "template", nullptr, AT_SYMLINK_NOFOLLOW);
-  return Opened{std::move(*found), {std::move(*state), std::move(*memory)}};
+  auto working = open_at(*folder, path / "working");
+  SnapshotFiles files{std::move(*state), std::move(*memory), working ? std::move(*working) : Fd()};
+  return Opened{std::move(*found), std::move(files), std::move(*folder)};
+}
+
+Result<void> TemplateStore::keep_working_set(const Opened& of, std::span<const uint8_t> set) {
+  const int folder = of.folder.get();
+  const std::string fresh = "working." + std::to_string(::getpid());
+  const Fd file(::openat(folder, fresh.c_str(),
+                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
+  if (!file) return fail_errno("keep a working set");
+  const bool written = ::write(file.get(), set.data(), set.size()) == std::ssize(set);
+  if (written && ::renameat(folder, fresh.c_str(), folder, "working") == 0) return {};
+  const int why = errno;
+  ::unlinkat(folder, fresh.c_str(), 0);
+  return fail_errno("keep a working set", why);
 }
 
 void TemplateStore::sweep() const {
@@ -275,7 +290,7 @@ Result<SnapshotFiles> TemplateStore::Draft::files() const {
   if (!state) return std::unexpected(state.error());
   auto memory = open_in(folder_, "memory", O_RDWR | O_CREAT | O_EXCL);
   if (!memory) return std::unexpected(memory.error());
-  return SnapshotFiles{std::move(*state), std::move(*memory)};
+  return SnapshotFiles{std::move(*state), std::move(*memory), Fd()};
 }
 
 Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {

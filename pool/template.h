@@ -2,6 +2,8 @@
 //
 //   state       the machine's state         thimble/snapshot.h
 //   memory      the guest's memory, sparse
+//   working     the pages that a clone's first requests touch (vmm/snapshot/working_set.h), once a
+//               clone has recorded them
 //   template    what a clone needs besides: JSON, TemplateFacts. Its time of change is that of the
 //               last use
 //
@@ -14,6 +16,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -78,7 +81,11 @@ class TemplateStore {
   struct Opened {
     TemplateFacts facts;
     SnapshotFiles files;
+    Fd folder;
   };
+  // Advice for later clones. Kept by this very template, even if another one has its name by now.
+  static Result<void> keep_working_set(const Opened& of, std::span<const uint8_t> set);
+
   Result<Opened> open_template(const std::string& name) const;  // counts as a use
 
   // A template that is being made; gone with this object unless it was published.

@@ -55,6 +55,14 @@ void save(Machine& machine, int broker, int state, int memory, bool hold) {
   }
 }
 
+void record(const Machine& machine, int broker, int file) {
+  if (auto pages = machine.record_working_set(file)) {
+    send_broker(broker, BrokerType::kRecorded, static_cast<uint32_t>(*pages), "");
+  } else {
+    send_broker(broker, BrokerType::kUnrecorded, 0, pages.error().message);
+  }
+}
+
 // Serves the broker until its other end is gone, which ends the machine.
 void serve_broker(Machine& machine, int broker) {
   Fd state;
@@ -79,6 +87,9 @@ void serve_broker(Machine& machine, int broker) {
       }
       case BrokerType::kPing:
         send_broker(broker, BrokerType::kPong, message->value, "");
+        break;
+      case BrokerType::kRecord:
+        record(machine, broker, message->stream.get());
         break;
       case BrokerType::kClaim:
         send_broker(broker, BrokerType::kNotice, 0, "a claim of a VM that runs was refused");
@@ -177,6 +188,7 @@ Result<MadeMachine> make_machine(VmSpec& spec, int broker) {
     auto snapshot = Snapshot::open(std::move(spec.snapshot->state),
                                    std::move(spec.snapshot->memory), Snapshot::MemoryCheck::kTrust);
     if (!snapshot) return std::unexpected(snapshot.error());
+    spec.machine.working_set = std::move(spec.snapshot->working_set);
     if (spec.shell) {
       made.template_of_shell = *snapshot;
       machine = Machine::prepare(std::move(spec.machine), snapshot->get());

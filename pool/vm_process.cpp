@@ -70,6 +70,7 @@ std::vector<int> descriptors_of(const VmSpec& spec) {
   if (spec.snapshot) {
     all.push_back(spec.snapshot->state.get());
     all.push_back(spec.snapshot->memory.get());
+    all.push_back(spec.snapshot->working_set.get());
   }
   std::erase(all, -1);
   return all;
@@ -213,6 +214,12 @@ VmEvent VmProcess::take(BrokerMessage message) {
     case BrokerType::kUnsaved:
       event.kind = VmEvent::Kind::kUnsaved;
       break;
+    case BrokerType::kRecorded:
+      event.kind = VmEvent::Kind::kRecorded;
+      break;
+    case BrokerType::kUnrecorded:
+      event.kind = VmEvent::Kind::kUnrecorded;
+      break;
     case BrokerType::kViolation:
       return lost(describe_violation(message.value));
     default:
@@ -347,6 +354,14 @@ Result<void> VmProcess::resume() {
   if (!broker_) return fail("resume the VM: it has ended");
   if (!send_broker(broker_.get(), BrokerType::kResume, 0, "")) {
     return fail_errno("tell the VMM process to resume");
+  }
+  return {};
+}
+
+Result<void> VmProcess::record_working_set(int file) {
+  if (!broker_) return fail("record the working set: the VM has ended");
+  if (!send_broker(broker_.get(), BrokerType::kRecord, 0, "", file, /*wait=*/false)) {
+    return fail_errno("ask the VMM process for its working set");
   }
   return {};
 }

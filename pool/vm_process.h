@@ -26,6 +26,7 @@ namespace thimble {
 struct SnapshotFiles {
   Fd state;
   Fd memory;
+  Fd working_set = {};  // MachineOptions::working_set; or none
 };
 
 struct VmSpec {
@@ -50,17 +51,19 @@ struct VmSpec {
 
 struct VmEvent {
   enum class Kind {
-    kPrepared,  // the shell stands: claim() is next
-    kPong,      // the answer to ping(): `value`
-    kReady,     // the guest's listeners stand: connect() reaches them
-    kConsole,   // text: a line of the serial console
-    kNotice,    // text: a line for the log
-    kExposed,   // text: the layers of confinement that the host refused
-    kSaved,     // save() is done
-    kUnsaved,   // save() failed: text = why. The machine goes on
-    kEnded,     // the machine ended: `end`, text = why, in one line
-    kRefused,   // the machine could not be made: text = why
-    kLost,      // the process died, or broke the broker's rules: text = how
+    kPrepared,    // the shell stands: claim() is next
+    kPong,        // the answer to ping(): `value`
+    kReady,       // the guest's listeners stand: connect() reaches them
+    kConsole,     // text: a line of the serial console
+    kNotice,      // text: a line for the log
+    kExposed,     // text: the layers of confinement that the host refused
+    kSaved,       // save() is done
+    kUnsaved,     // save() failed: text = why. The machine goes on
+    kRecorded,    // record_working_set() is done
+    kUnrecorded,  // it failed: text = why
+    kEnded,       // the machine ended: `end`, text = why, in one line
+    kRefused,     // the machine could not be made: text = why
+    kLost,        // the process died, or broke the broker's rules: text = how
   };
   Kind kind = Kind::kNotice;
   std::string text;  // printable
@@ -134,6 +137,9 @@ class VmProcess {
   // with `hold` until resume() when that succeeds. One at a time.
   Result<void> save(SnapshotFiles files, bool hold);
   Result<void> resume();
+
+  // Writes the working set of a clone into an empty file; kRecorded or kUnrecorded follows.
+  Result<void> record_working_set(int file);
 
   // The last lines of the console, known after kEnded.
   [[nodiscard]] const std::vector<std::string>& console_tail() const { return tail_; }

@@ -47,9 +47,9 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
   auto kvm = options.kvm ? Kvm::adopt(std::move(options.kvm)) : Kvm::open();
   if (!kvm) return std::unexpected(kvm.error());
   // Mapped before KVM has an eye on the mapping.
-  auto host_memory = known != nullptr && claim == When::kAtOnce
-                         ? HostMemory::view(known->contents().memory.get(), options.memory_bytes)
-                         : HostMemory::map(options.memory_bytes);
+  const bool show = known != nullptr && (claim == When::kAtOnce || options.working_set);
+  auto host_memory = show ? HostMemory::view(known->contents().memory.get(), options.memory_bytes)
+                          : HostMemory::map(options.memory_bytes);
   if (!host_memory) return std::unexpected(host_memory.error());
   auto loop = EpollLoop::create();
   if (!loop) return std::unexpected(loop.error());
@@ -62,13 +62,14 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
       &Parts::set_up_memory, &Parts::set_up_irqchip, &Parts::set_up_ports,
       &Parts::set_up_disks,  &Parts::set_up_vsock,   &Parts::set_up_entropy,
   };
-  if (known != nullptr && claim == When::kAtOnce) {
+  if (show) {
     if (auto done = parts->keep_template(*known); !done) return std::unexpected(done.error());
   }
   for (const Step step : kSteps) {
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
   if (auto done = parts->set_up_vcpus(known); !done) return std::unexpected(done.error());
+  if (show) parts->bring_in_working_set(claim);
   if (auto done = parts->set_up_trace(); !done) return std::unexpected(done.error());
   return parts;
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "devices/text.h"
+#include "vmm/snapshot/working_set.h"
 
 namespace thimble {
 
@@ -70,6 +71,16 @@ Result<void> HostMemory::show_file(int file) {
   if (mapped == MAP_FAILED) return fail_errno("map the snapshot's memory file");
   madvise(start_, bytes_, MADV_DONTDUMP);
   return {};
+}
+
+void HostMemory::populate(std::span<const uint64_t> pages, int advice) {
+  for_each_run(pages, [&](uint64_t first, uint64_t count) {
+    madvise(start_ + first * kPage, count * kPage, advice);
+  });
+}
+
+void HostMemory::forget(uint64_t offset, uint64_t bytes) {
+  madvise(start_ + offset, bytes, MADV_DONTNEED);
 }
 
 HostMemory::HostMemory(uint8_t* start, uint64_t bytes) : start_(start), bytes_(bytes) {

@@ -5,6 +5,7 @@
 //   0x0000_9000  page tables for the first 4 GiB, six pages
 //   0x0009_fc00  MP table, in the last kilobyte of base memory where kernels look for it
 //   0x000a_0000  .. 0x000f_ffff  not memory for the guest (video and firmware area); in it
+//   0x000a_0000  the page walker's program and list, 128 KiB, before the guest runs (page_walker.h)
 //   0x000e_0000  ACPI tables; in the last page VM generation ID and, at its end, the reset vector
 //   0x0010_0000  memory; the kernel's own addresses are in its ELF headers
 //   0xd000_0000  hole: virtio-mmio devices, one page each
@@ -31,6 +32,8 @@ constexpr Gpa kCommandLine = 0x20000;
 constexpr uint64_t kCommandLineMax = 0x10000;
 constexpr Gpa kMpTable = 0x9fc00;
 constexpr Gpa kBaseMemoryEnd = 0xa0000;
+constexpr Gpa kWalker = 0xa0000;
+constexpr Gpa kWalkerEnd = 0xc0000;
 constexpr Gpa kAcpiTables = 0xe0000;
 constexpr Gpa kVmGenId = 0xff000;
 constexpr Gpa kResetVector = 0xffff0;
@@ -76,6 +79,12 @@ class HostMemory {
   // Replaces all content by such a view. The addresses stay, so a memory slot over them stays as
   // it is.
   Result<void> show_file(int file);
+
+  // madvise(2) for each page whose bit is set, by number in guest order. What the host cannot do it
+  // leaves.
+  void populate(std::span<const uint64_t> pages, int advice);
+  // A view shows its file again from here to there, whatever was written. Whole pages.
+  void forget(uint64_t offset, uint64_t bytes);
 
   // One range, or two when the memory reaches above the hole.
   [[nodiscard]] const std::vector<MemoryRange>& ranges() const { return ranges_; }

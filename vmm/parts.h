@@ -43,6 +43,7 @@ struct Machine::Parts {
   GuestMemory memory;
   Fd template_memory;  // file of the snapshot that it is a clone of, from when it is mapped
   Fd vm;
+  Fd walker;  // a vCPU that keeps KVM's page tables (page_walker.h), or none
   std::unique_ptr<EpollLoop> loop;
   std::unique_ptr<Tracer> tracer;  // none: nobody looks
   std::vector<Fd> statistics;      // KVM's files of VM and vCPUs, when traced
@@ -100,6 +101,8 @@ struct Machine::Parts {
   Result<void> claim(const Snapshot& snapshot);
   // Its memory file is mapped now.
   Result<void> keep_template(const Snapshot& snapshot);
+  // Follows options.working_set.
+  void bring_in_working_set(When claim);
   Result<void> claim_vcpus(const SnapshotState& state, const VcpuAbi& abi);
   Result<void> claim_devices(const SnapshotState& state);
   Result<void> claim_vmgenid(const SnapshotState& state, IrqLine& line);

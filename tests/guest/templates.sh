@@ -31,6 +31,17 @@ name=$("$THIMBLE" template ls | grep ready | cut -d' ' -f1)
 contains "… and the server is not started again: it says 'up' no more" "no" \
   "$(grep -q '^up$' "$SCRATCH/err" && echo yes || echo no)"
 
+# The pages of its first requests.
+set=$THIMBLE_TEMPLATES/$name/working
+holds "a clone's end leaves its working set" test -s "$set"
+equal "… for its owner alone" 600 "$(stat -c %a "$set")"
+rm "$set"
+equal "THIMBLE_WORKING_SET=off serves alike" "cba" "$(THIMBLE_WORKING_SET=off serve)"
+holds "… and records nothing" test ! -e "$set"
+head -c 100 /dev/urandom >"$set"
+equal "one of random bytes is no hindrance" "cba" "$(serve)"
+rm "$set"
+
 equal "--cold boots" "cba" "$(serve --cold)"
 equal "… without a word of clones" 0 "$(grep -c "a clone of" "$SCRATCH/err")"
 equal "THIMBLE_TEMPLATES=off boots" "cba" "$(THIMBLE_TEMPLATES=off serve)"

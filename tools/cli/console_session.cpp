@@ -113,6 +113,8 @@ class ConsoleSession {
         return;
       case VmEvent::Kind::kPrepared:  // of shells
       case VmEvent::Kind::kPong:
+      case VmEvent::Kind::kRecorded:
+      case VmEvent::Kind::kUnrecorded:
         return;
       case VmEvent::Kind::kSaved:
       case VmEvent::Kind::kUnsaved:

@@ -69,6 +69,8 @@ void declare(CLI::App& app, DaemonOptions& options, RawOptions& raw) {
       ->check(CLI::Range(0, 1000));
   app.add_option("--max-shells", limits.max_shells, "… when it is claimed often (4)")
       ->check(CLI::Range(0, 1000));
+  app.add_flag("!--no-working-sets", options.working_sets,
+               "Bring nothing in that clones before have touched: less memory, slower answers");
   app.add_option("--idle", raw.idle,
                  "Keep nothing of a template that is not used for so long (2m)");
   app.add_option("--idle-exit", raw.idle_exit,

@@ -3,7 +3,9 @@
 
 #include <unistd.h>
 
+#include <cstdlib>
 #include <map>
+#include <string_view>
 
 #include "mcp-agent/server_run.h"
 #include "pool/clone.h"
@@ -27,7 +29,8 @@ Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order, bool
     if (template_version(order.id).value_or("gone") == order.version) return std::move(**claimed);
     return fail("template " + order.id.name + " was replaced or removed just now: run it again");
   }
-  auto spec = clone_spec(std::move(order.opened));
+  // The rest of what was opened is still needed when the working set comes.
+  auto spec = clone_spec({order.opened.facts, std::move(order.opened.files), Fd()});
   if (!spec) return std::unexpected(spec.error());
   spec->report_console = options.verbose;
   spec->require_confinement = options.require_confinement;
@@ -47,6 +50,11 @@ Result<ServerSpec> choose_server(const CloneOrder& order) {
   if (!environment) return std::unexpected(environment.error());
   server.environment = std::move(*environment);
   return server;
+}
+
+bool working_sets_wanted() {
+  const char* value = std::getenv("THIMBLE_WORKING_SET");
+  return value == nullptr || std::string_view(value) != "off";
 }
 
 }  // namespace
@@ -85,6 +93,14 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.on_refused = std::move(order.on_refused);
   run.on_started = std::move(order.on_started);
   run.say = say;
+  if (!working_sets_wanted()) {
+    order.opened.files.working_set.reset();
+  } else if (!order.opened.files.working_set) {
+    run.on_working_set = [&](std::span<const uint8_t> set) {
+      auto kept = TemplateStore::keep_working_set(order.opened, set);
+      if (!kept && options.verbose) say(kept.error().message);
+    };
+  }
   return run_server([&] { return start_clone(options, order, replaceable); }, std::move(run));
 }
 

@@ -152,7 +152,9 @@ Result<void> Machine::Parts::claim_vcpus(const SnapshotState& state, const VcpuA
     if (!done) return fail_in("vCPU " + std::to_string(i), done);
   }
   cpuids = state.cpuids();
-  return {};
+  // KVM keeps one clock for the VM only while the time stamp counters of all vCPUs agree.
+  const auto offset = walker ? tsc_offset_of(vcpus.front()->fd()) : std::nullopt;
+  return offset ? set_tsc_offset(walker.get(), *offset) : Result<void>{};
 }
 
 Result<void> Machine::Parts::claim_devices(const SnapshotState& state) {

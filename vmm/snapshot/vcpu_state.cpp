@@ -213,13 +213,6 @@ kvm_device_attr tsc_offset_attribute(uint64_t& offset) {
   return attribute;
 }
 
-Result<void> set_tsc_offset(int fd, uint64_t offset) {
-  const kvm_device_attr attribute = tsc_offset_attribute(offset);
-  auto set = kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR (TSC offset)", &attribute);
-  if (!set) return std::unexpected(set.error());
-  return {};
-}
-
 // One get or set after another, until the first error.
 class Steps {
  public:
@@ -371,6 +364,13 @@ std::optional<uint64_t> tsc_offset_of(int fd) {
 }
 
 // ---- setting
+
+Result<void> set_tsc_offset(int fd, uint64_t offset) {
+  const kvm_device_attr attribute = tsc_offset_attribute(offset);
+  auto set = kvm_ioctl(fd, KVM_SET_DEVICE_ATTR, "KVM_SET_DEVICE_ATTR (TSC offset)", &attribute);
+  if (!set) return std::unexpected(set.error());
+  return {};
+}
 
 Result<void> restore_vcpu(const FreshVcpu& vcpu, const VcpuAbi& abi, const VcpuState& state) {
   const int fd = vcpu.fd;

@@ -72,6 +72,7 @@ struct FreshVcpu {
 
 // Nothing where the host's KVM cannot say (before Linux 5.16).
 std::optional<uint64_t> tsc_offset_of(int fd);
+Result<void> set_tsc_offset(int fd, uint64_t offset);
 
 // Sets the state of such a vCPU. Guest memory must be there, since some MSRs point into it. After
 // an error the vCPU is in between and of no use.

@@ -82,6 +82,11 @@ struct MachineOptions {
   std::vector<Disk> disks;
   std::optional<VsockOptions> vsock;
   bool entropy = true;  // a virtio-rng device
+  // Of a machine that is prepared for a known snapshot: a file of record_working_set(), or none.
+  // The pages that an earlier clone has touched are at hand when it is claimed, and those that it
+  // has changed are this one's own. Only advice: one that does not fit is told to on_notice and not
+  // followed. restore() does not look at it.
+  Fd working_set;
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
   // the guest's devices wait.
@@ -167,6 +172,11 @@ class Machine {
   // is up to the caller. The streams of vsock are not saved: the guest finds them ended after a
   // restore. From any thread.
   Result<void> save(int state_file, int memory_file);
+
+  // Writes which pages of its memory a clone has touched and changed so far into an empty file, for
+  // MachineOptions::working_set of later clones of the same snapshot; their number. Best when it
+  // has answered its first requests. The machine may run meanwhile. From any thread.
+  Result<uint64_t> record_working_set(int file) const;
 
   // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.
   void stop();

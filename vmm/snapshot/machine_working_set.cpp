@@ -1,0 +1,116 @@
+// The working set of a clone (working_set.h): taken from one, brought in for others.
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+#include "devices/text.h"
+#include "vmm/cpu/page_walker.h"
+#include "vmm/parts.h"
+#include "vmm/snapshot/working_set.h"
+
+// Since Linux 5.14; older headers lack them.
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace thimble {
+
+namespace {
+
+constexpr uint64_t kPage = 4096;
+constexpr size_t kAskAtOnce = 1024;  // pages
+
+// Which of these pages this process has in its page tables: move_pages(2), asked to move none.
+Result<std::array<int, kAskAtOnce>> places_of(const uint8_t* first, size_t count) {
+  std::array<void*, kAskAtOnce> pages{};
+  std::array<int, kAskAtOnce> places{};
+  for (size_t i = 0; i < count; ++i) pages[i] = const_cast<uint8_t*>(first + i * kPage);
+  if (::syscall(SYS_move_pages, 0, count, pages.data(), nullptr, places.data(), 0) != 0) {
+    return fail_errno("ask for the places of pages");
+  }
+  return places;
+}
+
+// A page that was copied and has the template's content still may count as unchanged.
+Result<bool> differs(int file, uint64_t page, const uint8_t* memory) {
+  std::array<uint8_t, kPage> content{};
+  const ssize_t got =
+      ::pread(file, content.data(), content.size(), static_cast<off_t>(page * kPage));
+  if (got != static_cast<ssize_t>(kPage)) return fail("read the template's memory");
+  return std::memcmp(content.data(), memory, kPage) != 0;
+}
+
+Result<WorkingSet> look_at(std::span<const uint8_t> memory, int template_file) {
+  WorkingSet set(memory.size() / kPage);
+  for (uint64_t first = 0; first < set.pages; first += kAskAtOnce) {
+    const size_t count = std::min<uint64_t>(kAskAtOnce, set.pages - first);
+    auto places = places_of(memory.data() + first * kPage, count);
+    if (!places) return std::unexpected(places.error());
+    for (size_t i = 0; i < count; ++i) {
+      if ((*places)[i] < 0) continue;
+      auto changed = differs(template_file, first + i, memory.data() + (first + i) * kPage);
+      if (!changed) return std::unexpected(changed.error());
+      set.add(first + i, *changed);
+    }
+  }
+  return set;
+}
+
+Result<WorkingSet> read_set(int file, uint64_t pages) {
+  struct stat info{};
+  if (::fstat(file, &info) != 0) return fail_errno("look at the working set");
+  // Two bits for each page, and a header: nothing longer is looked at.
+  if (static_cast<uint64_t>(info.st_size) > pages) return fail("the working set is too long");
+  std::vector<uint8_t> bytes(static_cast<size_t>(info.st_size));
+  const ssize_t got = ::pread(file, bytes.data(), bytes.size(), 0);
+  if (got != static_cast<ssize_t>(bytes.size())) return fail_errno("read the working set");
+  return WorkingSet::read(bytes, pages);
+}
+
+std::vector<PageRun> runs_below_the_hole(const WorkingSet& set) {
+  std::vector<PageRun> runs;
+  for_each_run(set.touched, [&](uint64_t first, uint64_t count) {
+    constexpr uint64_t kEnd = map::kHoleStart / kPage;
+    if (first >= kEnd) return;
+    runs.push_back({.first = static_cast<uint32_t>(first * kPage),
+                    .count = static_cast<uint32_t>(std::min(count, kEnd - first))});
+  });
+  return runs;
+}
+
+}  // namespace
+
+Result<uint64_t> Machine::record_working_set(int file) const {
+  const Parts& parts = *parts_;
+  if (!parts.template_memory) return fail("record a working set: this machine is no clone");
+  auto set = look_at(parts.host_memory.bytes(), parts.template_memory.get());
+  if (!set) return fail_in("record a working set", set);
+  const std::vector<uint8_t> bytes = set->write();
+  if (::pwrite(file, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
+    return fail_errno("write a working set");
+  }
+  return set->count_touched();
+}
+
+// Advice: what fails here leaves faults to the guest, and a line for the log. A machine that is to
+// run at once gains nothing, since it would wait as long for the pages as its guest would
+// (measured: docs/benchmarks.md).
+void Machine::Parts::bring_in_working_set(When claim) {
+  const Fd file = std::move(options.working_set);
+  if (!file || claim == When::kAtOnce) return;
+  auto set = read_set(file.get(), options.memory_bytes / kPage);
+  if (!set) return notice(set.error().message);
+  host_memory.populate(set->written, MADV_POPULATE_WRITE);
+  host_memory.populate(set->touched, MADV_POPULATE_READ);
+  auto walked = walk_pages(kvm, vm.get(), memory, runs_below_the_hole(*set));
+  host_memory.forget(map::kWalker, map::kWalkerEnd - map::kWalker);
+  if (!walked) return notice(walked.error().message);
+  walker = std::move(*walked);
+}
+
+}  // namespace thimble
