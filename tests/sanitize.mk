@@ -15,7 +15,7 @@ in_folder = $(patsubst %.cpp,$(BUILD)/$(1)/obj/%.o,$(2))
 define sanitized_test
 $(BUILD)/$(1)/tests/$(2): $$(call in_folder,$(1),$(3)) $(BUILD)/$(1)/libsanitized.a
 	@mkdir -p $$(@D)
-	$$(FUZZ_CXX) -fsanitize=$(4) $(5) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(SYSTEM_LIBS)
+	$$(FUZZ_CXX) -fsanitize=$(4) $(5) -o $$@ $$^ -lgtest -lgmock -lgtest_main $$(TEST_LIBS)
 endef
 define sanitized_folder
 $(BUILD)/$(1)/libsanitized.a: $$(call in_folder,$(1),$$(SANITIZED_SRC))

@@ -35,11 +35,11 @@ $(BUILD)/tests/jail: $(call objects,$(sort $(wildcard tests/jail/*.cpp))) $(call
 STEPPED := $(BUILD)/obj/tests/faults/stepped.o $(BUILD)/obj/tests/faults/stepped_calls.o
 $(BUILD)/tests/faults: $(STEPPED) $(BUILD)/obj/tests/faults/walk_test.o $(call lib,$(pool_LIBS)) | $(PAYLOADS)
 	@mkdir -p $(@D)
-	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main -lseccomp $(SYSTEM_LIBS)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(TEST_LIBS)
 
 $(BUILD)/tests/kill_at: $(STEPPED) $(BUILD)/obj/tests/faults/kill_at.o $(call lib,devices)
 	@mkdir -p $(@D)
-	$(CXX) -pie $(CXXFLAGS) -o $@ $^ -lseccomp $(SYSTEM_LIBS)
+	$(CXX) -pie $(CXXFLAGS) -o $@ $^ $(TEST_LIBS)
 
 # A Linux guest that is frozen again and again.
 $(BUILD)/tests/freeze_linux: $(BUILD)/obj/tests/freeze/freeze_linux.o $(call lib,$(vmm_LIBS))
