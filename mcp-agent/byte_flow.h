@@ -33,7 +33,7 @@ class ByteFlow {
   [[nodiscard]] bool done() const { return done_; }
 
   // Lines that were written out, of the first few: counting stops at kMostLines.
-  static constexpr unsigned kMostLines = 3;
+  static constexpr unsigned kMostLines = 2;
   [[nodiscard]] unsigned lines() const { return lines_; }
 
   [[nodiscard]] size_t buffered() const { return tail_ - head_; }

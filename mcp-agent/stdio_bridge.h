@@ -38,7 +38,7 @@ class StdioBridge {
   // All that the server wrote reached the user, or nobody reads it any more.
   [[nodiscard]] bool output_done() const { return flows_[1].done() && flows_[2].done(); }
 
-  // As many lines as an MCP server answers to `initialize`, `tools/list` and a first call.
+  // As many lines as an MCP server answers to `initialize` and `tools/list`.
   [[nodiscard]] bool first_answers_out() const { return flows_[1].lines() == ByteFlow::kMostLines; }
 
   // Closes the server's stdin after what was read already.

@@ -18,7 +18,7 @@ FUZZERS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/bin/%,$(FUZZ_SRC))
 FUZZED_SRC := $(devices_SRC) $(sort $(wildcard vmm/load/*.cpp vmm/snapshot/*.cpp)) \
   vmm/cpu/cpuid.cpp vmm/kvm.cpp guest-init/codec.cpp \
   pool/broker.cpp pool/console_tail.cpp pool/control_codec.cpp pool/guest_control.cpp \
-  pool/printable.cpp pool/daemon_wire.cpp
+  pool/passed_descriptors.cpp pool/printable.cpp pool/daemon_wire.cpp
 
 $(BUILD)/fuzz/obj/%.o: %.cpp
 	@mkdir -p $(@D)

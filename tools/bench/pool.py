@@ -19,9 +19,10 @@ POOLED = {**OWN, "THIMBLE_DAEMON": "existing"}
 
 
 class Pool:
-    def __init__(self, box, server):
+    def __init__(self, box, server, working_sets=True):
         self.box = box
         self.server = server
+        self.working_sets = working_sets  # one is recorded, and shells have it
         self.template = None  # its name
 
     def _only(self, *command, **options):
@@ -37,8 +38,11 @@ class Pool:
         if make.returncode != 0 or found is None:
             raise RuntimeError(f"no template of {self.server.name}: {said.strip()}")
         self.template = found[1]
+        if self.working_sets:
+            self._record()
         os.makedirs(ROOT + RUNTIME, mode=0o700, exist_ok=True)
-        self.daemon = self._only(THIMBLE, "daemon", "--idle-exit", "never", "--idle", "1h",
+        without = [] if self.working_sets else ["--no-working-sets"]
+        self.daemon = self._only(THIMBLE, "daemon", "--idle-exit", "never", "--idle", "1h", *without,
                                  stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         while not os.path.exists(f"{ROOT}{RUNTIME}/daemon.sock"):
             if self.daemon.poll() is not None:
@@ -46,6 +50,16 @@ class Pool:
             time.sleep(0.1)
         self.run_times(1, POOLED)  # the template is in use: shells of it are made
         return self
+
+    def _record(self):
+        """A first session, as a client has it: `initialize`, then a call of a tool."""
+        from servers import INITIALIZE, INITIALIZED
+
+        run = self._only(THIMBLE, "run", "--no-daemon", *self.server.words, stdin=subprocess.PIPE,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        said = run.communicate("\n".join([INITIALIZE, INITIALIZED, self.server.call, ""]))
+        if not os.path.exists(f"{ROOT}{STORE}/{self.template}/working"):
+            raise RuntimeError(f"no working set of {self.server.name}: {said[1].strip()}")
 
     def __exit__(self, *_):
         self.daemon.kill()

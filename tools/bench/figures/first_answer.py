@@ -20,6 +20,12 @@ def measure(box):
     for server in servers.SERVERS:
         with Pool(box, server) as pool:
             figures += measure_server(box, pool, server)
+        with Pool(box, server, working_sets=False) as pool:
+            claim = pool.claim_times(RUNS, servers.INITIALIZE)
+        figures += percentiles(f"claim_without_working_set_{server.name}_minstr",
+                               f"{server.name}: a claim where the daemon brings no working set in",
+                               f"thimble daemon --no-working-sets & claims each {RUNS} DAEMON {STORE} TEMPLATE INITIALIZE",
+                               claim)  # fmt: skip
     return figures
 
 
