@@ -171,7 +171,10 @@ BrokerReceived receive_broker(int socket, BrokerSide side, bool wait) {
   }
   const int flags = MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT);
   ssize_t got = 0;
-  while ((got = ::recvmsg(socket, &message, flags)) < 0 && errno == EINTR) {
+  // ECONNRESET comes once, when the other end went without having read all: ahead of what it said
+  // before, which is still there.
+  while ((got = ::recvmsg(socket, &message, flags)) < 0 &&
+         (errno == EINTR || errno == ECONNRESET)) {
   }
   if (got < 0 && errno == EAGAIN) return BrokerEmpty{};
   if (got <= 0) return BrokerClosed{};

@@ -137,8 +137,9 @@ std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descrip
   message.msg_control = control.empty() ? nullptr : control.data();
   message.msg_controllen = control.size();
   ssize_t got = 0;
+  // ECONNRESET: see receive_broker().
   while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0 &&
-         errno == EINTR) {
+         (errno == EINTR || errno == ECONNRESET)) {
   }
   if (got < 0 && errno == EAGAIN) return std::nullopt;
   datagram.text.resize(got < 0 ? 0 : static_cast<size_t>(got));

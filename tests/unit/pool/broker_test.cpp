@@ -41,6 +41,20 @@ TEST(Broker, AMessageArrivesAsItWasSent) {
   EXPECT_EQ(message->text, "why");
 }
 
+TEST(Broker, TheLastWordsOfAnEndThatLeftSomethingUnreadArrive) {
+  auto pair = make_broker();
+  ASSERT_TRUE(pair);
+  ASSERT_TRUE(send_broker(pair->first.get(), BrokerType::kPing, 1, ""));
+  ASSERT_TRUE(send_broker(pair->second.get(), BrokerType::kEnded, 2, "why"));
+  pair->second.reset();
+  auto got = receive_broker(pair->first.get(), BrokerSide::kParent, true);
+  const auto* message = std::get_if<BrokerMessage>(&got);
+  ASSERT_NE(message, nullptr);
+  EXPECT_EQ(message->text, "why");
+  got = receive_broker(pair->first.get(), BrokerSide::kParent, true);
+  EXPECT_TRUE(std::holds_alternative<BrokerClosed>(got));
+}
+
 TEST(Broker, AConnectCarriesItsStreamAndTheReceiverOwnsIt) {
   auto pair = make_broker();
   ASSERT_TRUE(pair);

@@ -376,7 +376,8 @@ void expect_replaced(const VmProcess::Body& body, const char* why, milliseconds 
       body, start_takes);
   EXPECT_EQ(::write(session.in.get(), "word\n", 5), 5);
   EXPECT_EQ(session.wait(), kExitRefused & 0xff);
-  EXPECT_NE(session.said().find(why), std::string::npos);
+  const std::string said = session.said();
+  EXPECT_NE(said.find(why), std::string::npos) << said;
 }
 
 TEST(ServerRun, ACloneThatPanicsBeforeItsFirstWordCanBeReplaced) {
