@@ -334,8 +334,15 @@ virtual_clock_counts() {
   first=$("$LAB" run --virtual-time --memory 1200 -- bash -c "$work; $work" | tail -n 1)
   second=$("$LAB" run --virtual-time --memory 1200 -- bash -c "$work; $work" | tail -n 1)
   echo "$first us, $second us"
-  "$LAB" stop --virtual-time --memory 1200
   ((first > 0 && (first > second ? first - second : second - first) * 50 < first))
+}
+
+# Where the box's timers end translated code all the time (tools/lab-box/event_injection.cpp).
+nested_guests_are_interrupted_once() {
+  local status=0
+  "$LAB" run --virtual-time --memory 1200 -- "$ROOT/build/tests/payload" --gtest_filter=Payload.ATimer* || status=1
+  "$LAB" stop --virtual-time --memory 1200
+  return $status
 }
 
 wrong_use() {
@@ -380,4 +387,5 @@ check "stop leaves no process and no socket" stop_leaves_nothing
 check "an idle box ends, a used one does not" idle_box_ends
 check "a box whose folder vanishes ends" vanished_folder_ends_box
 check "the virtual clock counts instructions" virtual_clock_counts
+check "a guest in virtual time gets each interrupt once" nested_guests_are_interrupted_once
 exit "$FAILED"

@@ -134,6 +134,10 @@ TEST(Payload, AnInterruptGoesThroughTheIoApicAndAMaskedPinIsSilent) {
   EXPECT_EQ(run_payload("serial_interrupt").output, "ok\n");
 }
 
+TEST(Payload, ATimerInterruptsOnceAndNeverInItsHandler) {
+  EXPECT_EQ(run_payload("timer_once").output, "ok\n");
+}
+
 TEST(Payload, SenselessAccessesDoNoHarm) { EXPECT_EQ(run_payload("odd_accesses").output, "ok\n"); }
 
 TEST(Payload, AVirtioDeviceShowsItsIdentity) {

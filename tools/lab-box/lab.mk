@@ -1,10 +1,11 @@
-# The lab's three programs; tools/lab builds them itself when they are missing or out of date.
+# The lab's three programs and what is loaded into its QEMU; tools/lab builds them itself when they
+# are missing or out of date.
 lab_common_SRC := $(addprefix tools/lab-box/,link.cpp streams.cpp command.cpp)
 lab_agent_SRC := $(lab_common_SRC) $(addprefix tools/lab-box/,agent_main.cpp boot.cpp session.cpp process.cpp relay.cpp)
 lab_client_SRC := $(lab_common_SRC) $(addprefix tools/lab-box/,client_main.cpp monitor.cpp)
 lab_keeper_SRC := tools/lab-box/keeper_main.cpp
 
-lab-tools: $(addprefix $(BUILD)/bin/,lab-agent lab-client lab-keeper)
+lab-tools: $(addprefix $(BUILD)/bin/,lab-agent lab-client lab-keeper lab-event-injection.so)
 
 # Static, because it is the only program of the box's initramfs; without debug information, because
 # its bytes travel through an emulated machine at every start.
@@ -19,3 +20,7 @@ $(BUILD)/bin/lab-client: $(call objects,$(lab_client_SRC))
 $(BUILD)/bin/lab-keeper: $(call objects,$(lab_keeper_SRC))
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^
+
+$(BUILD)/bin/lab-event-injection.so: tools/lab-box/event_injection.cpp
+	@mkdir -p $(@D)
+	$(COMPILE) -fPIC -shared -s -o $@ $<

@@ -25,6 +25,13 @@ inline void write32(uint64_t address, uint32_t value) {
   asm volatile("movl %0, (%1)" ::"r"(value), "r"(address) : "memory");
 }
 
+inline uint64_t read_tsc() {
+  uint32_t low;
+  uint32_t high;
+  asm volatile("rdtsc" : "=a"(low), "=d"(high));
+  return static_cast<uint64_t>(high) << 32 | low;
+}
+
 constexpr uint16_t kSerial = 0x3f8;
 constexpr uint16_t kSleepControl = 0x600;
 constexpr uint64_t kIoApic = 0xfec00000;

@@ -75,12 +75,6 @@ inline void wait_for_key() {
   in8(kSerial);
 }
 
-inline uint64_t read_tsc() {
-  uint32_t low;
-  uint32_t high;
-  asm volatile("rdtsc" : "=a"(low), "=d"(high));
-  return static_cast<uint64_t>(high) << 32 | low;
-}
 inline uint64_t read_msr(uint32_t index) {
   uint32_t low;
   uint32_t high;
