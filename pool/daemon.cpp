@@ -64,8 +64,8 @@ PoolWorld Daemon::world() {
   world.loop = loop_.get();
   world.now = [] { return Clock::now(); };
   world.version_of = template_version;
-  world.start_shell = [this](const TemplateId& id) {
-    return start_shell_of(id, options_.working_sets);
+  world.start_shell = [this](const TemplateId& id, bool awaited) {
+    return start_shell_of(id, options_.working_sets && !awaited);
   };
   world.on_ended = [this](uint64_t vm, const std::string& how) { on_vm_ended(vm, how); };
   world.log = [this](const std::string& line) { log(line); };

@@ -234,7 +234,7 @@ void Pool::start_for_waiting(Template& of) {
     if (!make_room(of)) {
       return refuse_waiting(of, {Refusal::Kind::kLimit, "the pool has no room for another VM"});
     }
-    if (!start_one(of)) return;
+    if (!start_one(of, true)) return;
   }
 }
 
@@ -245,7 +245,7 @@ void Pool::refill(Template& of) {
   const bool room =
       in_use(nullptr) < limits_.max_vms && claimed + shells < limits_.max_vms_of_template;
   if (of.version.empty() || shells >= of.wanted || !room) return;
-  if (start_one(of)) tend(of);
+  if (start_one(of, false)) tend(of);
 }
 
 // A shell that nobody waits for goes when another template needs its place.
@@ -260,8 +260,8 @@ bool Pool::make_room(const Template& of) {
   return false;
 }
 
-bool Pool::start_one(Template& of) {
-  auto shell = world_.start_shell(of.id);
+bool Pool::start_one(Template& of, bool awaited) {
+  auto shell = world_.start_shell(of.id, awaited);
   Result<Fd> pidfd = fail("");
   if (shell) pidfd = shell->vm.open_pidfd();
   if (!shell || !pidfd) {

@@ -73,8 +73,9 @@ struct PoolWorld {
   // What distinguishes this template from another one of the same name; an error when there is
   // none. Asked at every claim.
   std::function<Result<std::string>(const TemplateId&)> version_of;
-  // Starts a VM process that will report kPrepared.
-  std::function<Result<Shell>(const TemplateId&)> start_shell;
+  // Starts a VM process that will report kPrepared; `awaited`: by a claim, so that what only pays
+  // when it is done beforehand is left out.
+  std::function<Result<Shell>(const TemplateId&, bool awaited)> start_shell;
   // A claimed VM has ended without having been given back; how: "signal 9 (Killed)".
   std::function<void(uint64_t vm, const std::string& how)> on_ended;
   std::function<void(const std::string& line)> log;
@@ -193,7 +194,7 @@ class Pool {
   void tend(Template& of);
   void start_for_waiting(Template& of);
   void refill(Template& of);
-  bool start_one(Template& of);
+  bool start_one(Template& of, bool awaited);
   [[nodiscard]] bool make_room(const Template& of);
   void serve_waiting(Template& of);
   void refuse_waiting(Template& of, const Refusal& why);

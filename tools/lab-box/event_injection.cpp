@@ -51,10 +51,10 @@ void find(const char* name, Function& function) {
 // Writes `jmp *0(%rip)` and the address behind it over the function's first bytes.
 bool redirect(void* from, void (*to)(void*, int, int)) {
   std::array<uint8_t, 14> jump = {0xff, 0x25, 0, 0, 0, 0};
-  std::memcpy(jump.data() + 6, &to, sizeof(to));
+  const auto target = reinterpret_cast<uintptr_t>(to);
+  std::memcpy(jump.data() + 6, &target, sizeof(target));
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto start = reinterpret_cast<uintptr_t>(from) & ~(page - 1);
-  auto* pages = reinterpret_cast<void*>(start);
+  auto* pages = static_cast<uint8_t*>(from) - (reinterpret_cast<uintptr_t>(from) & (page - 1));
   if (mprotect(pages, 2 * page, PROT_READ | PROT_WRITE | PROT_EXEC) != 0) return false;
   std::memcpy(from, jump.data(), jump.size());
   return mprotect(pages, 2 * page, PROT_READ | PROT_EXEC) == 0;

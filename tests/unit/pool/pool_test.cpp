@@ -51,8 +51,9 @@ class PoolTest : public ::testing::Test {
       if (found == versions_.end()) return fail("there is no template " + id.name);
       return found->second;
     };
-    world.start_shell = [this](const TemplateId& id) -> Result<PoolWorld::Shell> {
+    world.start_shell = [this](const TemplateId& id, bool awaited) -> Result<PoolWorld::Shell> {
       ++started_;
+      if (awaited) ++awaited_;
       const auto found = versions_.find(id.name);
       if (found == versions_.end()) return fail("there is no template " + id.name);
       auto vm = VmProcess::start(
@@ -93,6 +94,7 @@ class PoolTest : public ::testing::Test {
   std::map<std::string, std::string> versions_{{"a", "1"}, {"b", "1"}};
   Behaviour behaviour_ = Behaviour::kGood;
   int started_ = 0;
+  int awaited_ = 0;  // of them, by a claim
   std::set<pid_t> pids_;
   std::map<uint64_t, std::string> ended_;
   std::unique_ptr<Pool> pool_;
@@ -114,11 +116,13 @@ TEST_F(PoolTest, AnotherShellIsMadeAfterTheDelayAndServesTheNextClaimAtOnce) {
   ASSERT_TRUE(first);
   loop_.serve(50);
   EXPECT_EQ(started_, 1) << "the claimer has the processor first";
+  EXPECT_EQ(awaited_, 1);
   loop_.advance(250ms);
   ASSERT_TRUE(serve_until_ready(1));
   bool served = false;
   pool_->claim({"store", "a"}, false, [&](Answered got) { served = got.has_value(); });
   EXPECT_TRUE(served);
+  EXPECT_EQ(started_ - awaited_, 1) << "nobody waited for that one";
 }
 
 TEST_F(PoolTest, WhatIsGivenBackIsKilledAndNeverServedAgain) {

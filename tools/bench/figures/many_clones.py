@@ -9,9 +9,10 @@ from figure import Figure
 from figures.clone_memory import free_kib, memory_parts
 from pool import STORE, Pool
 
-MOST = int(os.environ.get("THIMBLE_BENCH_CLONES", "100"))
+MOST = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
 STEPS = (1, 10, 100, 300)
 HUNDRED = 100
+CLAIMS = 5  # from shells that wait, with so many clones there
 
 
 def measure(box):
@@ -26,6 +27,7 @@ def measure(box):
                 clones.claim(count - len(clones.each))
                 started = {key: started[key] + clones.together[key] for key in started}
                 figures += at(count, clones, free)
+                figures.append(one_more(count, pool))
                 if count == HUNDRED:
                     figures += hundred(clones, started, server, free)
     return figures
@@ -52,6 +54,19 @@ def at(count, clones, free):
         memory_figure(f"clones_{count}_host_kib", "… free memory of the host less for each", count,
                       [(free - free_kib()) / count], of_host=True),
     ]  # fmt: skip
+
+
+def one_more(count, pool):
+    with pool.held("hold", CLAIMS, servers.INITIALIZE) as more:
+        claims = more.each
+    return Figure(
+        key=f"claim_with_{count}_there_minstr",
+        meaning=f"… one more with {count} there, from a shell that waits: claim to first answer",
+        command=f"claims hold {CLAIMS} DAEMON {STORE} TEMPLATE INITIALIZE",
+        values=[each["latency_ns"] / 1e6 for each in claims],
+        busy=[each["busy_ns"] / 1e6 for each in claims],
+        digits=2,
+    )
 
 
 def memory_figure(key, meaning, count, values, of_host=False):
