@@ -76,6 +76,12 @@ std::vector<int> descriptors_of(const VmSpec& spec) {
   return all;
 }
 
+// A clone of a template that has no working set may be asked for one.
+void open_page_map(VmSpec& spec) {
+  if (!spec.snapshot || spec.snapshot->working_set) return;
+  spec.machine.page_map = Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+}
+
 // It writes to disks that may be written, and snapshots.
 Limits limits_of(const MachineOptions& machine) {
   constexpr uint64_t kSnapshotOnTop = uint64_t{64} << 20;
@@ -116,7 +122,8 @@ Result<VmProcess> VmProcess::start(VmSpec spec) {
       [&spec](int broker, const Confinement& confinement) {
         return run_vm_process(std::move(spec), Fd(broker), confinement);
       },
-      descriptors_of(spec), {.limits = limits_of(spec.machine)});
+      descriptors_of(spec),
+      {.limits = limits_of(spec.machine), .beforehand = [&spec] { open_page_map(spec); }});
   if (!process) return process;
   process->vsock_ = std::move(listener);
   process->vsock_path_ = std::move(vsock_path);

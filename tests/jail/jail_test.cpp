@@ -40,7 +40,7 @@ namespace {
 namespace fs = std::filesystem;
 using Kind = VmEvent::Kind;
 
-constexpr JailOptions kOptions{.limits = {.memory_bytes = 128ULL << 20, .file_bytes = 1 << 20}};
+const JailOptions kOptions{.limits = {.memory_bytes = 128ULL << 20, .file_bytes = 1 << 20}};
 
 std::optional<VmEvent> next_event(VmProcess& vm) {
   for (;;) {

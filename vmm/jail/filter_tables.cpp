@@ -41,10 +41,6 @@ constexpr std::array kTemplateMemory{
     ArgumentIs{.argument = 3, .mask = kKindOfMap, .value = MAP_PRIVATE | MAP_FIXED},
     ArgumentIs{.argument = 5, .mask = kAll, .value = 0}};
 
-// move_pages(2) that moves nothing, of this process.
-constexpr std::array kAskForPlaces{ArgumentIs{.argument = 0, .mask = kAll, .value = 0},
-                                   ArgumentIs{.argument = 3, .mask = kAll, .value = 0}};
-
 // fstat(2) as the C library makes it.
 constexpr std::array kOfDescriptor{ArgumentIs{.argument = 3, .mask = kAll, .value = AT_EMPTY_PATH}};
 
@@ -146,8 +142,7 @@ constexpr std::array kMessengerCalls{
     AllowedCall{SYS_sendmsg, "answers; the report of a forbidden call"},
     AllowedCall{SYS_futex, "locks of devices"},
     AllowedCall{SYS_pwrite64, "snapshots: into the files that the parent gave"},
-    AllowedCall{SYS_move_pages, "working sets: asks for pages of its own", kAskForPlaces},
-    AllowedCall{SYS_pread64, "working sets: compares them with the template's"},
+    AllowedCall{SYS_pread64, "working sets: the map of its own pages"},
     AllowedCall{SYS_ftruncate, "snapshots: the length of the memory file"},
     AllowedCall{SYS_uname, "snapshots: what host made them"},
     AllowedCall{SYS_clock_gettime, "snapshots: when, where the host's clock needs a call"},

@@ -92,6 +92,7 @@ void take_layers(const Go& go, const JailOptions& options, uint64_t namespaces,
   std::vector<int> all(kept.begin(), kept.end());
   all.push_back(lifeline.get());
   keep_only_descriptors(all, /*keep_stderr=*/false);
+  if (options.beforehand) options.beforehand();
   take_layers(go, options, namespaces, confinement);
   die_with_parent();
   // The parent may have died before the line above: then nobody would ever kill this process.

@@ -3,8 +3,8 @@
 //
 //   parent                            child (in its new namespaces)
 //   cgroup, fork ───────────────────> dies with its parent; waits
-//   uid and gid maps ── "go" ───────> own descriptors only, empty root, limits, uid, no
-//   capabilities
+//   uid and gid maps ── "go" ───────> own descriptors only, beforehand(), empty root, limits, uid,
+//   no capabilities
 //                                     body(confinement)
 //
 // A layer that the host refuses is left out and noted; it is for the caller to go on or not.
@@ -25,6 +25,8 @@ namespace thimble {
 
 struct JailOptions {
   Limits limits;
+  // Runs in the child while it still has the host's files: for what it opens of its own process.
+  std::function<void()> beforehand = {};
 };
 
 // The parent's hold on the process.

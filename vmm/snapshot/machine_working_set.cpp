@@ -1,11 +1,9 @@
 // The working set of a clone (working_set.h): taken from one, brought in for others.
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 
 #include "devices/text.h"
 #include "vmm/cpu/page_walker.h"
@@ -25,37 +23,27 @@ namespace {
 constexpr uint64_t kPage = 4096;
 constexpr size_t kAskAtOnce = 1024;  // pages
 
-// Which of these pages this process has in its page tables: move_pages(2), asked to move none.
-Result<std::array<int, kAskAtOnce>> places_of(const uint8_t* first, size_t count) {
-  std::array<void*, kAskAtOnce> pages{};
-  std::array<int, kAskAtOnce> places{};
-  for (size_t i = 0; i < count; ++i) pages[i] = const_cast<uint8_t*>(first + i * kPage);
-  if (::syscall(SYS_move_pages, 0, count, pages.data(), nullptr, places.data(), 0) != 0) {
-    return fail_errno("ask for the places of pages");
-  }
-  return places;
-}
+// An entry of /proc/PID/pagemap (Linux, Documentation/admin-guide/mm/pagemap.rst).
+constexpr uint64_t kPresent = uint64_t{1} << 63;
+constexpr uint64_t kSwapped = uint64_t{1} << 62;
+constexpr uint64_t kOfFile = uint64_t{1} << 61;
 
-// A page that was copied and has the template's content still may count as unchanged.
-Result<bool> differs(int file, uint64_t page, const uint8_t* memory) {
-  std::array<uint8_t, kPage> content{};
-  const ssize_t got =
-      ::pread(file, content.data(), content.size(), static_cast<off_t>(page * kPage));
-  if (got != static_cast<ssize_t>(kPage)) return fail("read the template's memory");
-  return std::memcmp(content.data(), memory, kPage) != 0;
-}
-
-Result<WorkingSet> look_at(std::span<const uint8_t> memory, int template_file) {
+// A page of the template becomes a page of nobody's file when it is written to. With the same
+// content too: processors mark the guest's page tables at each walk, and these marks stand already.
+Result<WorkingSet> look_at(std::span<const uint8_t> memory, int page_map) {
   WorkingSet set(memory.size() / kPage);
+  std::array<uint64_t, kAskAtOnce> entries{};
+  const uint64_t start = reinterpret_cast<uintptr_t>(memory.data()) / kPage;
   for (uint64_t first = 0; first < set.pages; first += kAskAtOnce) {
     const size_t count = std::min<uint64_t>(kAskAtOnce, set.pages - first);
-    auto places = places_of(memory.data() + first * kPage, count);
-    if (!places) return std::unexpected(places.error());
+    const size_t bytes = count * sizeof(uint64_t);
+    const auto at = static_cast<off_t>((start + first) * sizeof(uint64_t));
+    const ssize_t got = ::pread(page_map, entries.data(), bytes, at);
+    if (got < 0) return fail_errno("read the page map");
+    if (got != static_cast<ssize_t>(bytes)) return fail("the page map ends early");
     for (size_t i = 0; i < count; ++i) {
-      if ((*places)[i] < 0) continue;
-      auto changed = differs(template_file, first + i, memory.data() + (first + i) * kPage);
-      if (!changed) return std::unexpected(changed.error());
-      set.add(first + i, *changed);
+      if ((entries[i] & (kPresent | kSwapped)) == 0) continue;
+      set.add(first + i, (entries[i] & kOfFile) == 0);
     }
   }
   return set;
@@ -88,7 +76,8 @@ std::vector<PageRun> runs_below_the_hole(const WorkingSet& set) {
 Result<uint64_t> Machine::record_working_set(int file) const {
   const Parts& parts = *parts_;
   if (!parts.template_memory) return fail("record a working set: this machine is no clone");
-  auto set = look_at(parts.host_memory.bytes(), parts.template_memory.get());
+  if (!parts.options.page_map) return fail("record a working set: no page map was given");
+  auto set = look_at(parts.host_memory.bytes(), parts.options.page_map.get());
   if (!set) return fail_in("record a working set", set);
   const std::vector<uint8_t> bytes = set->write();
   if (::pwrite(file, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {

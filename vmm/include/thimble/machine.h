@@ -87,6 +87,9 @@ struct MachineOptions {
   // has changed are this one's own. Only advice: one that does not fit is told to on_notice and not
   // followed. restore() does not look at it.
   Fd working_set;
+  // Of a clone that record_working_set() will be called of: this process's /proc/self/pagemap, which
+  // a process that is confined must have opened before.
+  Fd page_map;
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
   // the guest's devices wait.
@@ -175,7 +178,8 @@ class Machine {
 
   // Writes which pages of its memory a clone has touched and changed so far into an empty file, for
   // MachineOptions::working_set of later clones of the same snapshot; their number. Best when it
-  // has answered its first requests. The machine may run meanwhile. From any thread.
+  // has answered its first requests. Needs MachineOptions::page_map. The machine may run meanwhile.
+  // From any thread.
   Result<uint64_t> record_working_set(int file) const;
 
   // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.
