@@ -175,6 +175,7 @@ Result<void> TemplateStore::remove(const std::string& name) const {
   std::error_code code;
   fs::remove(folder_ / (kFailurePrefix + name), code);
   fs::rename(path_of(name), away, code);
+  if (code == std::errc::no_such_file_or_directory) return fail("there is no template " + name);
   if (code) return fail("remove template " + name + ": " + code.message());
   fs::remove_all(away, code);
   if (code) return fail("remove " + away.string() + ": " + code.message());

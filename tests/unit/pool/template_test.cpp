@@ -185,7 +185,9 @@ TEST_F(TemplateStoreTest, OneThatIsReplacedOrRemovedStaysForWhoHasItOpen) {
   EXPECT_EQ(state_of(*first), "one");
   EXPECT_EQ(state_of(*second), "two");
   EXPECT_FALSE(templates.open_template("it"));
-  EXPECT_FALSE(templates.remove("it"));
+  const auto again = templates.remove("it");
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().message, "there is no template it");
   EXPECT_TRUE(fs::is_empty(templates.folder()));
 }
 
