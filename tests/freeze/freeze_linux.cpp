@@ -169,6 +169,10 @@ bool gets_on(Console& console, seconds limit) {
     if (now.disk > start.disk && now.vsock > start.vsock && now.clock > start.clock) return true;
     std::this_thread::sleep_for(milliseconds(20));
   }
+  const Console::Progress end = console.progress();
+  std::printf("# disk %lu to %lu, vsock %lu to %lu, clock %lu to %lu in %ld s\n", start.disk,
+              end.disk, start.vsock, end.vsock, start.clock, end.clock,
+              static_cast<long>(limit.count()));
   return false;
 }
 
@@ -227,6 +231,31 @@ Result<std::unique_ptr<Machine>> replace(Fixture& fixture, Machine& machine, Lif
   return Machine::restore(fixture.options(), **snapshot);
 }
 
+// What took longer than it ever should is told at once: whoever looks finds it as it is.
+class Watched {
+ public:
+  Watched(const char* what, int number) : what_(what), number_(number) {}
+  ~Watched() {
+    const auto took = std::chrono::steady_clock::now() - began_;
+    if (took < seconds(20)) return;
+    const auto ms = std::chrono::duration_cast<milliseconds>(took).count();
+    std::printf("# freeze %d: %s took %ld ms\n", number_, what_, static_cast<long>(ms));
+    std::fflush(stdout);
+  }
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+
+ private:
+  const char* what_;
+  int number_;
+  std::chrono::steady_clock::time_point began_ = std::chrono::steady_clock::now();
+};
+
+bool pause(Running& running, int number) {
+  const Watched watched("the pause", number);
+  return running.pause();
+}
+
 int run(Fixture& fixture, int times) {
   Life life;
   auto machine = Machine::create(fixture.options());
@@ -243,9 +272,14 @@ int run(Fixture& fixture, int times) {
     {
       Running running(**machine);
       // From time to time it must be seen to get on; in between the freezes are close together.
+      const Watched watched("a life", done);
       if (done % 20 == 0 && !gets_on(fixture.console, seconds(120))) why = "it stands still";
+      if (done % 100 == 0) std::fprintf(stderr, "# %d\n", done);
       std::this_thread::sleep_for(milliseconds(random() % 60));
-      if (running.pause()) next = replace(fixture, **machine, life, frozen);
+      if (pause(running, done)) {
+        const Watched saving("saving and restoring", done);
+        next = replace(fixture, **machine, life, frozen);
+      }
     }
     if (!next) why = next.error().message;
     if (!fixture.console.trouble().empty()) why = fixture.console.trouble();
