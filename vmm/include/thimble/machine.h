@@ -87,8 +87,8 @@ struct MachineOptions {
   // has changed are this one's own. Only advice: one that does not fit is told to on_notice and not
   // followed. restore() does not look at it.
   Fd working_set;
-  // Of a clone that record_working_set() will be called of: this process's /proc/self/pagemap, which
-  // a process that is confined must have opened before.
+  // Of a clone that record_working_set() will be called of: this process's /proc/self/pagemap,
+  // which a process that is confined must have opened before.
   Fd page_map;
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
