@@ -428,9 +428,11 @@ void Pool::claimed_ended(Vm& vm, const std::string& how) {
   log(text("VM %llu of template %s ended: %s", static_cast<unsigned long long>(vm.id),
            of.id.name.c_str(), how.c_str()));
   const bool early = world_.now() - vm.since < limits_.early;
+  // A crash is its own, a signal to kill or end it is not.
+  const bool by_somebody = how.starts_with("signal 9 ") || how.starts_with("signal 15 ");
   if (how == "exit status 0") {
     of.clones.succeed();
-  } else if (early && how.starts_with("exit status")) {
+  } else if (early && !by_somebody) {
     of.clones.fail(world_.now(), "its clones fail right after their start (" + how + ")",
                    limits_.backoff_first, limits_.backoff_most);
   }

@@ -18,7 +18,15 @@ using namespace std::chrono_literals;
 using Refusal = Pool::Refusal;
 
 // What shells do; a test changes it between shells.
-enum class Behaviour { kGood, kNeverPrepared, kRefuses, kDies, kDeaf, kFailsOnceClaimed };
+enum class Behaviour {
+  kGood,
+  kNeverPrepared,
+  kRefuses,
+  kDies,
+  kDeaf,
+  kFailsOnceClaimed,
+  kCrashesOnceClaimed,
+};
 
 int live_as(int broker, Behaviour behaviour) {
   if (behaviour == Behaviour::kDies) ::raise(SIGKILL);
@@ -32,6 +40,10 @@ int live_as(int broker, Behaviour behaviour) {
     const auto* message = std::get_if<BrokerMessage>(&received);
     if (message == nullptr) return 0;
     if (message->type == BrokerType::kClaim && behaviour == Behaviour::kFailsOnceClaimed) return 1;
+    if (message->type == BrokerType::kClaim && behaviour == Behaviour::kCrashesOnceClaimed) {
+      ::signal(SIGSYS, SIG_DFL);
+      ::raise(SIGSYS);
+    }
     if (message->type == BrokerType::kPing && behaviour != Behaviour::kDeaf) {
       send_broker(broker, BrokerType::kPong, message->value, "");
     }
@@ -365,8 +377,8 @@ TEST_F(PoolTest, AClaimedVmThatIsKilledIsReportedWithItsSignal) {
 
 TEST_F(PoolTest, ClonesThatFailRightAwaySpeakAgainstTheirTemplate) {
   make();
-  behaviour_ = Behaviour::kFailsOnceClaimed;
   for (size_t i = 0; i < 2; ++i) {
+    behaviour_ = i == 0 ? Behaviour::kFailsOnceClaimed : Behaviour::kCrashesOnceClaimed;
     ASSERT_TRUE(claim());
     ASSERT_TRUE(loop_.serve_until([&] { return ended_.size() == i + 1; }));
   }
