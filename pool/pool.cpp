@@ -2,9 +2,12 @@
 #include "pool/pool.h"
 
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "devices/text.h"
@@ -16,6 +19,11 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr const char* kStateNames[] = {"preparing", "ready", "claimed", "dying"};
+
+// A crash is a process's own doing; a signal to kill or end it is not.
+bool was_ended_by_somebody(int status) {
+  return WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
+}
 
 unsigned long long mib(uint64_t bytes) { return static_cast<unsigned long long>(bytes >> 20); }
 
@@ -412,10 +420,12 @@ void Pool::on_gone(uint64_t id) {
   const auto found = vms_.find(id);
   if (found == vms_.end()) return;
   Vm& vm = *found->second;
-  const auto how = vm.process.reap_if_gone();
-  if (!how) return;
-  if (vm.state == State::kClaimed) claimed_ended(vm, *how);
-  if (vm.state == State::kPreparing || vm.state == State::kReady) shell_failed(vm, *how);
+  const auto status = vm.process.reap_if_gone();
+  if (!status) return;
+  if (vm.state == State::kClaimed) claimed_ended(vm, *status);
+  if (vm.state == State::kPreparing || vm.state == State::kReady) {
+    shell_failed(vm, describe_wait_status(*status));
+  }
   if (vm.broker >= 0) world_.loop->unwatch(vm.broker);
   world_.loop->unwatch(vm.pidfd.get());
   Template& of = *vm.of;
@@ -423,16 +433,15 @@ void Pool::on_gone(uint64_t id) {
   tend(of);
 }
 
-void Pool::claimed_ended(Vm& vm, const std::string& how) {
+void Pool::claimed_ended(Vm& vm, int status) {
   Template& of = *vm.of;
+  const std::string how = describe_wait_status(status);
   log(text("VM %llu of template %s ended: %s", static_cast<unsigned long long>(vm.id),
            of.id.name.c_str(), how.c_str()));
   const bool early = world_.now() - vm.since < limits_.early;
-  // A crash is its own, a signal to kill or end it is not.
-  const bool by_somebody = how.starts_with("signal 9 ") || how.starts_with("signal 15 ");
-  if (how == "exit status 0") {
+  if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS) {
     of.clones.succeed();
-  } else if (early && !by_somebody) {
+  } else if (early && !was_ended_by_somebody(status)) {
     of.clones.fail(world_.now(), "its clones fail right after their start (" + how + ")",
                    limits_.backoff_first, limits_.backoff_most);
   }

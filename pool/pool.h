@@ -204,7 +204,7 @@ class Pool {
   void on_shell_event(uint64_t id);
   void on_gone(uint64_t id);
   void shell_failed(Vm& vm, const std::string& why);
-  void claimed_ended(Vm& vm, const std::string& how);
+  void claimed_ended(Vm& vm, int status);
   void discard(Vm& vm);
   void set_state(Vm& vm, State state);
 

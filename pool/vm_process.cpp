@@ -314,11 +314,8 @@ void VmProcess::start_killing() {
   if (child_) child_->start_killing();
 }
 
-std::optional<std::string> VmProcess::reap_if_gone() {
-  if (!child_) return std::nullopt;
-  const auto status = child_->reap_if_gone();
-  if (!status) return std::nullopt;
-  return describe_wait_status(*status);
+std::optional<int> VmProcess::reap_if_gone() {
+  return child_ ? child_->reap_if_gone() : std::nullopt;
 }
 
 Result<Fd> VmProcess::open_pidfd() const {

@@ -117,9 +117,9 @@ class VmProcess {
   // that can be done is kill(), or start_killing() and reap_if_gone().
   Fd hand_over() { return std::move(broker_); }
   // Kills without waiting; the process is gone when its pidfd says so. Then reap_if_gone() gives
-  // how it ended, once; before that, nothing.
+  // its wait status, once; before that, nothing.
   void start_killing();
-  std::optional<std::string> reap_if_gone();
+  std::optional<int> reap_if_gone();
   // To be polled: readable when the process has ended.
   [[nodiscard]] Result<Fd> open_pidfd() const;
 

@@ -231,7 +231,7 @@ TEST(Shell, WhoAdoptsItLearnsHowItWasKilled) {
   ASSERT_TRUE(vm->claim(false));
   HandedOver handed = hand_over(*vm);
   handed.exposed = "a layer\033";
-  handed.how_it_ended = [&vm] { return vm->reap_if_gone().value_or("nobody knows"); };
+  handed.how_it_ended = [&vm] { return describe_wait_status(vm->reap_if_gone().value_or(0)); };
   VmProcess adopted = VmProcess::adopt(std::move(handed));
   const auto exposed = adopted.next_event();
   ASSERT_TRUE(exposed && exposed->kind == Kind::kExposed);
@@ -250,12 +250,13 @@ TEST(Shell, WhoAdoptsItMayKillIt) {
   {
     VmProcess adopted = VmProcess::adopt(hand_over(*vm));
   }
-  std::optional<std::string> how;
-  for (int i = 0; i < 1000 && !how; ++i) {
-    how = vm->reap_if_gone();
+  std::optional<int> status;
+  for (int i = 0; i < 1000 && !status; ++i) {
+    status = vm->reap_if_gone();
     ::poll(nullptr, 0, 10);
   }
-  EXPECT_EQ(how, "signal 9 (Killed)");
+  ASSERT_TRUE(status);
+  EXPECT_EQ(describe_wait_status(*status), "signal 9 (Killed)");
 }
 
 }  // namespace
