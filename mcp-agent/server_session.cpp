@@ -332,7 +332,7 @@ void ServerSession::on_exited(const GuestEvent& event) {
 // ----------------------------------------------------------------------------
 
 void ServerSession::on_signal(int signal) {
-  if (control_.state() != GuestControl::State::kRunning) {
+  if (!control_.takes_signals()) {
     // No server yet, or none any more: the signal means `thimble` itself.
     if (is_ending_signal(signal)) finish(kExitSignalBase + signal);
     return;

@@ -158,8 +158,12 @@ Result<void> GuestControl::start(const ServerSpec& server) {
   return {};
 }
 
+bool GuestControl::takes_signals() const {
+  return state_ == State::kStarting || state_ == State::kThawing || state_ == State::kRunning;
+}
+
 Result<void> GuestControl::signal(uint32_t number) {
-  if (state_ != State::kRunning) return fail("send a signal: the server does not run");
+  if (!takes_signals()) return fail("send a signal: the server does not run");
   if (number == 0 || number > kMaxSignal) return fail(text("no signal %u", number));
   FieldWriter fields;
   fields.add_number<uint32_t>(protocol::kTagSignal, number);

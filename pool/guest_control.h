@@ -84,9 +84,11 @@ class GuestControl {
   // time; nothing was queued then.
   Result<void> configure(const GuestIdentity& identity);  // after kHello, fresh or frozen
   Result<void> start(const ServerSpec& server);           // after kConfigured
-  Result<void> signal(uint32_t number);                   // after kStarted
-  Result<void> ping(uint64_t nonce);                      // after kHello
-  Result<void> end();                                     // after kStarted
+  // From start() or thaw() on, answered or not: the guest takes them in order, and the server's
+  // output can be here before the answer is.
+  Result<void> signal(uint32_t number);
+  Result<void> ping(uint64_t nonce);  // after kHello
+  Result<void> end();                 // after kStarted
   // After kConfigured or kStarted. With a limit the guest waits until the server has come up and
   // awaits its client; when that takes longer, kFailed (step kStepIdle) comes and the server runs
   // on.
@@ -117,6 +119,8 @@ class GuestControl {
     kBroken,
   };
   [[nodiscard]] State state() const { return state_; }
+  // signal() may be asked.
+  [[nodiscard]] bool takes_signals() const;
 
  private:
   void take_frame(uint16_t type, std::span<const uint8_t> payload);

@@ -226,6 +226,23 @@ TEST(GuestControl, RequestsAtTheWrongTimeQueueNothing) {
   EXPECT_TRUE(control.output().empty());
 }
 
+TEST(GuestControl, ASignalMayFollowTheStartBeforeItsAnswer) {
+  GuestControl control;
+  feed(control, hello());
+  ASSERT_TRUE(control.configure({}));
+  feed(control, frame(kConfigured));
+  EXPECT_FALSE(control.signal(15));
+  ASSERT_TRUE(control.start(cat()));
+  control.sent(control.output().size());
+  ASSERT_TRUE(control.signal(15));
+  const auto output = control.output();
+  EXPECT_EQ(Bytes(output.begin(), output.end()), frame(kSignal, number_field(kTagSignal, 15)));
+  feed(control, frame(kStarted, number_field(kTagPid, 42)));
+  EXPECT_EQ(control.state(), State::kRunning);
+  feed(control, frame(kExited, number_field(kTagExitCode, 0)));
+  EXPECT_FALSE(control.signal(15));
+}
+
 TEST(GuestControl, TheClockOfAServerThatRunsCanBeSet) {
   GuestControl control;
   run_until_started(control);

@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "guest-init/protocol.h"
+#include "pool/control_codec.h"
 #include "tests/unit/server-run/fake_vm.h"
 
 namespace thimble::test {
@@ -213,6 +214,57 @@ TEST(ServerRun, SignalsReachTheServer) {
   ::kill(session.pid(), SIGTERM);
   EXPECT_EQ(session.wait(), 5);
   EXPECT_EQ(read_all(session.out.get()), "up\nusr1\nterm\n");
+}
+
+void send_frame(int control, uint16_t type, FieldWriter fields) {
+  const std::vector<uint8_t> payload = fields.take();
+  const protocol::FrameHeader header{static_cast<uint32_t>(payload.size()), type, 0};
+  (void)!::write(control, &header, sizeof header);
+  (void)!::write(control, payload.data(), payload.size());
+}
+
+// Waits for a frame of `type`; its payload, or nothing when the host is gone.
+std::vector<uint8_t> await_frame(int control, uint16_t type) {
+  protocol::FrameHeader header{};
+  while (::recv(control, &header, sizeof header, MSG_WAITALL) == sizeof header) {
+    std::vector<uint8_t> payload(header.length);
+    if (header.length > 0) (void)!::recv(control, payload.data(), payload.size(), MSG_WAITALL);
+    if (header.type == type) return payload;
+  }
+  return {};
+}
+
+// A guest that starts its server at once, but is slow to say so: `thimble`, its parent, gets a
+// signal before. The exit code tells which one came through.
+void start_and_await_signal(int control) {
+  FieldWriter hello;
+  hello.add_number<uint32_t>(protocol::kTagVersion, protocol::kVersion);
+  hello.add_number<uint32_t>(protocol::kTagState, protocol::kStateFresh);
+  send_frame(control, protocol::kHello, std::move(hello));
+  await_frame(control, protocol::kConfigure);
+  send_frame(control, protocol::kConfigured, {});
+  await_frame(control, protocol::kStart);
+  ::kill(::getppid(), SIGUSR1);
+  const std::vector<uint8_t> signal = await_frame(control, protocol::kSignal);
+  uint32_t number = 0;
+  if (signal.size() >= sizeof number) {
+    std::memcpy(&number, &signal[signal.size() - sizeof number], sizeof number);
+  }
+  FieldWriter pid;
+  pid.add_number<uint32_t>(protocol::kTagPid, 42);
+  send_frame(control, protocol::kStarted, std::move(pid));
+  FieldWriter exit_code;
+  exit_code.add_number<uint32_t>(protocol::kTagExitCode, number);
+  send_frame(control, protocol::kExited, std::move(exit_code));
+  ::_exit(0);  // with its ends of the streams
+}
+
+// The server's output and the word that it has started come on connections of their own.
+TEST(ServerRun, ASignalReachesAServerBeforeTheGuestHasSaidThatItRuns) {
+  Session session(
+      {"unused"}, [](ServerRun& r) { r.boot_patience = milliseconds(5000); },
+      guest_that(start_and_await_signal));
+  EXPECT_EQ(session.wait(), SIGUSR1);
 }
 
 TEST(ServerRun, AnUntrappedSignalEndsBothWithItsStatus) {
