@@ -14,7 +14,6 @@
 // claims N more in the same way; any other line goes to every server, whose answers are awaited if
 // it has an "id", and the clocks of that are printed. The end of stdin ends all.
 #include <signal.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -86,20 +85,11 @@ void claim_some(const Claimed& pool, const std::string& how, unsigned long count
   print(0, Clocks::now() - start);
 }
 
-// A held clone has several.
-void raise_descriptor_limit() {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 6 && argc != 7) give_up("usage: see the first lines of claims.cpp");
   ::signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit();
   const std::string how = argv[1];
   const Claimed pool{argv[3], {argv[4], argv[5]}, argc == 7 ? argv[6] : ""};
   std::vector<ClaimedServer> held;
