@@ -231,7 +231,7 @@ Result<std::unique_ptr<Machine>> replace(Fixture& fixture, Machine& machine, Lif
   return Machine::restore(fixture.options(), **snapshot);
 }
 
-// What took longer than it ever should is told at once: whoever looks finds it as it is.
+// Tells afterwards what took longer than it ever should.
 class Watched {
  public:
   Watched(const char* what, int number) : what_(what), number_(number) {}

@@ -8,8 +8,7 @@
 // VMRUN and QEMU's interrupt loop both deliver through do_interrupt_x86_hardirq(). It is replaced
 // by a function that does the same and, when VMRUN is the caller, ends that instruction as QEMU
 // ends it for the other kinds of events: by leaving the translated code, with exception_index
-// cleared. Only functions that QEMU exports are called; without them, or on another processor,
-// nothing is changed.
+// cleared. Only functions that QEMU exports are called; without them nothing is changed.
 #include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
