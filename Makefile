@@ -64,6 +64,9 @@ $(BUILD)/obj/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(COMPILE) -c $< -o $@
 
+# GoogleTest's macros cost the optimizer more time than the tests take to run.
+$(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/payload/%.o: CXXFLAGS = -O1 -g1
+
 $(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
 	@mkdir -p $(@D)
 	$(CXX) -static-pie $(CXXFLAGS) -o $@ $^ $(PROGRAM_LIBS)
