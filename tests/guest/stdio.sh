@@ -89,6 +89,8 @@ start=$SECONDS
 (sleep 2) | timeout 60 "$THIMBLE" run --stdin-grace 1s -- sh -c 'while :; do sleep 1; done'
 status=$?
 equal "the end of stdin ends a command that ignores it (SIGTERM)" 143 "$status"
+run --stdin-grace 1s -- sh -c 'end=$(($(date +%s) + 4)); while [ $(date +%s) -lt $end ]; do :; done; exit 7'
+equal "… but not one that computes" 7 "$STATUS"
 
 HOST_SECRET=hidden run --env SHOWN=yes -- env
 contains "--env K=V crosses" "SHOWN=yes" "$OUT"

@@ -315,7 +315,7 @@ idle_box_ends() {
   THIMBLE_LAB_IDLE=3 run -- true
   run -- sleep 6 # in use: stays
   run -- true
-  eventually 15 box_is_gone
+  eventually 60 box_is_gone
 }
 
 vanished_folder_ends_box() {
@@ -323,7 +323,7 @@ vanished_folder_ends_box() {
   local qemu
   qemu=$(child_of_keeper qemu)
   rm -rf "$(box_folder)"
-  eventually 10 ended "$qemu"
+  eventually 60 ended "$qemu"
   [[ $(run -- echo again) == again ]]
 }
 
