@@ -16,6 +16,7 @@
 #include "tools/cli/host_check.h"
 #include "tools/cli/say.h"
 #include "tools/cli/units.h"
+#include "vmm/jail/delegation.h"
 
 namespace thimble::cli {
 
@@ -34,6 +35,7 @@ struct RawOptions {
   std::string idle = "2m";
   std::string max_memory;
   std::vector<std::string> warm;  // folder of templates, name
+  bool delegated = false;
   bool stop = false;
 };
 
@@ -77,6 +79,8 @@ void declare(CLI::App& app, DaemonOptions& options, RawOptions& raw) {
                  "End after so long without anything to keep; or 'never' (10s)");
   app.add_option("--warm", raw.warm, "Folder of templates and name of one to make ready at once")
       ->expected(2);
+  app.add_flag("--delegated", raw.delegated,
+               "The cgroup that it is started in is its own to divide: each VM gets one there");
   app.add_flag("--stop", raw.stop, "End the daemon that runs, and with it its VMs");
 }
 
@@ -111,10 +115,11 @@ Result<int> stop_daemon() {
   return 0;
 }
 
-Result<int> serve(DaemonOptions options, const std::vector<std::string>& warm) {
+Result<int> serve(DaemonOptions options, const RawOptions& raw) {
   if (auto host = check_host(); !host) return std::unexpected(host.error());
   ::umask(0077);
   raise_descriptor_limit();
+  if (raw.delegated) divide_delegated_cgroup();
   auto passed = socket_of_systemd();
   if (!passed) return std::unexpected(passed.error());
   std::optional<DaemonPlace> place;
@@ -133,8 +138,9 @@ Result<int> serve(DaemonOptions options, const std::vector<std::string>& warm) {
   options.log = log_line;
   auto daemon = Daemon::create(std::move(listener), std::move(options));
   if (!daemon) return std::unexpected(daemon.error());
-  if (warm.size() == 2) {
-    if (auto done = (*daemon)->warm({warm[0], warm[1]}, 1); !done) log_line(done.error().message);
+  if (raw.warm.size() == 2) {
+    if (auto done = (*daemon)->warm({raw.warm[0], raw.warm[1]}, 1); !done)
+      log_line(done.error().message);
   }
   if (auto served = (*daemon)->run(); !served) return std::unexpected(served.error());
   return 0;
@@ -151,7 +157,7 @@ int daemon_command(const Arguments& arguments) {
   if (auto understood = understand(raw, options); !understood) {
     return usage_error(kName, understood.error().message);
   }
-  auto status = raw.stop ? stop_daemon() : serve(std::move(options), raw.warm);
+  auto status = raw.stop ? stop_daemon() : serve(std::move(options), raw);
   if (status) return *status;
   say(status.error().message);
   return kExitFailure;
