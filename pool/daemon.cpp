@@ -8,6 +8,7 @@
 
 #include <array>
 #include <csignal>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
@@ -44,8 +45,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(Fd listener, DaemonOptions option
   if (!signals) return fail_errno("make a signalfd");
   std::unique_ptr<Daemon> daemon(
       new Daemon(std::move(listener), std::move(options), std::move(*loop), std::move(signals)));
-  daemon->loop_->watch(daemon->listener_.get(), EPOLLIN,
-                       [d = daemon.get()](uint32_t) { d->on_connection(); });
+  daemon->listen();
   daemon->watch_signals();
   return daemon;
 }
@@ -110,11 +110,24 @@ void Daemon::look_whether_idle() {
 // ---- connections
 // ---------------------------------------------------------------------------------
 
+void Daemon::listen() {
+  loop_->watch(listener_.get(), EPOLLIN, [this](uint32_t) { on_connection(); });
+}
+
+// A client that cannot be taken in stays in the queue, and the socket readable: asking again at
+// once would keep a processor busy until somebody else gives a descriptor back.
+void Daemon::rest_from_listening() {
+  log(text("a client has to wait: %s", std::strerror(errno)));
+  loop_->unwatch(listener_.get());
+  loop_->after(seconds(1), [this] { listen(); });
+}
+
 void Daemon::on_connection() {
   constexpr int kAtOnce = 16;
   for (int i = 0; i < kAtOnce; ++i) {
     Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!socket) return;
+    if (!socket && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)) return;
+    if (!socket) return rest_from_listening();
     greet(std::move(socket));
   }
 }

@@ -68,6 +68,8 @@ class Daemon {
   PoolWorld world();
   void watch_signals();
 
+  void listen();
+  void rest_from_listening();
   void on_connection();
   void greet(Fd socket);
   void on_request(int client);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -154,6 +155,31 @@ TEST_F(DaemonTest, TooManyClientsAreToldSoAndOthersLoseNothing) {
   EXPECT_EQ(receive(fourth).value("kind", ""), "limit");
   (void)!::send(clients[0].get(), R"({"op":"status"})", 15, 0);
   EXPECT_TRUE(receive(clients[0]).value("ok", false));
+}
+
+// It serves on with what it has, and does not ask for more again and again.
+TEST_F(DaemonTest, AClientWaitsWhileTheDaemonHasNoDescriptorForIt) {
+  constexpr rlim_t kDescriptors = 24;
+  const Fd told(::memfd_create("told", MFD_CLOEXEC));
+  DaemonOptions options;
+  options.log = [file = told.get()](const std::string& line) {
+    const rlimit few{kDescriptors, kDescriptors};  // for the process of the daemon
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    if (line.find("has to wait") != std::string::npos) (void)!::write(file, "w", 1);
+  };
+  start(std::move(options));
+  std::vector<Fd> clients;
+  for (rlim_t i = 0; i < kDescriptors; ++i) clients.push_back(connect());
+  (void)!::send(clients.front().get(), R"({"op":"status"})", 15, 0);
+  EXPECT_TRUE(receive(clients.front()).value("ok", false));
+  (void)!::send(clients.back().get(), R"({"op":"status"})", 15, 0);
+  pollfd answer{clients.back().get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&answer, 1, 300), 0);
+  const off_t times = ::lseek(told.get(), 0, SEEK_END);
+  EXPECT_GE(times, 1);
+  EXPECT_LE(times, 3);
+  clients.erase(clients.begin(), clients.end() - 1);
+  EXPECT_TRUE(receive(clients.back()).value("ok", false));
 }
 
 TEST_F(DaemonTest, AClientThatNeverReadsIsDroppedAndHoldsNobodyUp) {
