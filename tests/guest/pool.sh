@@ -89,6 +89,7 @@ contains "… for people, too" "template $T" "$("$THIMBLE" status)"
 contains "its log can be read" "the server runs after" "$("$THIMBLE" logs one)"
 try "$THIMBLE" launch-many 2 --name many --template "$T"
 contains "many are launched" "many-2 runs (2 of 2)" "$OUT"
+python3 tests/guest/top.py "$THIMBLE" many-2
 try "$THIMBLE" launch wrong --template "no-such-template"
 contains "one of an unknown template is refused" "no template no-such-template" "$ERR"
 try "$THIMBLE" stop one

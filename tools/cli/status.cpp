@@ -4,10 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "mcp-agent/server_run.h"
+#include "mcp-agent/signals.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/fleet.h"
 #include "tools/cli/say.h"
@@ -41,30 +44,43 @@ std::string fit(const std::string& all) {
   return out + kClearBelow;
 }
 
-// Keys that end it: q, Ctrl-C, Ctrl-D. True when one came within the time.
-bool asked_to_end() {
-  pollfd typed{STDIN_FILENO, POLLIN, 0};
-  if (::poll(&typed, 1, kEveryMs) != 1) return false;
+// Keys that end it: q, Ctrl-C, Ctrl-D; so does a terminal that is gone.
+bool ends_by_key() {
   char key = 0;
   const ssize_t n = ::read(STDIN_FILENO, &key, 1);
   return n <= 0 || key == 'q' || key == 3 || key == 4;
 }
 
+// Waits until it is time for the next look, or at once when the window's size changes. The exit
+// status when it is to end.
+std::optional<int> await_next_look(SignalSource& signals) {
+  std::array<pollfd, 2> set{{{STDIN_FILENO, POLLIN, 0}, {signals.poll_fd(), POLLIN, 0}}};
+  if (::poll(set.data(), set.size(), kEveryMs) <= 0) return std::nullopt;
+  while (const auto signal = signals.next()) {
+    if (is_ending_signal(*signal)) return kExitSignalBase + *signal;
+  }
+  if (set[0].revents != 0 && ends_by_key()) return 0;
+  return std::nullopt;
+}
+
+// However it ends, the terminal is left as it was.
 Result<int> watch() {
+  auto signals = SignalSource::take_over();
+  if (!signals) return std::unexpected(signals.error());
   const auto raw = RawTerminal::enter(STDIN_FILENO);
   print(kEnterScreen);
-  std::string trouble;
-  do {
+  std::optional<int> end;
+  while (!end) {
     const auto fleet = look_at_fleet();
     if (!fleet) {
-      trouble = fleet.error().message;
-      break;
+      print(kLeaveScreen);
+      return std::unexpected(fleet.error());
     }
     print(fit("thimble top: q ends it\n\n" + describe_fleet(*fleet)));
-  } while (!asked_to_end());
+    end = await_next_look(*signals);
+  }
   print(kLeaveScreen);
-  if (!trouble.empty()) return fail(trouble);
-  return 0;
+  return *end;
 }
 
 Result<int> show(bool json) {
