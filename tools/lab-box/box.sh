@@ -148,6 +148,7 @@ qemu_command() {
   # TCG keeps translated code by virtual address: with random addresses every start of a program
   # would be translated anew (measured: 63 ms for one dynamic executable, 16 ms without).
   append+=" norandmaps"
+  local real_time=
   if [[ $KIND == virtual ]]; then
     processor=(-accel tcg,thread=single -icount shift=0,sleep=off -smp 1)
   else
@@ -155,9 +156,10 @@ qemu_command() {
     # hung the whole box (QEMU 7.2 had written the host's state into the guest's VMCB; why was not
     # found), with one 0 of 45 did, and they took half the time.
     processor=(-accel tcg,thread=single -smp 1)
+    real_time=1
   fi
   QEMU=(
-    env "LD_PRELOAD=$INJECTION"
+    env "LD_PRELOAD=$INJECTION" ${real_time:+LAB_REAL_TIME=1}
     qemu-system-x86_64 -name "thimble-lab-$KIND" -M q35 "${processor[@]}"
     # Without ERMS: TCG counts rep movsb byte by byte, which spoils every figure with a page copy.
     -cpu max,+svm,-erms -m "$MEMORY"

@@ -21,6 +21,6 @@ $(BUILD)/bin/lab-keeper: $(call objects,$(lab_keeper_SRC))
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) -o $@ $^
 
-$(BUILD)/bin/lab-event-injection.so: tools/lab-box/event_injection.cpp
+$(BUILD)/bin/lab-event-injection.so: tools/lab-box/event_injection.cpp tools/lab-box/lost_interrupts.cpp
 	@mkdir -p $(@D)
-	$(COMPILE) -fPIC -shared -s -o $@ $<
+	$(CXX) $(filter-out -MMD -MP,$(CPPFLAGS)) $(STANDARD) $(HARDENING) $(CXXFLAGS) -fPIC -shared -s -o $@ $^
