@@ -57,15 +57,41 @@ Result<void> load_module(const std::string& name, const std::string& parameters)
   return {};
 }
 
+std::string current_clock() {
+  std::ifstream file("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+  std::string name;
+  file >> name;
+  return name;
+}
+
+// The kernel measures the frequency of the time stamp counter when it starts and, better, for a
+// second after that; then the clock is no longer called tsc-early. KVM takes the frequency over
+// when it is loaded. If that is the first one and it was bad, KVM believes that guests want a
+// counter slower than the processor's, which it cannot give them, and their timers come hours late.
+void await_clock() {
+  constexpr int kTries = 1000;
+  constexpr useconds_t kBetween = 10'000;
+  if (auto mounted = mount_one({"sysfs", "sysfs", "/sys", 0, ""}); !mounted) {
+    std::fprintf(stderr, "lab-agent: %s\n", mounted.error().message.c_str());
+  }
+  for (int i = 0; i < kTries; ++i) {
+    if (current_clock() == "tsc") return;
+    ::usleep(kBetween);
+  }
+  std::fprintf(stderr, "lab-agent: the clock is %s after ten seconds\n", current_clock().c_str());
+}
+
 Result<void> load_modules() {
   std::ifstream list("/modules.txt");
   std::string line;
   while (std::getline(list, line)) {
     if (line.empty() || line.front() == '#') continue;
     const size_t space = line.find(' ');
+    const std::string name = line.substr(0, space);
     const std::string parameters = space == std::string::npos ? "" : line.substr(space + 1);
+    if (name == "kvm") await_clock();
     // A box without vhost_vsock is still a box: what is missing shows where it is used.
-    if (auto loaded = load_module(line.substr(0, space), parameters); !loaded) {
+    if (auto loaded = load_module(name, parameters); !loaded) {
       std::fprintf(stderr, "lab-agent: %s\n", loaded.error().message.c_str());
     }
   }
@@ -84,22 +110,22 @@ Result<void> mount_root() {
   ::mkdir("/layer/upper", 0755);
   ::mkdir("/layer/work", 0755);
   return mount_all({
-      {"overlay", "lab", "/root", 0, "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work"},
-      {"proc", "proc", "/root/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""},
-      {"sysfs", "sysfs", "/root/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""},
-      {"cgroup2", "cgroup2", "/root/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+      {"overlay", "lab", "/newroot", 0, "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work"},
+      {"proc", "proc", "/newroot/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""},
+      {"sysfs", "sysfs", "/newroot/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, ""},
+      {"cgroup2", "cgroup2", "/newroot/sys/fs/cgroup", MS_NOSUID | MS_NODEV | MS_NOEXEC,
        "nsdelegate,favordynmods"},
-      {"devtmpfs", "dev", "/root/dev", MS_NOSUID, "mode=0755"},
-      {"devpts", "devpts", "/root/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666"},
-      {"tmpfs", "shm", "/root/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777"},
-      {"tmpfs", "tmp", "/root/tmp", MS_NOSUID | MS_NODEV, "mode=1777"},
-      {"tmpfs", "run", "/root/run", MS_NOSUID | MS_NODEV, "mode=0755"},
+      {"devtmpfs", "dev", "/newroot/dev", MS_NOSUID, "mode=0755"},
+      {"devpts", "devpts", "/newroot/dev/pts", MS_NOSUID | MS_NOEXEC, "mode=620,ptmxmode=666"},
+      {"tmpfs", "shm", "/newroot/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777"},
+      {"tmpfs", "tmp", "/newroot/tmp", MS_NOSUID | MS_NODEV, "mode=1777"},
+      {"tmpfs", "run", "/newroot/run", MS_NOSUID | MS_NODEV, "mode=0755"},
   });
 }
 
 Result<void> share(const std::string& path) {
   const std::string source = "/live" + path;
-  const std::string target = "/root" + path;
+  const std::string target = "/newroot" + path;
   std::error_code ignored;
   fs::create_directories(target, ignored);
   if (::mount(source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
@@ -109,17 +135,17 @@ Result<void> share(const std::string& path) {
 }
 
 Result<void> enter_root() {
-  std::ofstream("/root/etc/hosts", std::ios::app) << "\n127.0.1.1 thimble-lab\n";
+  std::ofstream("/newroot/etc/hosts", std::ios::app) << "\n127.0.1.1 thimble-lab\n";
   // Programs expect these names whatever /dev is made of.
   std::error_code ignored;
-  fs::create_symlink("/proc/self/fd", "/root/dev/fd", ignored);
-  fs::create_symlink("/proc/self/fd/0", "/root/dev/stdin", ignored);
-  fs::create_symlink("/proc/self/fd/1", "/root/dev/stdout", ignored);
-  fs::create_symlink("/proc/self/fd/2", "/root/dev/stderr", ignored);
-  ::chmod("/root/dev/kvm", 0666);
-  ::chmod("/root/dev/fuse", 0666);
-  ::chmod("/root/dev/net/tun", 0666);
-  if (::chdir("/root") != 0 || ::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0 ||
+  fs::create_symlink("/proc/self/fd", "/newroot/dev/fd", ignored);
+  fs::create_symlink("/proc/self/fd/0", "/newroot/dev/stdin", ignored);
+  fs::create_symlink("/proc/self/fd/1", "/newroot/dev/stdout", ignored);
+  fs::create_symlink("/proc/self/fd/2", "/newroot/dev/stderr", ignored);
+  ::chmod("/newroot/dev/kvm", 0666);
+  ::chmod("/newroot/dev/fuse", 0666);
+  ::chmod("/newroot/dev/net/tun", 0666);
+  if (::chdir("/newroot") != 0 || ::mount(".", "/", nullptr, MS_MOVE, nullptr) != 0 ||
       ::chroot(".") != 0 || ::chdir("/") != 0) {
     return fail_errno("enter the box's root");
   }

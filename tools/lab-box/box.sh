@@ -7,7 +7,7 @@
 AGENT=$ROOT/build/bin/lab-agent
 CLIENT=$ROOT/build/bin/lab-client
 KEEPER=$ROOT/build/bin/lab-keeper
-INJECTION=$ROOT/build/bin/lab-event-injection.so
+QEMU_FAULTS=$ROOT/build/bin/lab-qemu-faults.so
 VIRTIOFSD=/usr/lib/qemu/virtiofsd
 KEPT_OLD=3 # status of start_box
 ACCEPT_OLD=no
@@ -50,14 +50,14 @@ ready_box() {
 # What the running box was made from; another value means that it has to be started anew.
 stamp() {
   if [[ -z ${STAMP:-} ]]; then
-    STAMP=$(cat "$AGENT" "$KEEPER" "$INJECTION" "$PARTS"/*.sh "$PARTS/modules.txt" | sha256sum)
+    STAMP=$(cat "$AGENT" "$KEEPER" "$QEMU_FAULTS" "$PARTS"/*.sh "$PARTS/modules.txt" | sha256sum)
   fi
   echo "$STAMP"
 }
 
 build_parts() {
   local source
-  if [[ -x $AGENT && -x $CLIENT && -x $KEEPER && -e $INJECTION ]]; then
+  if [[ -x $AGENT && -x $CLIENT && -x $KEEPER && -e $QEMU_FAULTS ]]; then
     for source in "$PARTS"/*.cpp "$PARTS"/*.h "$PARTS"/lab.mk; do
       [[ $source -nt $CLIENT || $source -nt $AGENT ]] && break
       source=
@@ -159,7 +159,7 @@ qemu_command() {
     real_time=1
   fi
   QEMU=(
-    env "LD_PRELOAD=$INJECTION" ${real_time:+LAB_REAL_TIME=1}
+    env "LD_PRELOAD=$QEMU_FAULTS" ${real_time:+LAB_REAL_TIME=1}
     qemu-system-x86_64 -name "thimble-lab-$KIND" -M q35 "${processor[@]}"
     # Without ERMS: TCG counts rep movsb byte by byte, which spoils every figure with a page copy.
     -cpu max,+svm,-erms -m "$MEMORY"

@@ -8,13 +8,14 @@
 // A thread of this file's asks each CPU twice a second to look at its APIC, which costs a running
 // one no more than the way out of its translated code. Only with LAB_REAL_TIME in the environment:
 // in virtual time the CPU's own thread runs the timers, and nobody else has a say in what it does.
-#include <dlfcn.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
+
+#include "tools/lab-box/qemu_functions.h"
 
 namespace {
 
@@ -32,11 +33,6 @@ struct Qemu {
   }
 };
 
-template <typename Function>
-void find(const char* name, Function& function) {
-  if (function == nullptr) function = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
-}
-
 // The lock is there when the first CPU is, and free when all of them can be asked.
 void ask(const Qemu& qemu) {
   if (qemu.cpu(0) == nullptr) return;
@@ -48,12 +44,12 @@ void ask(const Qemu& qemu) {
 __attribute__((constructor)) void start_asking() {
   if (std::getenv("LAB_REAL_TIME") == nullptr) return;
   Qemu qemu;
-  find("qemu_mutex_lock_iothread_impl", qemu.lock);
-  find("bql_lock_impl", qemu.lock);  // since QEMU 9.0
-  find("qemu_mutex_unlock_iothread", qemu.unlock);
-  find("bql_unlock", qemu.unlock);
-  find("qemu_get_cpu", qemu.cpu);
-  find("cpu_interrupt", qemu.request);
+  lab::find("qemu_mutex_lock_iothread_impl", qemu.lock);
+  lab::find("bql_lock_impl", qemu.lock);  // since QEMU 9.0
+  lab::find("qemu_mutex_unlock_iothread", qemu.unlock);
+  lab::find("bql_unlock", qemu.unlock);
+  lab::find("qemu_get_cpu", qemu.cpu);
+  lab::find("cpu_interrupt", qemu.request);
   if (!qemu.is_known()) {
     std::fprintf(stderr, "lab: this QEMU's lost interrupts are left as they are\n");
     return;
