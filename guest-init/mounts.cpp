@@ -66,16 +66,17 @@ bool make_root(const char* device, const char* fstype, Failure& failure) {
   return do_mount({device, "/image", fstype, MS_RDONLY | MS_NODEV, nullptr}, failure) &&
          do_mount({"tmpfs", "/layer", "tmpfs", MS_NODEV, "mode=0755"}, failure) &&
          make_directory("/layer/upper", failure) && make_directory("/layer/work", failure) &&
-         do_mount({"overlay", "/root", "overlay", MS_NODEV,
+         do_mount({"overlay", "/newroot", "overlay", MS_NODEV,
                    "lowerdir=/image,upperdir=/layer/upper,workdir=/layer/work"},
                   failure) &&
-         move_mount("/dev", "/root/dev", failure) && move_mount("/proc", "/root/proc", failure);
+         move_mount("/dev", "/newroot/dev", failure) &&
+         move_mount("/proc", "/newroot/proc", failure);
 }
 
 // The initramfs cannot be unmounted or pivoted away, only covered.
 bool enter_root(Failure& failure) {
-  if (chdir("/root") == 0 && mount(".", "/", nullptr, MS_MOVE, nullptr) == 0 && chroot(".") == 0 &&
-      chdir("/") == 0) {
+  if (chdir("/newroot") == 0 && mount(".", "/", nullptr, MS_MOVE, nullptr) == 0 &&
+      chroot(".") == 0 && chdir("/") == 0) {
     return true;
   }
   return fail(failure, kStepMount, errno, "enter the image as root");
@@ -87,6 +88,15 @@ bool enter_root(Failure& failure) {
 void kill_rather_than_thrash() {
   if (!write_file("/sys/kernel/mm/lru_gen/min_ttl_ms", "1000")) {
     // Kernels without it are slower to kill, no more.
+  }
+}
+
+// Otherwise a thread of the kernel's looks twice a second whether memory could be in better order,
+// and a guest that has nothing to do would still not sleep. Who needs a huge page has it made room
+// for.
+void compact_on_demand_only() {
+  if (!write_file("/proc/sys/vm/compaction_proactiveness", "0")) {
+    // Kernels without it have no such thread.
   }
 }
 
@@ -116,6 +126,7 @@ bool mount_system(Failure& failure) {
     }
   }
   kill_rather_than_thrash();
+  compact_on_demand_only();
   return true;
 }
 

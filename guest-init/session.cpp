@@ -74,7 +74,10 @@ void Session::wait_and_serve() {
 }
 
 void Session::run_relays(const PollSet& set) {
+  const bool had_input = !input_.host_ended();
   bool moved = input_.run(set);
+  // The grace begins with the end of the input, however long the server was idle before.
+  if (had_input && input_.host_ended()) moved = true;
   moved = output_.run(set) || moved;
   moved = error_.run(set) || moved;
   if (moved) note_activity();

@@ -172,6 +172,15 @@ TEST(Server, ThatIgnoresTheEndOfStdinGetsSigtermAfterTheGrace) {
   EXPECT_GE(steady_clock::now() - begin, milliseconds(150));
 }
 
+TEST(Server, ThatWasIdleForLongHasItsGraceFromTheEndOfStdinOn) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell("cat; sleep 0.3; exit 4", 1000, 5000);
+  std::this_thread::sleep_for(milliseconds(1200));
+  guest.close_stdin();
+  EXPECT_EQ(guest.receive().u32(protocol::kTagExitCode), 4u);
+}
+
 TEST(Server, ThatIgnoresSigtermTooIsKilled) {
   Guest guest;
   guest.prepare();
