@@ -1,11 +1,13 @@
 // See linux_verdict.h.
 #include "tools/doctor/linux_verdict.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdlib>
 #include <string_view>
 
@@ -47,6 +49,21 @@ void remember(const fs::path& file, const std::string& key, const std::string& a
   if (!written || ::rename(fresh.c_str(), file.c_str()) != 0) ::unlink(fresh.c_str());
 }
 
+// From the processor itself (CPUID leaves 0x80000002 to 0x80000004): to list all that it can, as
+// /proc/cpuinfo does, takes the host's kernel longer than all else here.
+std::string processor_name() {
+  constexpr unsigned kFirst = 0x80000002;
+  constexpr unsigned kLast = 0x80000004;
+  std::string name;
+  for (unsigned leaf = kFirst; leaf <= kLast; ++leaf) {
+    std::array<unsigned, 4> part{};
+    if (__get_cpuid(leaf, &part[0], &part[1], &part[2], &part[3]) == 0) break;
+    name.append(reinterpret_cast<const char*>(part.data()), sizeof part);
+  }
+  std::erase_if(name, [](char c) { return c < ' ' || c > '~'; });  // it ends with NULs
+  return name;
+}
+
 }  // namespace
 
 std::string host_key(const char* device) {
@@ -54,12 +71,7 @@ std::string host_key(const char* device) {
   struct stat info{};
   const auto boot = read_text("/proc/sys/kernel/random/boot_id");
   if (!boot || ::uname(&name) != 0 || ::stat(device, &info) != 0) return "";
-  std::string model;
-  for (const std::string& line : read_lines("/proc/cpuinfo")) {
-    if (line.starts_with("vendor_id") || line.starts_with("model name")) model += line;
-    if (line.starts_with("flags")) break;
-  }
-  return text("%s %s %s device %lu %ld.%ld", boot->c_str(), name.release, model.c_str(),
+  return text("%s %s %s device %lu %ld.%ld", boot->c_str(), name.release, processor_name().c_str(),
               info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
 }
 

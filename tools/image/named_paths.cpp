@@ -106,8 +106,9 @@ bool NamedPaths::parse(const std::string& argument, Argument& parsed) const {
   }
   if (parsed.text.empty()) return false;
   const fs::path written = (cwd_ / parsed.text).lexically_normal();
-  if (is_system(written) && package_root(written).empty()) return false;
   std::error_code code;
+  if (!fs::exists(written, code)) return false;
+  if (is_system(written) && package_root(written).empty()) return false;
   parsed.path = fs::canonical(written, code);
   return !code;
 }

@@ -1,11 +1,10 @@
-// See renewal.h. THIMBLE_RENEW is the folder of the sources, THIMBLE_RENEW_SO the compiled library;
-// both are given by guest-init/init.mk.
+// See renewal.h. THIMBLE_RENEW is the folder of the sources, THIMBLE_RENEW_SO the compiled library,
+// THIMBLE_RENEWAL_DIGEST what SHA-256 makes of all parts; they are given by guest-init/init.mk.
 #include "tools/image/renewal.h"
 
 #include <string_view>
 
 #include "tools/image/files.h"
-#include "tools/image/sha256.h"
 
 // A file of the project as bytes in the program.
 #define THIMBLE_EMBED(name, path)                 \
@@ -59,11 +58,6 @@ Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
   return done;
 }
 
-std::string renewal_digest() {
-  std::string all(thimble_renew_so, thimble_renew_so_end);
-  all.append(thimble_renew_cjs, thimble_renew_cjs_end);
-  all.append(thimble_renew_py, thimble_renew_py_end);
-  return sha256_text(all).substr(0, 16);
-}
+std::string renewal_digest() { return THIMBLE_RENEWAL_DIGEST; }
 
 }  // namespace thimble::image
