@@ -11,8 +11,8 @@
 #include <string_view>
 
 #include "mcp-agent/stdio_bridge.h"
-#include "pool/guest_control.h"
-#include "pool/vm_process.h"
+#include "pool/guest/guest_control.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble {
 

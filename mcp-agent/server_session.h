@@ -10,8 +10,8 @@
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
 #include "mcp-agent/stdio_bridge.h"
-#include "pool/guest_control.h"
-#include "pool/vm_process.h"
+#include "pool/guest/guest_control.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble {
 

@@ -26,7 +26,7 @@
 
 #include "devices/event_loop.h"
 #include "pool/backoff.h"
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble {
 

@@ -1,9 +1,9 @@
 // Broker datagrams as either side receives them, and the guest's console on its way into them: what
 // is shown to a person is printable and bounded.
-#include "pool/broker.h"
+#include "pool/vm/broker.h"
 
-#include "pool/console_tail.h"
-#include "pool/printable.h"
+#include "pool/vm/console_tail.h"
+#include "pool/vm/printable.h"
 #include "tests/fuzz/input.h"
 
 namespace thimble::fuzz {

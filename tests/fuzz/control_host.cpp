@@ -1,6 +1,6 @@
 // The host's end of the control protocol: a guest that sends any bytes in any pieces, between
 // requests of the host. Text that comes out is printable and short.
-#include "pool/guest_control.h"
+#include "pool/guest/guest_control.h"
 #include "tests/fuzz/input.h"
 
 namespace thimble::fuzz {

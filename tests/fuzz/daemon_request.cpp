@@ -1,6 +1,6 @@
 // What a client says to the daemon: any datagram is refused or understood, and what was understood
 // means the same when it is written again.
-#include "pool/daemon_wire.h"
+#include "pool/daemon/daemon_wire.h"
 #include "tests/fuzz/input.h"
 
 namespace thimble::fuzz {

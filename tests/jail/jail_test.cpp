@@ -28,8 +28,8 @@
 #include <thread>
 
 #include "devices/virtio/uring_disk.h"
-#include "pool/thread_filters.h"
-#include "pool/vm_process.h"
+#include "pool/vm/thread_filters.h"
+#include "pool/vm/vm_process.h"
 #include "tests/jail/attempts.h"
 #include "vmm/jail/filter.h"
 #include "vmm/jail/jail.h"

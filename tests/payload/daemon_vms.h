@@ -18,11 +18,11 @@
 #include <utility>
 #include <vector>
 
-#include "pool/daemon.h"
-#include "pool/daemon_client.h"
-#include "pool/daemon_start.h"
-#include "pool/runtime_folder.h"
-#include "pool/template.h"
+#include "pool/daemon/daemon.h"
+#include "pool/daemon/daemon_client.h"
+#include "pool/daemon/daemon_start.h"
+#include "pool/daemon/runtime_folder.h"
+#include "pool/template/template.h"
 #include "tests/payload/shell_files.h"
 
 namespace thimble::test {

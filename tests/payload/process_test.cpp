@@ -3,7 +3,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 #include "tests/payload/payload_machine.h"
 
 namespace thimble::test {

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <thread>
 
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 #include "tests/payload/payload_machine.h"
 #include "tests/payload/snapshot_files.h"
 

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 #include "tests/payload/shell_files.h"
 
 namespace thimble::test {

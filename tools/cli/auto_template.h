@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "devices/result.h"
-#include "pool/template.h"
+#include "pool/template/template.h"
 #include "tools/cli/arguments.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/template_run.h"

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "devices/result.h"
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble::cli {
 

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "pool/passed_descriptors.h"
+#include "pool/vm/passed_descriptors.h"
 
 namespace thimble::cli {
 

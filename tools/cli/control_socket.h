@@ -16,7 +16,7 @@
 
 #include "devices/fd.h"
 #include "devices/result.h"
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 #include "vmm/unix_listener.h"
 
 namespace thimble::cli {

@@ -1,5 +1,5 @@
 // `thimble daemon`: the process that keeps VMs ready (pool/daemon.h, docs/pool.md).
-#include "pool/daemon.h"
+#include "pool/daemon/daemon.h"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -9,9 +9,9 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/daemon_client.h"
-#include "pool/daemon_start.h"
-#include "pool/runtime_folder.h"
+#include "pool/daemon/daemon_client.h"
+#include "pool/daemon/daemon_start.h"
+#include "pool/daemon/runtime_folder.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/say.h"
@@ -41,7 +41,7 @@ struct RawOptions {
 
 // One line for each event. A log in a file begins anew before it grows without end.
 void log_line(const std::string& line) {
-  struct stat info{};
+  struct stat info {};
   if (::fstat(STDERR_FILENO, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > kMaxLog) {
     [[maybe_unused]] const int cut = ::ftruncate(STDERR_FILENO, 0);
   }

@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
-#include "pool/daemon_client.h"
-#include "pool/printable.h"
-#include "pool/runtime_folder.h"
+#include "pool/daemon/daemon_client.h"
+#include "pool/daemon/runtime_folder.h"
+#include "pool/vm/printable.h"
 #include "tools/cli/launched.h"
 
 namespace thimble::cli {

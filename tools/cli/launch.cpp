@@ -13,7 +13,7 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/printable.h"
+#include "pool/vm/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/keeper.h"
 #include "tools/cli/launched.h"
@@ -240,8 +240,8 @@ Result<int> logs_main(const Arguments& arguments) {
     ::poll(nullptr, 0, 200);
     show_from(file, offset);
     Fd newest = open_log(*launched, "log");
-    struct stat now{};
-    struct stat shown{};
+    struct stat now {};
+    struct stat shown {};
     if (!newest || ::fstat(newest.get(), &now) != 0 || ::fstat(file.get(), &shown) != 0) break;
     if (now.st_ino == shown.st_ino) continue;
     file = std::move(newest);  // it was begun anew

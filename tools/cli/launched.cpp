@@ -12,7 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
-#include "pool/runtime_folder.h"
+#include "pool/daemon/runtime_folder.h"
 
 namespace thimble::cli {
 namespace fs = std::filesystem;

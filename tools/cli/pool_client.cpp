@@ -3,9 +3,9 @@
 
 #include <cstdlib>
 
-#include "pool/daemon_client.h"
-#include "pool/daemon_start.h"
-#include "pool/runtime_folder.h"
+#include "pool/daemon/daemon_client.h"
+#include "pool/daemon/daemon_start.h"
+#include "pool/daemon/runtime_folder.h"
 #include "tools/cli/say.h"
 
 namespace thimble::cli {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "devices/result.h"
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 #include "tools/cli/run_options.h"
 
 namespace thimble::cli {

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "devices/result.h"
-#include "pool/guest_control.h"
-#include "pool/vm_process.h"
+#include "pool/guest/guest_control.h"
+#include "pool/vm/vm_process.h"
 #include "tools/cli/run_options.h"
 #include "tools/image/plan.h"
 

@@ -8,7 +8,7 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/snapshot_directory.h"
+#include "pool/template/snapshot_directory.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/console_session.h"
 #include "tools/cli/control_socket.h"

@@ -11,7 +11,7 @@
 #include <cstring>
 
 #include "devices/text.h"
-#include "pool/file_mark.h"
+#include "pool/template/file_mark.h"
 #include "tools/cli/guest_files.h"
 #include "tools/image/sha256.h"
 

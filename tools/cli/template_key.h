@@ -11,7 +11,7 @@
 #include <string>
 
 #include "devices/result.h"
-#include "pool/freeze.h"
+#include "pool/template/freeze.h"
 #include "tools/cli/run_options.h"
 #include "tools/image/plan.h"
 

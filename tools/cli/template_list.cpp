@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
-#include "pool/printable.h"
+#include "pool/vm/printable.h"
 #include "tools/cli/say.h"
 #include "tools/cli/template_make.h"
 #include "tools/cli/template_prune.h"

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "devices/result.h"
-#include "pool/freeze.h"
-#include "pool/template.h"
+#include "pool/template/freeze.h"
+#include "pool/template/template.h"
 #include "tools/cli/run_options.h"
 #include "tools/image/plan.h"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "pool/template.h"
+#include "pool/template/template.h"
 
 namespace thimble::cli {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "mcp-agent/server_run.h"
-#include "pool/clone.h"
+#include "pool/template/clone.h"
 #include "thimble/snapshot.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/pool_client.h"

@@ -8,7 +8,7 @@
 
 #include "devices/result.h"
 #include "pool/pool.h"
-#include "pool/template.h"
+#include "pool/template/template.h"
 #include "tools/cli/run_options.h"
 
 namespace thimble::cli {

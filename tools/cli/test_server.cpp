@@ -10,7 +10,7 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/printable.h"
+#include "pool/vm/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/say.h"

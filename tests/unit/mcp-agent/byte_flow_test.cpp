@@ -14,7 +14,7 @@
 #include <thread>
 
 #include "mcp-agent/stdio_bridge.h"
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble {
 namespace {

@@ -1,5 +1,5 @@
 // The broker's messages, and a hostile other end.
-#include "pool/broker.h"
+#include "pool/vm/broker.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // The console's stream: the event loop that writes to it never waits, whatever its reader does.
-#include "pool/console_stream.h"
+#include "pool/vm/console_stream.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>

@@ -1,10 +1,10 @@
 // What is kept of a guest's serial console.
-#include "pool/console_tail.h"
+#include "pool/vm/console_tail.h"
 
 #include <gtest/gtest.h>
 
-#include "pool/printable.h"
-#include "pool/vm_main.h"
+#include "pool/vm/printable.h"
+#include "pool/vm/vm_main.h"
 
 namespace thimble {
 namespace {

@@ -1,6 +1,6 @@
 // The daemon's socket: who gets in, what hostile clients do, and how it starts. Its VMs are not
 // needed for that; tests/payload/daemon_test.cpp has them.
-#include "pool/daemon.h"
+#include "pool/daemon/daemon.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -18,9 +18,9 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "pool/daemon_client.h"
-#include "pool/daemon_start.h"
-#include "pool/runtime_folder.h"
+#include "pool/daemon/daemon_client.h"
+#include "pool/daemon/daemon_start.h"
+#include "pool/daemon/runtime_folder.h"
 #include "vmm/jail/sanitized.h"
 
 namespace thimble::test {

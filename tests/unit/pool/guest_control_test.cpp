@@ -1,12 +1,12 @@
 // The host's side of the control protocol against honest and hostile guests.
-#include "pool/guest_control.h"
+#include "pool/guest/guest_control.h"
 
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <random>
 
-#include "pool/control_codec.h"
+#include "pool/guest/control_codec.h"
 
 namespace thimble {
 namespace {

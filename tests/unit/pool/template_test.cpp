@@ -1,6 +1,6 @@
 // Templates on disk: what describes one is read strictly, and the folder of all of them shows whole
 // ones only.
-#include "pool/template.h"
+#include "pool/template/template.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -166,7 +166,7 @@ TEST_F(TemplateStoreTest, FilesAreForTheirOwnerAlone) {
   const TemplateStore templates = store();
   publish(templates, "mine", "one");
   for (const char* part : {"state", "memory", "template"}) {
-    struct stat status{};
+    struct stat status {};
     ASSERT_EQ(::stat((templates.path_of("mine") / part).c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 077, 0U) << part;
   }

@@ -1,5 +1,5 @@
 // A VM's process: bound to its parent, silent, and not trusted.
-#include "pool/vm_process.h"
+#include "pool/vm/vm_process.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "pool/console_tail.h"
+#include "pool/vm/console_tail.h"
 
 namespace thimble {
 namespace {

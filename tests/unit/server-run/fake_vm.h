@@ -6,8 +6,8 @@
 #include <functional>
 
 #include "devices/fd.h"
-#include "pool/guest_control.h"
-#include "pool/vm_process.h"
+#include "pool/guest/guest_control.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble::test {
 

@@ -1,5 +1,5 @@
 // A guest brought to its freezing point by the pool's side, with guest-init's own session as guest.
-#include "pool/freeze.h"
+#include "pool/template/freeze.h"
 
 #include <gtest/gtest.h>
 

@@ -20,7 +20,7 @@
 #include <thread>
 
 #include "guest-init/protocol.h"
-#include "pool/control_codec.h"
+#include "pool/guest/control_codec.h"
 #include "tests/unit/server-run/fake_vm.h"
 
 namespace thimble::test {

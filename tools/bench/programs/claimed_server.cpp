@@ -12,7 +12,7 @@
 #include <span>
 
 #include "guest-init/protocol.h"
-#include "pool/daemon_client.h"
+#include "pool/daemon/daemon_client.h"
 
 namespace thimble::bench {
 

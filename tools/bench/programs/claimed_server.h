@@ -6,9 +6,9 @@
 
 #include "devices/fd.h"
 #include "devices/result.h"
-#include "pool/daemon_wire.h"
-#include "pool/guest_control.h"
-#include "pool/vm_process.h"
+#include "pool/daemon/daemon_wire.h"
+#include "pool/guest/guest_control.h"
+#include "pool/vm/vm_process.h"
 
 namespace thimble::bench {
 

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "pool/daemon_client.h"
+#include "pool/daemon/daemon_client.h"
 
 namespace thimble::bench {
 

@@ -1,0 +1,121 @@
+// See daemon_client.h.
+#include "pool/daemon/daemon_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "pool/vm/printable.h"
+#include "vmm/unix_listener.h"
+
+namespace thimble {
+
+namespace {
+
+using nlohmann::json;
+using std::chrono::milliseconds;
+
+// The daemon hears of a process's end when everybody does.
+constexpr milliseconds kEndPatience{1000};
+
+std::optional<Datagram> receive_within(int socket, milliseconds patience) {
+  pollfd ready{socket, POLLIN, 0};
+  int got = 0;
+  while ((got = ::poll(&ready, 1, static_cast<int>(patience.count()))) < 0 && errno == EINTR) {
+  }
+  if (got != 1) return std::nullopt;
+  return receive_datagram(socket, kMaxReply, kReplyDescriptors);
+}
+
+std::string text_of(const json& object, const char* name) {
+  if (!object.is_object()) return "";
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+bool is_ok(const json& object) {
+  if (!object.is_object()) return false;
+  const auto found = object.find("ok");
+  return found != object.end() && found->is_boolean() && found->get<bool>();
+}
+
+}  // namespace
+
+Result<std::optional<DaemonClient>> DaemonClient::connect(const std::string& path) {
+  auto address = unix_address(path);
+  if (!address) return std::unexpected(address.error());
+  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return fail_errno("make a socket");
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
+    if (errno == ENOENT || errno == ECONNREFUSED) return std::nullopt;
+    return fail_errno("connect to the daemon at " + path);
+  }
+  const auto uid = peer_uid(socket.get());
+  if (uid != ::geteuid()) return fail(path + " is served by another user");
+  return DaemonClient(std::move(socket));
+}
+
+Result<Datagram> DaemonClient::exchange(const DaemonRequest& request, milliseconds patience) {
+  if (!send_datagram(socket_.get(), write_request(request))) return fail_errno("ask the daemon");
+  auto datagram = receive_within(socket_.get(), patience);
+  if (!datagram) return fail("the daemon does not answer");
+  if (datagram->text.empty()) return fail("the daemon has gone");
+  return std::move(*datagram);
+}
+
+Result<std::string> DaemonClient::ask(const DaemonRequest& request, milliseconds patience) {
+  auto datagram = exchange(request, patience);
+  if (!datagram) return std::unexpected(datagram.error());
+  const json reply = json::parse(datagram->text, nullptr, false);
+  if (is_ok(reply)) return std::move(datagram->text);
+  return fail("the daemon refused: " + printable(text_of(reply, "error")));
+}
+
+DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& id, bool console,
+                                        std::string label, milliseconds patience) {
+  DaemonRequest request;
+  request.op = DaemonRequest::Op::kClaim;
+  request.id = id;
+  request.console = console;
+  request.label = std::move(label);
+  Claim claim;
+  auto datagram = client.exchange(request, patience);
+  if (!datagram) {
+    claim.unreachable = datagram.error().message;
+    return claim;
+  }
+  const json reply = json::parse(datagram->text, nullptr, false);
+  if (!is_ok(reply)) {
+    claim.refused = printable(text_of(reply, "error"));
+    claim.because_of_template = text_of(reply, "kind") == "template";
+    if (claim.refused.empty()) claim.unreachable = "the daemon's answer is not understood";
+    return claim;
+  }
+  if (datagram->descriptors.size() != kReplyDescriptors) {
+    claim.unreachable = "the daemon's answer came without its descriptors";
+    return claim;
+  }
+  HandedOver vm;
+  vm.broker = std::move(datagram->descriptors[0]);
+  vm.pidfd = std::move(datagram->descriptors[1]);
+  const auto pid = reply.find("pid");
+  if (pid != reply.end() && pid->is_number_integer()) vm.pid = pid->get<pid_t>();
+  vm.exposed = text_of(reply, "exposed");
+  claim.exposed = printable(vm.exposed);
+  // The connection lives as long as the VM is wanted.
+  auto connection = std::make_shared<Fd>(std::move(client.socket_));
+  vm.how_it_ended = [connection] {
+    const auto said = receive_within(connection->get(), kEndPatience);
+    if (!said) return std::string();
+    if (said->text.empty()) return std::string("the daemon that held it");
+    return text_of(json::parse(said->text, nullptr, false), "ended");
+  };
+  claim.vm = VmProcess::adopt(std::move(vm));
+  return claim;
+}
+
+}  // namespace thimble

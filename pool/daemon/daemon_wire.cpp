@@ -1,0 +1,158 @@
+// See daemon_wire.h.
+#include "pool/daemon/daemon_wire.h"
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "pool/vm/passed_descriptors.h"
+#include "pool/vm/printable.h"
+
+namespace thimble {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kMaxLabel = 64;
+constexpr size_t kMaxShells = 64;
+
+bool text_of(const json& object, const char* name, std::string& out) {
+  const auto found = object.find(name);
+  if (found == object.end() || !found->is_string()) return false;
+  out = found->get_ref<const std::string&>();
+  return out.find('\0') == std::string::npos;
+}
+
+bool read_template(const json& object, TemplateId& id) {
+  return text_of(object, "store", id.store) && text_of(object, "template", id.name) &&
+         id.store.starts_with('/') && !id.name.empty() && id.name.find('/') == std::string::npos &&
+         id.name.front() != '.';
+}
+
+bool read_claim(const json& object, DaemonRequest& request) {
+  request.op = DaemonRequest::Op::kClaim;
+  if (!read_template(object, request.id)) return false;
+  const auto console = object.find("console");
+  if (console != object.end()) {
+    if (!console->is_boolean()) return false;
+    request.console = console->get<bool>();
+  }
+  if (object.contains("label")) {
+    if (!text_of(object, "label", request.label)) return false;
+    request.label = printable(request.label, kMaxLabel);
+  }
+  return true;
+}
+
+bool read_warm(const json& object, DaemonRequest& request) {
+  request.op = DaemonRequest::Op::kWarm;
+  const auto shells = object.find("shells");
+  if (shells == object.end() || !shells->is_number_unsigned()) return false;
+  if (shells->get<uint64_t>() > kMaxShells) return false;
+  request.shells = shells->get<size_t>();
+  return read_template(object, request.id);
+}
+
+}  // namespace
+
+Result<DaemonRequest> parse_request(std::string_view datagram) {
+  const json object = json::parse(datagram, nullptr, false);
+  std::string op;
+  if (!object.is_object() || !text_of(object, "op", op)) return fail("this is no request");
+  DaemonRequest request;
+  bool sound = true;
+  if (op == "claim") {
+    sound = read_claim(object, request);
+  } else if (op == "warm") {
+    sound = read_warm(object, request);
+  } else if (op == "stop") {
+    request.op = DaemonRequest::Op::kStop;
+  } else if (op != "status") {
+    return fail("the request " + printable(op, kMaxLabel) + " is not known");
+  }
+  if (!sound) return fail("a field of the request " + op + " is missing or wrong");
+  return request;
+}
+
+std::string write_request(const DaemonRequest& request) {
+  json object;
+  switch (request.op) {
+    case DaemonRequest::Op::kStatus:
+      object["op"] = "status";
+      break;
+    case DaemonRequest::Op::kStop:
+      object["op"] = "stop";
+      break;
+    case DaemonRequest::Op::kClaim:
+      object = {{"op", "claim"},
+                {"store", request.id.store},
+                {"template", request.id.name},
+                {"console", request.console},
+                {"label", request.label}};
+      break;
+    case DaemonRequest::Op::kWarm:
+      object = {{"op", "warm"},
+                {"store", request.id.store},
+                {"template", request.id.name},
+                {"shells", request.shells}};
+      break;
+  }
+  return object.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+bool send_datagram(int socket, std::string_view text, std::span<const int> descriptors) {
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(kReplyDescriptors * sizeof(int))> control{};
+  if (!descriptors.empty()) {
+    if (descriptors.size() > kReplyDescriptors) return false;
+    message.msg_control = control.data();
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  ssize_t sent = 0;
+  while ((sent = ::sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 && errno == EINTR) {
+  }
+  return sent == static_cast<ssize_t>(text.size());
+}
+
+std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descriptors) {
+  Datagram datagram;
+  datagram.text.resize(most);
+  iovec part{datagram.text.data(), most};
+  std::vector<char> control(descriptors == 0 ? 0 : CMSG_SPACE(descriptors * sizeof(int)));
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.empty() ? nullptr : control.data();
+  message.msg_controllen = control.size();
+  ssize_t got = 0;
+  // ECONNRESET: see receive_broker().
+  while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0 &&
+         (errno == EINTR || errno == ECONNRESET)) {
+  }
+  if (got < 0 && errno == EAGAIN) return std::nullopt;
+  datagram.text.resize(got < 0 ? 0 : static_cast<size_t>(got));
+  datagram.cut = got > 0 && (message.msg_flags & MSG_TRUNC) != 0;
+  if (got >= 0) datagram.descriptors = passed_descriptors(message);
+  return datagram;
+}
+
+std::optional<uid_t> peer_uid(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return std::nullopt;
+  return peer.uid;
+}
+
+}  // namespace thimble

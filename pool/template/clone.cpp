@@ -1,0 +1,56 @@
+// See clone.h.
+#include "pool/template/clone.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "pool/template/file_mark.h"
+
+namespace thimble {
+
+Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
+  VmSpec spec;
+  spec.machine.memory_bytes = opened.facts.memory_bytes;
+  spec.machine.vcpus = opened.facts.vcpus;
+  spec.machine.vsock.emplace();
+  for (const auto& [path, name] : opened.facts.disks) {
+    Disk disk;
+    disk.file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!disk.file) return fail_errno("make the template again: open image " + path);
+    disk.name = name;
+    spec.machine.disks.push_back(std::move(disk));
+  }
+  spec.snapshot = std::move(opened.files);
+  return spec;
+}
+
+// Every template is written anew, its facts last (template.h).
+Result<std::string> template_version(const TemplateId& id) {
+  // Made with its template and never changed; the file of facts changes with each use.
+  const std::string state = (std::filesystem::path(id.store) / id.name / "state").string();
+  if (::access(state.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
+    return fail("there is no template " + id.name);
+  }
+  return file_mark(state);
+}
+
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, bool use_working_set) {
+  auto version = template_version(id);
+  if (!version) return std::unexpected(version.error());
+  auto store = TemplateStore::open(id.store);
+  if (!store) return std::unexpected(store.error());
+  auto opened = store->open_template(id.name);
+  if (!opened) return std::unexpected(opened.error());
+  if (!use_working_set) opened->files.working_set.reset();
+  auto spec = clone_spec(std::move(*opened));
+  if (!spec) return std::unexpected(spec.error());
+  spec->shell = true;
+  const uint64_t memory_bytes = spec->machine.memory_bytes;
+  auto vm = VmProcess::start(std::move(*spec));
+  if (!vm) return std::unexpected(vm.error());
+  return PoolWorld::Shell{std::move(*vm), std::move(*version), memory_bytes};
+}
+
+}  // namespace thimble

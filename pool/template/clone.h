@@ -1,0 +1,22 @@
+// From a template to a VM process of it: a clone that runs at once, or a shell (VmSpec::shell).
+#pragma once
+
+#include <string>
+
+#include "pool/pool.h"
+#include "pool/template/template.h"
+#include "pool/vm/vm_process.h"
+
+namespace thimble {
+
+// The shape that the template was frozen with, its disks opened. Disks that are gone: "make the
+// template again".
+Result<VmSpec> clone_spec(TemplateStore::Opened opened);
+
+// What changes when a template is replaced by another one of its name; an error when there is none.
+Result<std::string> template_version(const TemplateId& id);
+
+// For PoolWorld::start_shell.
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, bool use_working_set);
+
+}  // namespace thimble

@@ -1,0 +1,122 @@
+// A template: a frozen VM on disk, from which clones are started. One folder each:
+//
+//   state       the machine's state         thimble/snapshot.h
+//   memory      the guest's memory, sparse
+//   working     the pages that a clone's first requests touch (vmm/snapshot/working_set.h), once a
+//               clone has recorded them
+//   template    what a clone needs besides: JSON, TemplateFacts. Its time of change is that of the
+//               last use
+//
+// The memory holds whatever the server had loaded, keys included: the folder is 0700 and its files
+// 0600. It appears whole or not at all (made beside, then renamed); clones that run keep the files
+// of a template that was removed or replaced.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "devices/fd.h"
+#include "devices/result.h"
+#include "pool/guest/guest_control.h"
+#include "pool/template/freeze.h"
+#include "pool/vm/vm_process.h"
+
+namespace thimble {
+
+struct TemplateFacts {
+  struct DiskFile {
+    std::string path;
+    std::string name;
+  };
+  FreezeRequest::Point point = FreezeRequest::Point::kReady;
+  uint64_t memory_bytes = 0;
+  unsigned vcpus = 1;
+  std::vector<DiskFile> disks;  // in the order of the machine
+  ServerSpec server;            // frozen before exec: what each clone starts
+  // Names of variables that each clone's server gets from whoever starts the clone: their values
+  // are not kept.
+  std::vector<std::string> inherited;
+  std::vector<std::string> command;  // for people: what was frozen
+  uint64_t created = 0;              // seconds since 1970
+  // The memory file as it was when its content was verified last: inode, size, times. A file for
+  // which these still hold needs no second reading.
+  std::string memory_mark;
+};
+
+std::string template_to_json(const TemplateFacts& facts);
+// Refuses anything that is not wholly sound; `where` names the file in the message.
+Result<TemplateFacts> template_from_json(std::string_view text, const std::string& where);
+
+// The folder of all templates of a user.
+class TemplateStore {
+ public:
+  // Makes it when it is missing.
+  static Result<TemplateStore> open(const std::filesystem::path& folder);
+
+  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] std::vector<std::string> names() const;  // sorted
+  [[nodiscard]] std::filesystem::path path_of(const std::string& name) const;
+  Result<TemplateFacts> facts(const std::string& name) const;
+  [[nodiscard]] bool has(const std::string& name) const;
+  // Bytes on the disk.
+  [[nodiscard]] uint64_t stored_bytes(const std::string& name) const;
+  // Seconds since 1970; 0 for a template that is not there.
+  [[nodiscard]] uint64_t last_use(const std::string& name) const;
+  Result<void> remove(const std::string& name) const;
+  // Removes what was left by makers that were killed. Done by draft(), too.
+  void sweep() const;
+
+  // Why the last try to make `name` failed, if that was less than `within` ago. A template that is
+  // made or removed has no failure.
+  void note_failure(const std::string& name, const std::string& why) const;
+  [[nodiscard]] std::optional<std::string> failure(const std::string& name,
+                                                   std::chrono::seconds within) const;
+
+  // The files of a template for one clone, its memory verified (or known to be).
+  struct Opened {
+    TemplateFacts facts;
+    SnapshotFiles files;
+    Fd folder;
+  };
+  // Advice for later clones. Kept by this very template, even if another one has its name by now.
+  static Result<void> keep_working_set(const Opened& of, std::span<const uint8_t> set);
+
+  Result<Opened> open_template(const std::string& name) const;  // counts as a use
+
+  // A template that is being made; gone with this object unless it was published.
+  class Draft {
+   public:
+    Draft(Draft&& other) noexcept;
+    Draft& operator=(Draft&&) = delete;
+    Draft(const Draft&) = delete;
+    Draft& operator=(const Draft&) = delete;
+    ~Draft();
+    // The two empty files; the caller's.
+    Result<SnapshotFiles> files() const;
+    // Makes it durable and gives it its name, in place of one that has it.
+    Result<void> publish(TemplateFacts facts);
+
+   private:
+    friend class TemplateStore;
+    Draft(std::filesystem::path folder, std::filesystem::path target, Fd lock)
+        : folder_(std::move(folder)), target_(std::move(target)), lock_(std::move(lock)) {}
+    std::filesystem::path folder_;
+    std::filesystem::path target_;
+    Fd lock_;  // on the folder, as long as its maker lives
+  };
+  Result<Draft> draft(const std::string& name) const;
+
+  // Held by the one process that makes `name`; empty while another holds it.
+  Result<std::optional<Fd>> lock(const std::string& name) const;
+
+ private:
+  explicit TemplateStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  std::filesystem::path folder_;
+};
+
+}  // namespace thimble

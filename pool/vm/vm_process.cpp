@@ -1,0 +1,387 @@
+// See vm_process.h. This side: the parent. The other: vm_main.cpp.
+#include "pool/vm/vm_process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "devices/text.h"
+#include "pool/vm/console_tail.h"
+#include "pool/vm/printable.h"
+#include "pool/vm/thread_filters.h"
+#include "pool/vm/vm_main.h"
+#include "vmm/kvm.h"
+
+namespace thimble {
+
+namespace {
+
+// A line for the user, and the longest text that one end may have (registers follow the message).
+constexpr size_t kLineLimit = 400;
+constexpr size_t kEndLimit = 4000;
+
+// How long a process that closed its broker may take to be gone.
+constexpr std::chrono::milliseconds kDyingPatience{2000};
+
+// Each line of `message` is made printable, so that registers stay readable.
+std::string printable_lines(std::string_view message) {
+  std::string out;
+  for (size_t at = 0; at <= message.size();) {
+    const size_t end = std::min(message.find('\n', at), message.size());
+    if (!out.empty()) out += '\n';
+    out += printable(message.substr(at, end - at), kEndLimit);
+    at = end + 1;
+  }
+  return out;
+}
+
+Result<void> open_one(const char* what, const std::string& path, Fd& file) {
+  if (file || path.empty()) return {};
+  // Not blocking, so that a FIFO is refused by the VMM instead of waited for.
+  file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) return fail_errno(text("open %s %s", what, path.c_str()));
+  return {};
+}
+
+Result<void> open_files(MachineOptions& machine) {
+  if (auto done = open_one("kernel", machine.kernel, machine.kernel_file); !done) return done;
+  if (auto done = open_one("initrd", machine.initrd, machine.initrd_file); !done) return done;
+  if (machine.kvm) return {};
+  auto kvm = Kvm::open_device();
+  if (!kvm) return std::unexpected(kvm.error());
+  machine.kvm = std::move(*kvm);
+  return {};
+}
+
+std::vector<int> descriptors_of(const VmSpec& spec) {
+  const MachineOptions& machine = spec.machine;
+  std::vector<int> all{machine.kvm.get(), machine.kernel_file.get(), machine.initrd_file.get(),
+                       spec.console.get()};
+  all.push_back(spec.trace.get());
+  for (const Disk& disk : machine.disks) all.push_back(disk.file.get());
+  if (machine.vsock) all.push_back(machine.vsock->listener.get());
+  if (spec.snapshot) {
+    all.push_back(spec.snapshot->state.get());
+    all.push_back(spec.snapshot->memory.get());
+    all.push_back(spec.snapshot->working_set.get());
+  }
+  std::erase(all, -1);
+  return all;
+}
+
+// A clone of a template that has no working set may be asked for one.
+void open_page_map(VmSpec& spec) {
+  if (!spec.snapshot || spec.snapshot->working_set) return;
+  spec.machine.page_map = Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+}
+
+// It writes to disks that may be written, and snapshots.
+Limits limits_of(const MachineOptions& machine) {
+  constexpr uint64_t kSnapshotOnTop = uint64_t{64} << 20;
+  Limits limits{.memory_bytes = machine.memory_bytes,
+                .file_bytes = machine.memory_bytes + kSnapshotOnTop};
+  for (const Disk& disk : machine.disks) {
+    struct stat info {};
+    if (disk.read_only || ::fstat(disk.file.get(), &info) != 0) continue;
+    limits.file_bytes = std::max(limits.file_bytes, static_cast<uint64_t>(info.st_size));
+  }
+  return limits;
+}
+
+}  // namespace
+
+Result<std::pair<Fd, Fd>> make_stream_pair() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return fail_errno("make a socket pair");
+  }
+  std::pair<Fd, Fd> pair{Fd(ends[0]), Fd(ends[1])};
+  if (::fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) return fail_errno("make a stream non-blocking");
+  return pair;
+}
+
+Result<VmProcess> VmProcess::start(VmSpec spec) {
+  if (auto opened = open_files(spec.machine); !opened) return std::unexpected(opened.error());
+  std::unique_ptr<UnixListener> listener;
+  std::string vsock_path;
+  if (spec.machine.vsock && !spec.machine.vsock->path.empty()) {
+    vsock_path = std::exchange(spec.machine.vsock->path, {});
+    auto bound = UnixListener::bind(vsock_path);
+    if (!bound) return std::unexpected(bound.error());
+    listener = std::make_unique<UnixListener>(std::move(*bound));
+    spec.machine.vsock->listener = listener->take();
+  }
+  auto process = start_jailed(
+      [&spec](int broker, const Confinement& confinement) {
+        return run_vm_process(std::move(spec), Fd(broker), confinement);
+      },
+      descriptors_of(spec),
+      {.limits = limits_of(spec.machine), .beforehand = [&spec] { open_page_map(spec); }});
+  if (!process) return process;
+  process->vsock_ = std::move(listener);
+  process->vsock_path_ = std::move(vsock_path);
+  return process;
+}
+
+Result<VmProcess> VmProcess::start(const Body& body, std::span<const int> kept, bool keep_stderr) {
+  auto broker = make_broker();
+  if (!broker) return std::unexpected(broker.error());
+  const int far_end = broker->second.get();
+  std::vector<int> all(kept.begin(), kept.end());
+  all.push_back(far_end);
+  auto child = BoundChild::start([&body, far_end] { return body(far_end); }, all, keep_stderr);
+  if (!child) return std::unexpected(child.error());
+  return VmProcess(std::move(*child), std::move(broker->first));
+}
+
+Result<VmProcess> VmProcess::start_jailed(const JailedVmBody& body, std::span<const int> kept,
+                                          const JailOptions& options) {
+  auto broker = make_broker();
+  if (!broker) return std::unexpected(broker.error());
+  const int far_end = broker->second.get();
+  std::vector<int> all(kept.begin(), kept.end());
+  all.push_back(far_end);
+  auto child = BoundChild::start_jailed(
+      [&body, far_end](const Confinement& confinement) { return body(far_end, confinement); }, all,
+      options);
+  if (!child) return std::unexpected(child.error());
+  return VmProcess(std::move(*child), std::move(broker->first));
+}
+
+VmProcess VmProcess::adopt(HandedOver vm) {
+  VmProcess process(std::nullopt, std::move(vm.broker));
+  process.adopted_ = std::move(vm);
+  return process;
+}
+
+std::optional<VmEvent> VmProcess::next_event() {
+  if (!adopted_.exposed.empty()) {
+    VmEvent event;
+    event.kind = VmEvent::Kind::kExposed;
+    event.text = printable(std::exchange(adopted_.exposed, {}), kLineLimit);
+    return event;
+  }
+  while (broker_) {
+    auto received = receive_broker(broker_.get(), BrokerSide::kParent, /*wait=*/false);
+    if (std::holds_alternative<BrokerEmpty>(received)) return std::nullopt;
+    if (const auto* error = std::get_if<Error>(&received)) {
+      return lost("it broke the broker's rules: " + error->message);
+    }
+    if (std::holds_alternative<BrokerClosed>(received)) return lost("");
+    auto& message = std::get<BrokerMessage>(received);
+    if (message.type == BrokerType::kOpen) {
+      open_for_guest(message.value);
+      return std::nullopt;  // one at a time: a VMM that floods must not hold up everything else
+    }
+    if (message.type != BrokerType::kTail) return take(std::move(message));
+    // More would keep this loop going for as long as the process likes.
+    if (tail_.size() >= ConsoleTail::kMaxLines) return lost("its console has too many last lines");
+    tail_.push_back(printable(message.text, kLineLimit));
+  }
+  return std::nullopt;
+}
+
+VmEvent VmProcess::take(BrokerMessage message) {
+  VmEvent event;
+  event.text = printable(message.text, kLineLimit);
+  switch (message.type) {
+    case BrokerType::kPrepared:
+      event.kind = VmEvent::Kind::kPrepared;
+      break;
+    case BrokerType::kPong:
+      event.kind = VmEvent::Kind::kPong;
+      event.value = message.value;
+      break;
+    case BrokerType::kReady:
+      event.kind = VmEvent::Kind::kReady;
+      break;
+    case BrokerType::kConsole:
+      event.kind = VmEvent::Kind::kConsole;
+      break;
+    case BrokerType::kEnded:
+      return ended(message);
+    case BrokerType::kRefused:
+      event.kind = VmEvent::Kind::kRefused;
+      broker_.reset();
+      await_end_of_adopted();
+      break;
+    case BrokerType::kExposed:
+      event.kind = VmEvent::Kind::kExposed;
+      break;
+    case BrokerType::kSaved:
+      event.kind = VmEvent::Kind::kSaved;
+      break;
+    case BrokerType::kUnsaved:
+      event.kind = VmEvent::Kind::kUnsaved;
+      break;
+    case BrokerType::kRecorded:
+      event.kind = VmEvent::Kind::kRecorded;
+      break;
+    case BrokerType::kUnrecorded:
+      event.kind = VmEvent::Kind::kUnrecorded;
+      break;
+    case BrokerType::kViolation:
+      return lost(describe_violation(message.value));
+    default:
+      event.kind = VmEvent::Kind::kNotice;
+      break;
+  }
+  return event;
+}
+
+VmEvent VmProcess::ended(const BrokerMessage& message) {
+  const uint32_t kind = message.value & ~kBrokerPanicked;
+  if (kind > static_cast<uint32_t>(End::Kind::kHostError)) {
+    return lost(text("it gave an unknown end %u", message.value));
+  }
+  VmEvent event;
+  event.kind = VmEvent::Kind::kEnded;
+  event.end = static_cast<End::Kind>(kind);
+  event.panicked = (message.value & kBrokerPanicked) != 0;
+  event.text = printable_lines(message.text);
+  broker_.reset();
+  const bool in_order = event.end == End::Kind::kPowerOff || event.end == End::Kind::kStopped;
+  if (!in_order || event.panicked) await_end_of_adopted();
+  return event;
+}
+
+// A process that says that it failed is on its way out. Its parent learns of the failure by its
+// exit status (pool.h), and would not if it were killed here first.
+void VmProcess::await_end_of_adopted() const {
+  if (!adopted_.pidfd) return;
+  pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
+  ::poll(&ended, 1, static_cast<int>(kDyingPatience.count()));
+}
+
+VmEvent VmProcess::lost(const std::string& why) {
+  broker_.reset();
+  const std::string how = end_process(why.empty() ? kDyingPatience : std::chrono::milliseconds(0));
+  VmEvent event;
+  event.kind = VmEvent::Kind::kLost;
+  if (!why.empty()) {
+    event.text = why;
+  } else {
+    event.text = how.empty() ? "it is gone" : "it ended with " + how;
+  }
+  return event;
+}
+
+// A process of somebody else's is killed, too; its parent sees to the rest.
+std::string VmProcess::end_process(std::chrono::milliseconds patience) {
+  if (child_) {
+    const auto status = child_->wait_or_kill(patience);
+    return status ? describe_wait_status(*status) : "";
+  }
+  if (!adopted_.pidfd) return "";
+  pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
+  std::string how;
+  if (::poll(&ended, 1, static_cast<int>(patience.count())) != 1) {
+    ::syscall(SYS_pidfd_send_signal, adopted_.pidfd.get(), SIGKILL, nullptr, 0);
+  } else if (adopted_.how_it_ended) {
+    how = printable(adopted_.how_it_ended(), kLineLimit);
+  }
+  adopted_.pidfd.reset();
+  adopted_.how_it_ended = nullptr;
+  return how;
+}
+
+Result<void> VmProcess::claim(bool report_console) {
+  if (!broker_) return fail("claim the shell: it has ended");
+  const uint32_t value = report_console ? kBrokerReportConsole : 0;
+  if (!send_broker(broker_.get(), BrokerType::kClaim, value, "")) {
+    return fail_errno("claim the shell");
+  }
+  return {};
+}
+
+Result<void> VmProcess::ping(uint32_t value) {
+  if (!broker_) return fail("ping the VMM process: it has ended");
+  if (!send_broker(broker_.get(), BrokerType::kPing, value, "", -1, /*wait=*/false)) {
+    return fail_errno("ping the VMM process");
+  }
+  return {};
+}
+
+void VmProcess::start_killing() {
+  broker_.reset();
+  if (child_) child_->start_killing();
+}
+
+std::optional<int> VmProcess::reap_if_gone() {
+  return child_ ? child_->reap_if_gone() : std::nullopt;
+}
+
+Result<Fd> VmProcess::open_pidfd() const {
+  Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid(), 0)));
+  if (!handle) return fail_errno("open a handle of the VMM process");
+  return handle;
+}
+
+void VmProcess::open_for_guest(uint32_t port) {
+  Result<Fd> stream = fail("no vsock path");
+  if (!vsock_path_.empty()) stream = connect_unix(vsock_path_ + "_" + std::to_string(port));
+  const int fd = stream ? stream->get() : -1;
+  // A VMM that asks but does not take the answer does not get it.
+  send_broker(broker_.get(), BrokerType::kOpened, port, "", fd, /*wait=*/false);
+}
+
+Result<Fd> VmProcess::connect(uint32_t port) {
+  if (!broker_) return fail("connect to the guest: the VM has ended");
+  auto pair = make_stream_pair();
+  if (!pair) return std::unexpected(pair.error());
+  // A process that does not read its broker must not hold us up: the stream then ends at once.
+  if (!send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get(),
+                   /*wait=*/false)) {
+    return fail_errno("pass a stream to the VMM process");
+  }
+  return std::move(pair->first);
+}
+
+Result<void> VmProcess::save(SnapshotFiles files, bool hold) {
+  if (!broker_) return fail("save the VM: it has ended");
+  const int socket = broker_.get();
+  if (!send_broker(socket, BrokerType::kState, 0, "", files.state.get()) ||
+      !send_broker(socket, BrokerType::kSave, hold ? kBrokerHold : 0, "", files.memory.get())) {
+    return fail_errno("pass the snapshot's files to the VMM process");
+  }
+  return {};
+}
+
+Result<void> VmProcess::resume() {
+  if (!broker_) return fail("resume the VM: it has ended");
+  if (!send_broker(broker_.get(), BrokerType::kResume, 0, "")) {
+    return fail_errno("tell the VMM process to resume");
+  }
+  return {};
+}
+
+Result<void> VmProcess::record_working_set(int file) {
+  if (!broker_) return fail("record the working set: the VM has ended");
+  if (!send_broker(broker_.get(), BrokerType::kRecord, 0, "", file, /*wait=*/false)) {
+    return fail_errno("ask the VMM process for its working set");
+  }
+  return {};
+}
+
+void VmProcess::stop() {
+  broker_.reset();  // its end is the request
+  end_process(kDyingPatience);
+}
+
+void VmProcess::kill() {
+  broker_.reset();
+  end_process(std::chrono::milliseconds(0));
+}
+
+VmProcess::~VmProcess() {
+  if (!child_) kill();
+}
+
+}  // namespace thimble
