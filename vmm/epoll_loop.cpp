@@ -1,6 +1,7 @@
 // See epoll_loop.h.
 #include "vmm/epoll_loop.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -61,6 +62,8 @@ void EpollLoop::dispatch(uint64_t key, uint32_t events) {
   if (fd == wake_.get()) {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t got = ::read(wake_.get(), &count, sizeof(count));
+    // The end stays to be seen, by whoever polls poll_fd().
+    if (stopped_.load()) wake();
     return;
   }
   const auto found = watches_.find(fd);
@@ -131,13 +134,28 @@ void EpollLoop::post(Callback callback) {
   wake();
 }
 
+// Those that are there now. The others stay in the row while one runs, so that is_idle() sees them.
 void EpollLoop::run_posted() {
-  std::vector<Callback> batch;
-  {
-    const std::scoped_lock guard(posted_lock_);
-    batch.swap(posted_);
+  std::unique_lock guard(posted_lock_);
+  for (size_t count = posted_.size(); count > 0; --count) {
+    const Callback callback = std::move(posted_.front());
+    posted_.pop_front();
+    guard.unlock();
+    callback();
+    guard.lock();
   }
-  for (const Callback& callback : batch) callback();
+}
+
+bool EpollLoop::is_idle() {
+  pollfd ready{.fd = epoll_.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&ready, 1, 0) != 0) return false;
+  const std::scoped_lock guard(posted_lock_);
+  return posted_.empty();
+}
+
+std::optional<std::chrono::nanoseconds> EpollLoop::until_next_timer() const {
+  if (timers_.empty()) return std::nullopt;
+  return timers_.begin()->first.first - Clock::now();
 }
 
 }  // namespace thimble

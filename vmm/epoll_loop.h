@@ -3,11 +3,13 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
-#include <vector>
 
 #include "devices/event_loop.h"
 #include "devices/fd.h"
@@ -23,6 +25,12 @@ class EpollLoop final : public EventLoop {
   Result<void> run();
   // From any thread, also before run().
   void stop();
+
+  // While the loop's thread is held in a callback: whether nothing waits for it, to be polled for
+  // more, and how long until a timer is due.
+  [[nodiscard]] bool is_idle();
+  [[nodiscard]] int poll_fd() const { return epoll_.get(); }
+  [[nodiscard]] std::optional<std::chrono::nanoseconds> until_next_timer() const;
 
   void watch(int fd, uint32_t events, Handler handler) override;
   void change(int fd, uint32_t events) override;
@@ -55,7 +63,7 @@ class EpollLoop final : public EventLoop {
   std::unordered_map<TimerId, Clock::time_point> timer_times_;
   TimerId next_timer_ = 1;
   std::mutex posted_lock_;
-  std::vector<Callback> posted_;
+  std::deque<Callback> posted_;
   std::atomic<bool> stopped_ = false;
 };
 

@@ -70,33 +70,27 @@ End Machine::run(const std::function<Result<void>()>& ready) {
 
 // vCPUs first, then the devices: what a vCPU asked for last is in the rings by then, and nothing
 // new comes. The loop's thread waits as well, so that no host socket changes guest memory.
-Result<void> Machine::pause() {
-  Parts& parts = *parts_;
-  if (parts.loop_thread.load() == std::this_thread::get_id()) {
-    return fail("pause the machine: not from its own callbacks");
-  }
-  const std::scoped_lock guard(parts.control);
-  if (!parts.gate.begin()) return fail("pause the machine: it does not run");
-  for (const std::unique_ptr<Vcpu>& vcpu : parts.vcpus) vcpu->kick();
-  const auto vcpus = static_cast<unsigned>(parts.vcpus.size());
-  bool there = parts.gate.wait_for(vcpus);
+Result<void> Machine::Parts::pause() {
+  if (!gate.begin()) return fail("pause the machine: it does not run");
+  for (const std::unique_ptr<Vcpu>& vcpu : vcpus) vcpu->kick();
+  const auto count = static_cast<unsigned>(vcpus.size());
+  bool there = gate.wait_for(count);
   if (there) {
-    parts.loop->post([&parts] {
-      parts.slots.drain();
-      parts.serial->flush();
-      if (parts.gate.park()) parts.slots.kick();
+    loop->post([this] {
+      slots.drain();
+      serial->flush();
+      if (gate.park()) slots.kick();
     });
-    there = parts.gate.wait_for(vcpus + 1) && parts.gate.settled();
+    there = gate.wait_for(count + 1) && gate.settled();
   }
   if (!there) return fail("pause the machine: it has ended");
   return {};
 }
 
-Result<void> Machine::resume() {
-  const std::scoped_lock guard(parts_->control);
-  const bool resumed = parts_->gate.open([this] {
-    for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) {
-      Parts::announce_pause(*vcpu);
+Result<void> Machine::Parts::resume() {
+  const bool resumed = gate.open([this] {
+    for (const std::unique_ptr<Vcpu>& vcpu : vcpus) {
+      announce_pause(*vcpu);
       vcpu->rearm();
     }
   });
@@ -104,8 +98,31 @@ Result<void> Machine::resume() {
   return {};
 }
 
+// A machine that rests is woken: the loop has something to do then.
+std::unique_lock<std::mutex> Machine::Parts::take_control() {
+  std::unique_lock guard(control, std::try_to_lock);
+  if (!guard) {
+    loop->post([] {});
+    guard.lock();
+  }
+  return guard;
+}
+
+Result<void> Machine::pause() {
+  if (parts_->loop_thread.load() == std::this_thread::get_id()) {
+    return fail("pause the machine: not from its own callbacks");
+  }
+  const auto guard = parts_->take_control();
+  return parts_->pause();
+}
+
+Result<void> Machine::resume() {
+  const auto guard = parts_->take_control();
+  return parts_->resume();
+}
+
 Result<void> Machine::save(int state_file, int memory_file) {
-  const std::scoped_lock guard(parts_->control);
+  const auto guard = parts_->take_control();
   const PauseGate::State state = parts_->gate.state();
   if (state != PauseGate::State::kPaused && state != PauseGate::State::kIdle) {
     return fail("save the machine: it is not paused");
@@ -115,7 +132,16 @@ Result<void> Machine::save(int state_file, int memory_file) {
 
 void Machine::stop() { parts_->finish({End::Kind::kStopped, "stopped by the host"}); }
 
-void Machine::type(std::string_view bytes) { parts_->serial->type(bytes); }
+void Machine::type(std::string_view bytes) {
+  parts_->serial->type(bytes);
+  if (parts_->resting.load()) parts_->loop->post([] {});
+}
+
+std::chrono::nanoseconds Machine::work() const {
+  std::chrono::nanoseconds sum{};
+  for (const std::unique_ptr<Vcpu>& vcpu : parts_->vcpus) sum += vcpu->processor_time();
+  return sum;
+}
 
 void Machine::connect(uint32_t port, Fd stream) {
   if (!parts_->vsock) return;  // no vsock: the stream closes, as when the guest refuses

@@ -20,6 +20,13 @@
 
 #include "devices/guest_memory.h"
 #include "devices/result.h"
+#include "vmm/rest/stash.h"
+
+// Since Linux 5.14; older headers lack them.
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
 
 namespace thimble::map {
 
@@ -85,6 +92,8 @@ class HostMemory {
   void populate(std::span<const uint64_t> pages, int advice);
   // A view shows its file again from here to there, whatever was written. Whole pages.
   void forget(uint64_t offset, uint64_t bytes);
+  // What pages had before they were forgotten.
+  void put_back(const Stash& stash) { stash.put_back({start_, bytes_}); }
 
   // One range, or two when the memory reaches above the hole.
   [[nodiscard]] const std::vector<MemoryRange>& ranges() const { return ranges_; }

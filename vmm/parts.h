@@ -24,7 +24,10 @@
 #include "vmm/kvm.h"
 #include "vmm/memory_map.h"
 #include "vmm/pause.h"
+#include "vmm/rest/sleeping_vcpu.h"
+#include "vmm/rest/stash.h"
 #include "vmm/snapshot/contents.h"
+#include "vmm/snapshot/working_set.h"
 #include "vmm/start_signal.h"
 #include "vmm/trace/tracer.h"
 #include "vmm/unix_listener.h"
@@ -68,7 +71,9 @@ struct Machine::Parts {
   StartSignal first_starts;  // of the first vCPU's thread,
   StartSignal others_start;  // and of the others'
   PauseGate gate;
-  std::mutex control;  // one pause(), resume() or save() at a time
+  std::mutex control;  // one pause(), resume(), save() or rest() at a time
+  std::atomic<bool> resting = false;
+  std::optional<WorkingSet> before_rests;  // what was touched until the last one began
   std::atomic<std::thread::id> loop_thread{};
   std::mutex end_lock;
   std::optional<End> end;  // the first reason; later ones are consequences
@@ -96,6 +101,21 @@ struct Machine::Parts {
 
   // snapshot/machine_save.cpp and machine_restore.cpp.
   Result<void> save(int state_file, int memory_file);
+  // rest/machine_rest.cpp.
+  Result<RestReport> rest(int until);
+  // Of a machine that is paused.
+  [[nodiscard]] Result<VcpuSleep> all_sleep() const;
+  [[nodiscard]] Result<Stash> put_away(const WorkingSet& set);
+  // False: none came.
+  [[nodiscard]] bool wait_for_work(std::chrono::nanoseconds most, int until) const;
+  // What the clone has touched and changed, before rests too.
+  [[nodiscard]] Result<WorkingSet> touched_so_far() const;
+
+  // For whoever holds `control`.
+  [[nodiscard]] std::unique_lock<std::mutex> take_control();
+  Result<void> pause();
+  Result<void> resume();
+
   // Whether this machine, on this host, can take over the snapshot.
   [[nodiscard]] Result<const VcpuAbi*> judge(const Snapshot& snapshot) const;
   Result<void> claim(const Snapshot& snapshot);

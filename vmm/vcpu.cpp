@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <span>
 
 #include "devices/text.h"
@@ -105,6 +106,18 @@ std::optional<End> Vcpu::finish_exit() {
 void Vcpu::rearm() {
   kicked_.store(false);
   __atomic_store_n(&area_->immediate_exit, 0, __ATOMIC_SEQ_CST);
+}
+
+std::chrono::nanoseconds Vcpu::processor_time() {
+  const std::scoped_lock guard(thread_lock_);
+  const pthread_t thread = thread_.load();
+  clockid_t clock = 0;
+  timespec used{};
+  if (thread == 0 || pthread_getcpuclockid(thread, &clock) != 0 ||
+      clock_gettime(clock, &used) != 0) {
+    return {};
+  }
+  return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
 }
 
 void Vcpu::kick() {

@@ -13,6 +13,7 @@
 #include <pthread.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <memory>
@@ -61,6 +62,9 @@ class Vcpu {
   // of an access that was split. KVM does that at the next KVM_RUN, before it looks at
   // immediate_exit. After run() returned for a kick, on the same thread. An End as for run().
   std::optional<End> finish_exit();
+  // That the thread in run() has used so far, the guest's with it; 0 while there is none. From any
+  // thread.
+  std::chrono::nanoseconds processor_time();
   // Takes back kick(). Not while run() or finish_exit() is active.
   void rearm();
 

@@ -54,6 +54,9 @@ constexpr std::array kInstallFilter{
 // an attacker would be left with, hence the check only on the signal.
 constexpr std::array kKick{ArgumentIs{.argument = 2, .mask = kAll, .value = SIGUSR2}};
 
+// The kernel calls it in a thread's name.
+constexpr auto kGoesOn = "goes on with a timed wait after the process was stopped (SIGCONT)";
+
 constexpr std::array kVcpuCalls{
     AllowedCall{SYS_ioctl, "KVM_RUN: runs the guest", kRequest<KVM_RUN>},
     AllowedCall{SYS_ioctl, "KVM_SIGNAL_MSI: a device's interrupt", kRequest<KVM_SIGNAL_MSI>},
@@ -109,6 +112,7 @@ constexpr std::array kLoopCalls{
     AllowedCall{SYS_brk, "malloc"},
     AllowedCall{SYS_rt_sigprocmask, "libc, around the end of threads"},
     AllowedCall{SYS_clock_nanosleep, "a disk whose host is out of memory is asked again"},
+    AllowedCall{SYS_restart_syscall, kGoesOn},
     AllowedCall{SYS_getpid, "kicks the vCPUs when the machine ends: libc asks first"},
     AllowedCall{SYS_tgkill, "the kick", kKick},
     AllowedCall{SYS_lseek, "whether a clone ended because its memory file was cut"},
@@ -134,7 +138,8 @@ constexpr std::array kDiskWorkerCalls{
 
 constexpr std::array kMessengerCalls{
     AllowedCall{SYS_recvmsg, "the broker: streams for ports of the guest"},
-    AllowedCall{SYS_poll, "the console's reader: slow, or typing"},
+    AllowedCall{SYS_poll, "the console's reader: slow, or typing; the rest of a clone"},
+    AllowedCall{SYS_restart_syscall, kGoesOn},
     AllowedCall{SYS_recvfrom, "what is typed at the console"},
     AllowedCall{SYS_read, "the eventfd that wakes the console's thread"},
     AllowedCall{SYS_write, "waking the event loop; the serial port's interrupt"},
@@ -142,7 +147,8 @@ constexpr std::array kMessengerCalls{
     AllowedCall{SYS_sendmsg, "answers; the report of a forbidden call"},
     AllowedCall{SYS_futex, "locks of devices"},
     AllowedCall{SYS_pwrite64, "snapshots: into the files that the parent gave"},
-    AllowedCall{SYS_pread64, "working sets: the map of its own pages"},
+    AllowedCall{SYS_pread64,
+                "working sets and rests: the map of its own pages, the template's pages"},
     AllowedCall{SYS_ftruncate, "snapshots: the length of the memory file"},
     AllowedCall{SYS_uname, "snapshots: what host made them"},
     AllowedCall{SYS_clock_gettime, "snapshots: when, where the host's clock needs a call"},

@@ -3,52 +3,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
-
 #include "devices/text.h"
 #include "vmm/cpu/page_walker.h"
 #include "vmm/parts.h"
+#include "vmm/snapshot/page_map.h"
 #include "vmm/snapshot/working_set.h"
-
-// Since Linux 5.14; older headers lack them.
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#define MADV_POPULATE_WRITE 23
-#endif
 
 namespace thimble {
 
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr size_t kAskAtOnce = 1024;  // pages
-
-// An entry of /proc/PID/pagemap (Linux, Documentation/admin-guide/mm/pagemap.rst).
-constexpr uint64_t kPresent = uint64_t{1} << 63;
-constexpr uint64_t kSwapped = uint64_t{1} << 62;
-constexpr uint64_t kOfFile = uint64_t{1} << 61;
-
-// A page of the template becomes a page of nobody's file when it is written to. With the same
-// content too: processors mark the guest's page tables at each walk, and these marks stand already.
-Result<WorkingSet> look_at(std::span<const uint8_t> memory, int page_map) {
-  WorkingSet set(memory.size() / kPage);
-  std::array<uint64_t, kAskAtOnce> entries{};
-  const uint64_t start = reinterpret_cast<uintptr_t>(memory.data()) / kPage;
-  for (uint64_t first = 0; first < set.pages; first += kAskAtOnce) {
-    const size_t count = std::min<uint64_t>(kAskAtOnce, set.pages - first);
-    const size_t bytes = count * sizeof(uint64_t);
-    const auto at = static_cast<off_t>((start + first) * sizeof(uint64_t));
-    const ssize_t got = ::pread(page_map, entries.data(), bytes, at);
-    if (got < 0) return fail_errno("read the page map");
-    if (got != static_cast<ssize_t>(bytes)) return fail("the page map ends early");
-    for (size_t i = 0; i < count; ++i) {
-      if ((entries[i] & (kPresent | kSwapped)) == 0) continue;
-      set.add(first + i, (entries[i] & kOfFile) == 0);
-    }
-  }
-  return set;
-}
-
 Result<WorkingSet> read_set(int file, uint64_t pages) {
   struct stat info{};
   if (::fstat(file, &info) != 0) return fail_errno("look at the working set");
@@ -77,13 +42,19 @@ Result<uint64_t> Machine::record_working_set(int file) const {
   const Parts& parts = *parts_;
   if (!parts.template_memory) return fail("record a working set: this machine is no clone");
   if (!parts.options.page_map) return fail("record a working set: no page map was given");
-  auto set = look_at(parts.host_memory.bytes(), parts.options.page_map.get());
+  auto set = parts.touched_so_far();
   if (!set) return fail_in("record a working set", set);
   const std::vector<uint8_t> bytes = set->write();
   if (::pwrite(file, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
     return fail_errno("write a working set");
   }
   return set->count_touched();
+}
+
+Result<WorkingSet> Machine::Parts::touched_so_far() const {
+  auto set = touched_pages(host_memory.bytes(), options.page_map.get());
+  if (set && before_rests) set->add(*before_rests);
+  return set;
 }
 
 // Advice: what fails here leaves faults to the guest, and a line for the log. A machine that is to

@@ -52,6 +52,13 @@ void WorkingSet::add(uint64_t page, bool changed) {
   if (changed) written[page / kBits] |= bit;
 }
 
+void WorkingSet::add(const WorkingSet& other) {
+  for (size_t i = 0; i < touched.size(); ++i) {
+    touched[i] |= other.touched[i];
+    written[i] |= other.written[i];
+  }
+}
+
 uint64_t WorkingSet::count_touched() const { return count_bits(touched); }
 uint64_t WorkingSet::count_written() const { return count_bits(written); }
 

@@ -33,6 +33,7 @@ struct WorkingSet {
   std::vector<uint64_t> written;  // a subset
 
   void add(uint64_t page, bool changed);
+  void add(const WorkingSet& other);  // of the same memory
   [[nodiscard]] uint64_t count_touched() const;
   [[nodiscard]] uint64_t count_written() const;
 

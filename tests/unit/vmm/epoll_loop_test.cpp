@@ -228,5 +228,34 @@ TEST_F(EpollLoopTest, PostingFromACallbackDoesNotStarveDescriptors) {
   run();
 }
 
+TEST_F(EpollLoopTest, WhileHeldItTellsWhetherSomethingWaits) {
+  bool before = true;
+  bool behind_another = true;
+  bool after = false;
+  loop_->post([&] { behind_another = loop_->is_idle(); });
+  loop_->post([&] { after = loop_->is_idle(); });
+  const Fd fd = signalled();
+  loop_->after(1ms, [&] {
+    loop_->watch(fd.get(), EPOLLIN, [&](uint32_t) {
+      loop_->unwatch(fd.get());
+      loop_->stop();
+    });
+    before = loop_->is_idle();
+  });
+  run();
+  EXPECT_FALSE(behind_another) << "one more callback is in the row";
+  EXPECT_TRUE(after);
+  EXPECT_FALSE(before) << "a descriptor is readable";
+}
+
+TEST_F(EpollLoopTest, TellsWhenItsNextTimerIsDue) {
+  ASSERT_TRUE(loop_->until_next_timer()) << "the test's own";
+  EXPECT_GT(*loop_->until_next_timer(), 1s);
+  const auto timer = loop_->after(100ms, [] {});
+  EXPECT_LE(*loop_->until_next_timer(), 100ms);
+  loop_->cancel(timer);
+  EXPECT_GT(*loop_->until_next_timer(), 1s);
+}
+
 }  // namespace
 }  // namespace thimble

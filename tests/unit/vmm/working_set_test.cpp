@@ -106,5 +106,16 @@ TEST(WorkingSet, OneThatIsMostOfTheMemoryIsNotBroughtIn) {
   EXPECT_FALSE(WorkingSet::read(set.write(), pages));
 }
 
+TEST(WorkingSet, TwoBecomeOne) {
+  WorkingSet set = some_set();
+  WorkingSet other(kPages);
+  other.add(2, true);
+  other.add(0, true);
+  set.add(other);
+  EXPECT_EQ(set.count_touched(), some_set().count_touched() + 1);
+  EXPECT_EQ(set.count_written(), some_set().count_written() + 2);
+  EXPECT_TRUE(WorkingSet::read(set.write(), kPages));
+}
+
 }  // namespace
 }  // namespace thimble

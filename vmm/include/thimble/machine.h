@@ -8,6 +8,7 @@
 // A guest can end its machine and nothing else: whatever it does comes back as an End from run().
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -87,8 +88,8 @@ struct MachineOptions {
   // has changed are this one's own. Only advice: one that does not fit is told to on_notice and not
   // followed. restore() does not look at it.
   Fd working_set;
-  // Of a clone that record_working_set() will be called of: this process's /proc/self/pagemap,
-  // which a process that is confined must have opened before.
+  // Of a clone that record_working_set() or rest() will be called of: this process's
+  // /proc/self/pagemap, which a process that is confined must have opened before.
   Fd page_map;
 
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
@@ -107,6 +108,17 @@ struct MachineOptions {
   // Called on each thread before it does anything for the guest, and before the guest's first
   // instruction: the place to confine the thread. An error ends the machine.
   std::function<Result<void>(ThreadKind)> on_thread;
+};
+
+// What came of Machine::rest().
+struct RestReport {
+  bool rested = false;
+  std::string why_not;
+  // A timer of the guest's ended the rest; or forbade it, since it is due so soon (otherwise 0).
+  bool by_timer = false;
+  std::chrono::nanoseconds until_timer{};
+  uint64_t pages = 0;       // of guest memory that were given back to the host meanwhile
+  uint64_t kept_bytes = 0;  // that were kept in their place
 };
 
 // Why a machine ended.
@@ -181,6 +193,22 @@ class Machine {
   // has answered its first requests. Needs MachineOptions::page_map. The machine may run meanwhile.
   // From any thread.
   Result<uint64_t> record_working_set(int file) const;
+
+  // ---- rest: docs/pool.md ----
+
+  // Gives nearly all of a clone's memory back to the host while its guest sleeps: of pages that it
+  // has changed the difference from the snapshot's is kept, all others are the snapshot's anyway.
+  // Returns when all is there again and the guest goes on: because one of its timers is due, a
+  // device or another thread has something for it, or `until` (a descriptor, or -1) is readable.
+  // The guest notices nothing; its clocks go on. Returns at once, with nothing done, when the
+  // guest does not sleep or will not for half a second. An error when the machine is no clone, does
+  // not run, or has ended. Needs MachineOptions::page_map. From any thread but those that run the
+  // machine's callbacks; pause(), resume() and save() from other threads end the rest first.
+  Result<RestReport> rest(int until);
+
+  // For how long the guest's CPUs have had a processor so far; while the machine runs. What hardly
+  // grows belongs to a guest that may rest. From any thread.
+  [[nodiscard]] std::chrono::nanoseconds work() const;
 
   // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.
   void stop();
