@@ -65,7 +65,8 @@ PoolWorld Daemon::world() {
   world.now = [] { return Clock::now(); };
   world.version_of = template_version;
   world.start_shell = [this](const TemplateId& id, bool awaited) {
-    return start_shell_of(id, options_.working_sets && !awaited);
+    return start_shell_of(id, {.use_working_set = options_.working_sets && !awaited,
+                               .rest_after = options_.rest_after});
   };
   world.on_ended = [this](uint64_t vm, const std::string& how) { on_vm_ended(vm, how); };
   world.log = [this](const std::string& line) { log(line); };

@@ -31,6 +31,7 @@ namespace thimble {
 struct DaemonOptions {
   PoolLimits limits;
   bool working_sets = true;  // shells have those of their templates brought in
+  std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
   // Ends by itself after so long without a client, a VM and a template in use. Nothing: never.
   std::optional<std::chrono::seconds> idle_exit;
   size_t max_clients = 1024;

@@ -126,21 +126,35 @@ bool send_datagram(int socket, std::string_view text, std::span<const int> descr
   return sent == static_cast<ssize_t>(text.size());
 }
 
+namespace {
+
+// What recv() says; ECONNRESET: see receive_broker().
+template <class Receive>
+ssize_t retried(Receive receive) {
+  ssize_t got = 0;
+  while ((got = receive()) < 0 && (errno == EINTR || errno == ECONNRESET)) {
+  }
+  return got;
+}
+
+}  // namespace
+
 std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descriptors) {
+  // Its length first: room for the longest would be touched by each client for nothing.
+  const ssize_t length =
+      retried([socket] { return ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT); });
+  if (length < 0 && errno == EAGAIN) return std::nullopt;
   Datagram datagram;
-  datagram.text.resize(most);
-  iovec part{datagram.text.data(), most};
+  datagram.text.resize(std::min(most, static_cast<size_t>(std::max<ssize_t>(length, 0))));
+  iovec part{datagram.text.data(), datagram.text.size()};
   std::vector<char> control(descriptors == 0 ? 0 : CMSG_SPACE(descriptors * sizeof(int)));
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control.empty() ? nullptr : control.data();
   message.msg_controllen = control.size();
-  ssize_t got = 0;
-  // ECONNRESET: see receive_broker().
-  while ((got = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)) < 0 &&
-         (errno == EINTR || errno == ECONNRESET)) {
-  }
+  const ssize_t got =
+      retried([&] { return ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT); });
   if (got < 0 && errno == EAGAIN) return std::nullopt;
   datagram.text.resize(got < 0 ? 0 : static_cast<size_t>(got));
   datagram.cut = got > 0 && (message.msg_flags & MSG_TRUNC) != 0;

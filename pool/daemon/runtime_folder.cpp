@@ -17,7 +17,7 @@ std::string variable(const char* name) {
 }
 
 bool is_our_folder(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == ::geteuid();
 }
 
@@ -25,7 +25,7 @@ bool is_our_folder(const std::string& path) {
 
 Result<void> make_private_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("make " + path);
-  struct stat info {};
+  struct stat info{};
   if (::lstat(path.c_str(), &info) != 0) return fail_errno("look at " + path);
   const bool ours = S_ISDIR(info.st_mode) && info.st_uid == ::geteuid();
   if (ours && (info.st_mode & 0077) == 0) return {};

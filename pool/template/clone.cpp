@@ -36,17 +36,18 @@ Result<std::string> template_version(const TemplateId& id) {
   return file_mark(state);
 }
 
-Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, bool use_working_set) {
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions& options) {
   auto version = template_version(id);
   if (!version) return std::unexpected(version.error());
   auto store = TemplateStore::open(id.store);
   if (!store) return std::unexpected(store.error());
   auto opened = store->open_template(id.name);
   if (!opened) return std::unexpected(opened.error());
-  if (!use_working_set) opened->files.working_set.reset();
+  if (!options.use_working_set) opened->files.working_set.reset();
   auto spec = clone_spec(std::move(*opened));
   if (!spec) return std::unexpected(spec.error());
   spec->shell = true;
+  spec->rest_after = options.rest_after;
   const uint64_t memory_bytes = spec->machine.memory_bytes;
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());

@@ -1,6 +1,8 @@
 // From a template to a VM process of it: a clone that runs at once, or a shell (VmSpec::shell).
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 
 #include "pool/pool.h"
@@ -16,7 +18,12 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened);
 // What changes when a template is replaced by another one of its name; an error when there is none.
 Result<std::string> template_version(const TemplateId& id);
 
+struct ShellOptions {
+  bool use_working_set = true;
+  std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
+};
+
 // For PoolWorld::start_shell.
-Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, bool use_working_set);
+Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions& options);
 
 }  // namespace thimble

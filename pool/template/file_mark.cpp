@@ -19,13 +19,13 @@ std::string mark_of(const struct stat& info) {
 }  // namespace
 
 Result<std::string> file_mark(int fd) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) != 0) return fail_errno("look at a file");
   return mark_of(info);
 }
 
 Result<std::string> file_mark(const std::string& path) {
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) != 0) return fail_errno("look at " + path);
   return mark_of(info);
 }

@@ -6,11 +6,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
 #include "devices/text.h"
+#include "pool/template/draft_lock.h"
 #include "pool/template/file_mark.h"
 
 namespace thimble {
@@ -20,6 +23,7 @@ namespace {
 constexpr const char* kState = "/state";
 constexpr const char* kMemory = "/memory";
 constexpr const char* kVerified = "/verified";
+constexpr const char* kPartial = ".partial-";  // and the PID of who writes it
 
 Result<Fd> create_file(const std::string& path) {
   Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, S_IRUSR | S_IWUSR));
@@ -70,20 +74,53 @@ void write_verified(const std::string& path, const std::string& content) {
   if (!written || ::rename(fresh.c_str(), name.c_str()) != 0) ::unlink(fresh.c_str());
 }
 
+std::string folder_of(const std::string& path) {
+  const std::string parent = std::filesystem::path(path).parent_path().string();
+  return parent.empty() ? "." : parent;
+}
+
+void remove_partial(const std::string& partial) {
+  ::unlink((partial + kState).c_str());
+  ::unlink((partial + kMemory).c_str());
+  ::rmdir(partial.c_str());
+}
+
+bool is_partial(std::string_view name, const std::string& of) {
+  const std::string prefix = of + kPartial;
+  if (!name.starts_with(prefix) || name.size() == prefix.size()) return false;
+  return std::ranges::all_of(name.substr(prefix.size()),
+                             [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// What a save to `path` left that was killed: nobody holds its lock.
+void remove_abandoned(const std::string& path) {
+  const std::string of = std::filesystem::path(path).filename().string();
+  std::error_code failed;
+  std::filesystem::directory_iterator entry(folder_of(path), failed);
+  for (; !failed && entry != std::filesystem::directory_iterator(); entry.increment(failed)) {
+    if (!is_partial(entry->path().filename().string(), of)) continue;
+    const Fd held = lock_draft(entry->path());
+    if (held) remove_partial(entry->path());
+  }
+}
+
 }  // namespace
 
 Result<SnapshotWriter> SnapshotWriter::create(std::string path) {
   while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  struct stat info {};
+  struct stat info{};
   if (::lstat(path.c_str(), &info) == 0) {
     return fail("save to " + path + ": it exists already: give another name");
   }
-  SnapshotWriter writer(path, path + text(".partial-%d", ::getpid()));
+  remove_abandoned(path);
+  SnapshotWriter writer(path, path + kPartial + std::to_string(::getpid()));
   if (::mkdir(writer.partial_.c_str(), S_IRWXU) != 0) {
     const int why = errno;
     writer.partial_.clear();
     return fail_errno("save to " + path, why);
   }
+  writer.lock_ = lock_draft(writer.partial_);
+  if (!writer.lock_) return fail("save to " + path + ": somebody else is at it");
   auto state = create_file(writer.partial_ + kState);
   if (!state) return std::unexpected(state.error());
   auto memory = create_file(writer.partial_ + kMemory);
@@ -96,14 +133,12 @@ Result<SnapshotWriter> SnapshotWriter::create(std::string path) {
 SnapshotWriter::SnapshotWriter(SnapshotWriter&& other) noexcept
     : path_(std::move(other.path_)),
       partial_(std::exchange(other.partial_, {})),
+      lock_(std::move(other.lock_)),
       state_(std::move(other.state_)),
       memory_(std::move(other.memory_)) {}
 
 SnapshotWriter::~SnapshotWriter() {
-  if (partial_.empty()) return;
-  ::unlink((partial_ + kState).c_str());
-  ::unlink((partial_ + kMemory).c_str());
-  ::rmdir(partial_.c_str());
+  if (!partial_.empty()) remove_partial(partial_);
 }
 
 Result<SnapshotFiles> SnapshotWriter::files() const {
@@ -123,8 +158,8 @@ Result<void> SnapshotWriter::commit() {
     return fail_errno("save to " + path_);
   }
   partial_.clear();
-  const auto parent = std::filesystem::path(path_).parent_path().string();
-  return sync_folder(parent.empty() ? "." : parent);
+  lock_.reset();
+  return sync_folder(folder_of(path_));
 }
 
 Result<OpenedSnapshot> open_snapshot(const std::string& path) {

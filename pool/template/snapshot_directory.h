@@ -1,6 +1,7 @@
 // The folder of a snapshot: the files `state` and `memory` (thimble/snapshot.h), private to their
 // owner. It appears under its name only when it is whole and on disk: until then it is a folder
-// beside it, which goes when this object goes.
+// NAME.partial-PID beside it, which goes when this object goes. The next save to NAME
+// removes one whose writer was killed (draft_lock.h).
 //
 // `verified` is a third file: which memory file has been compared with its digest, by device, inode
 // number, length and times. Whoever changes, replaces or copies the file changes one of those.
@@ -40,6 +41,7 @@ class SnapshotWriter {
 
   std::string path_;
   std::string partial_;  // empty once it has its name, or was moved from
+  Fd lock_;              // the folder
   Fd state_;
   Fd memory_;
 };

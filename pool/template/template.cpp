@@ -2,7 +2,6 @@
 #include "pool/template/template.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "pool/template/draft_lock.h"
 #include "pool/template/file_mark.h"
 #include "thimble/snapshot.h"
 
@@ -78,7 +78,7 @@ Result<Fd> open_folder(const fs::path& folder) {
 Result<Fd> open_at(const Fd& folder, const fs::path& path) {
   Fd file(::openat(folder.get(), path.filename().c_str(),
                    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status {};
+  struct stat status{};
   if (!file || ::fstat(file.get(), &status) != 0) return fail_errno("open " + path.string());
   if (!S_ISREG(status.st_mode)) return fail("open " + path.string() + ": it is no file");
   return file;
@@ -88,7 +88,7 @@ Result<TemplateFacts> read_facts(const Fd& folder, const fs::path& path) {
   const std::string where = path.string();
   auto file = open_at(folder, path);
   if (!file) return std::unexpected(file.error());
-  struct stat status {};
+  struct stat status{};
   ::fstat(file->get(), &status);
   if (status.st_size > static_cast<off_t>(kMaxFacts)) {
     return fail("read " + where + ": it is too long: make the template again");
@@ -103,6 +103,22 @@ Result<TemplateFacts> read_facts(const Fd& folder, const fs::path& path) {
   return template_from_json(content, where);
 }
 
+// A draft whose maker is no more.
+void remove_abandoned(const fs::path& draft) {
+  const Fd held = lock_draft(draft);
+  std::error_code code;
+  if (held) fs::remove_all(draft, code);
+}
+
+// It goes with the one that takes it.
+void remove_idle_lock(const fs::path& path) { const auto taken = MakerLock::take(path); }
+
+bool is_older(const fs::path& path, std::chrono::seconds age) {
+  struct stat status{};
+  return ::lstat(path.c_str(), &status) == 0 &&
+         status.st_mtim.tv_sec + age.count() <= ::time(nullptr);
+}
+
 }  // namespace
 
 Result<TemplateStore> TemplateStore::open(const fs::path& folder) {
@@ -111,7 +127,7 @@ Result<TemplateStore> TemplateStore::open(const fs::path& folder) {
   if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
     return fail_errno("make " + folder.string());
   }
-  struct stat status {};
+  struct stat status{};
   if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string());
   const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid();
   if (!ours || (status.st_mode & 0077) != 0) {
@@ -135,14 +151,18 @@ std::vector<std::string> TemplateStore::names() const {
 
 fs::path TemplateStore::path_of(const std::string& name) const { return folder_ / name; }
 
-Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
+Result<Fd> TemplateStore::open_folder_of(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   std::error_code code;
   if (!fs::exists(path_of(name), code)) {
     return fail("there is no template " + name + ": make it with `thimble template create " + name +
                 " -- CMD`");
   }
-  auto folder = open_folder(path_of(name));
+  return open_folder(path_of(name));
+}
+
+Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
+  auto folder = open_folder_of(name);
   if (!folder) return std::unexpected(folder.error());
   return read_facts(*folder, path_of(name) / "template");
 }
@@ -153,7 +173,7 @@ bool TemplateStore::has(const std::string& name) const {
 }
 
 uint64_t TemplateStore::last_use(const std::string& name) const {
-  struct stat status {};
+  struct stat status{};
   if (::stat((path_of(name) / "template").c_str(), &status) != 0) return 0;
   return static_cast<uint64_t>(status.st_mtim.tv_sec);
 }
@@ -161,7 +181,7 @@ uint64_t TemplateStore::last_use(const std::string& name) const {
 uint64_t TemplateStore::stored_bytes(const std::string& name) const {
   uint64_t bytes = 0;
   for (const char* part : {"state", "memory", "working", "template"}) {
-    struct stat status {};
+    struct stat status{};
     if (::stat((path_of(name) / part).c_str(), &status) != 0) continue;
     bytes += static_cast<uint64_t>(status.st_blocks) * 512;
   }
@@ -183,9 +203,8 @@ Result<void> TemplateStore::remove(const std::string& name) const {
 }
 
 Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& name) const {
-  if (auto there = facts(name); !there) return std::unexpected(there.error());
   const fs::path path = path_of(name);
-  auto folder = open_folder(path);
+  auto folder = open_folder_of(name);
   if (!folder) return std::unexpected(folder.error());
   auto found = read_facts(*folder, path / "template");
   if (!found) return std::unexpected(found.error());
@@ -218,17 +237,18 @@ Result<void> TemplateStore::keep_working_set(const Opened& of, std::span<const u
   return fail_errno("keep a working set", why);
 }
 
-void TemplateStore::sweep() const {
+void TemplateStore::sweep(std::chrono::seconds notes_older_than) const {
   std::error_code code;
-  std::vector<fs::path> dead;
-  for (const auto& entry : fs::directory_iterator(folder_, code)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with(kOldPrefix)) dead.push_back(entry.path());
-    if (!name.starts_with(kDraftPrefix)) continue;
-    const Fd folder(::open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-    if (folder && ::flock(folder.get(), LOCK_EX | LOCK_NB) == 0) dead.push_back(entry.path());
+  std::vector<fs::path> found;
+  for (const auto& entry : fs::directory_iterator(folder_, code)) found.push_back(entry.path());
+  for (const fs::path& path : found) {
+    const std::string name = path.filename().string();
+    if (name.starts_with(kOldPrefix)) fs::remove_all(path, code);
+    if (name.starts_with(kDraftPrefix)) remove_abandoned(path);
+    if (!is_older(path, notes_older_than)) continue;
+    if (name.starts_with(kFailurePrefix)) fs::remove(path, code);
+    if (name.starts_with(kLockPrefix)) remove_idle_lock(path);
   }
-  for (const fs::path& path : dead) fs::remove_all(path, code);
 }
 
 void TemplateStore::note_failure(const std::string& name, const std::string& why) const {
@@ -236,12 +256,12 @@ void TemplateStore::note_failure(const std::string& name, const std::string& why
   std::ofstream(folder_ / (kFailurePrefix + name), std::ios::trunc) << why.substr(0, kMaxReason);
 }
 
-std::optional<std::string> TemplateStore::failure(const std::string& name,
-                                                  std::chrono::seconds within) const {
+std::optional<std::string> TemplateStore::failure(const std::string& name) const {
   const fs::path path = folder_ / (kFailurePrefix + name);
-  struct stat status {};
+  struct stat status{};
   if (!check_name(name) || ::stat(path.c_str(), &status) != 0) return std::nullopt;
-  if (status.st_mtim.tv_sec + within.count() < ::time(nullptr)) return std::nullopt;
+  const std::chrono::seconds counts = kFailureCounts;
+  if (status.st_mtim.tv_sec + counts.count() < ::time(nullptr)) return std::nullopt;
   std::ifstream file(path, std::ios::binary);
   std::string why(kMaxReason, 0);
   file.read(why.data(), static_cast<std::streamsize>(why.size()));
@@ -249,29 +269,24 @@ std::optional<std::string> TemplateStore::failure(const std::string& name,
   return why;
 }
 
-Result<std::optional<Fd>> TemplateStore::lock(const std::string& name) const {
+Result<std::optional<MakerLock>> TemplateStore::lock(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
-  const fs::path path = folder_ / (kLockPrefix + name);
-  Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return fail_errno("make " + path.string());
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return std::optional<Fd>(std::move(file));
-  if (errno == EWOULDBLOCK) return std::optional<Fd>();
-  return fail_errno("lock " + path.string());
+  return MakerLock::take(folder_ / (kLockPrefix + name));
 }
 
 Result<TemplateStore::Draft> TemplateStore::draft(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   sweep();
-  std::string pattern = (folder_ / (std::string(kDraftPrefix) + name + ".XXXXXX")).string();
-  if (::mkdtemp(pattern.data()) == nullptr) {
-    return fail_errno("make a folder in " + folder_.string());
+  for (;;) {
+    std::string pattern = (folder_ / (std::string(kDraftPrefix) + name + ".XXXXXX")).string();
+    if (::mkdtemp(pattern.data()) == nullptr) {
+      return fail_errno("make a folder in " + folder_.string());
+    }
+    Fd lock = lock_draft(pattern);
+    if (lock) return Draft(pattern, path_of(name), std::move(lock));
+    // One who sweeps in this very moment has taken it away, or is about to.
+    if (errno != EWOULDBLOCK && errno != ENOENT) return fail_errno("lock " + pattern);
   }
-  Fd lock(::open(pattern.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  // Somebody who sweeps in this very moment has taken it away, or is about to.
-  if (!lock || ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return fail_errno("lock " + pattern);
-  }
-  return Draft(pattern, path_of(name), std::move(lock));
 }
 
 TemplateStore::Draft::Draft(Draft&& other) noexcept

@@ -24,6 +24,7 @@
 #include "devices/result.h"
 #include "pool/guest/guest_control.h"
 #include "pool/template/freeze.h"
+#include "pool/template/maker_lock.h"
 #include "pool/vm/vm_process.h"
 
 namespace thimble {
@@ -68,14 +69,16 @@ class TemplateStore {
   // Seconds since 1970; 0 for a template that is not there.
   [[nodiscard]] uint64_t last_use(const std::string& name) const;
   Result<void> remove(const std::string& name) const;
-  // Removes what was left by makers that were killed. Done by draft(), too.
-  void sweep() const;
+  // Removes what was left by makers that were killed, and notes of failures that are so old. Done
+  // by draft(), too.
+  void sweep(std::chrono::seconds notes_older_than = kFailureCounts) const;
 
-  // Why the last try to make `name` failed, if that was less than `within` ago. A template that is
-  // made or removed has no failure.
+  // Why the last try to make `name` failed. It is not made again by itself for so long: it may have
+  // been the server, or a disk that was full. A template that is made or removed has no failure,
+  // and a change of anything is another template.
+  static constexpr std::chrono::hours kFailureCounts{1};
   void note_failure(const std::string& name, const std::string& why) const;
-  [[nodiscard]] std::optional<std::string> failure(const std::string& name,
-                                                   std::chrono::seconds within) const;
+  [[nodiscard]] std::optional<std::string> failure(const std::string& name) const;
 
   // The files of a template for one clone, its memory verified (or known to be).
   struct Opened {
@@ -112,10 +115,11 @@ class TemplateStore {
   Result<Draft> draft(const std::string& name) const;
 
   // Held by the one process that makes `name`; empty while another holds it.
-  Result<std::optional<Fd>> lock(const std::string& name) const;
+  Result<std::optional<MakerLock>> lock(const std::string& name) const;
 
  private:
   explicit TemplateStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  [[nodiscard]] Result<Fd> open_folder_of(const std::string& name) const;
   std::filesystem::path folder_;
 };
 

@@ -19,7 +19,7 @@ bool read(const json& value, std::string& out) {
 }
 
 template <class T>
-requires std::is_unsigned_v<T>
+  requires std::is_unsigned_v<T>
 bool read(const json& value, T& out) {
   if (!value.is_number_unsigned()) return false;
   const auto wide = value.get<uint64_t>();

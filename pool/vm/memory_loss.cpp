@@ -39,7 +39,7 @@ void on_lost_page(int /*signal*/) {
 
 Result<void> report_lost_memory(int broker) {
   broker_of_this_process = broker;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_lost_page;
   if (::sigaction(SIGBUS, &action, nullptr) == 0) return {};
   return fail_errno("sigaction SIGBUS");

@@ -41,7 +41,7 @@ Result<void> check_host() {
 }
 
 Result<void> catch_forbidden_calls() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_sigaction = on_forbidden_call;
   action.sa_flags = SA_SIGINFO;
   if (::sigaction(SIGSYS, &action, nullptr) == 0) return {};

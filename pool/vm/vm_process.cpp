@@ -76,9 +76,9 @@ std::vector<int> descriptors_of(const VmSpec& spec) {
   return all;
 }
 
-// A clone of a template that has no working set may be asked for one.
+// A clone may be asked for its working set, and rest.
 void open_page_map(VmSpec& spec) {
-  if (!spec.snapshot || spec.snapshot->working_set) return;
+  if (!spec.snapshot) return;
   spec.machine.page_map = Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
 }
 
@@ -88,7 +88,7 @@ Limits limits_of(const MachineOptions& machine) {
   Limits limits{.memory_bytes = machine.memory_bytes,
                 .file_bytes = machine.memory_bytes + kSnapshotOnTop};
   for (const Disk& disk : machine.disks) {
-    struct stat info {};
+    struct stat info{};
     if (disk.read_only || ::fstat(disk.file.get(), &info) != 0) continue;
     limits.file_bytes = std::max(limits.file_bytes, static_cast<uint64_t>(info.st_size));
   }

@@ -6,6 +6,7 @@
 // listener), since the process is shut into a jail before it looks at any of it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -38,6 +39,9 @@ struct VmSpec {
   // With a snapshot: a shell. Everything is made, checked and confined that can be before the
   // guest's state is taken over; kPrepared tells when, and claim() does the rest.
   bool shell = false;
+  // With a snapshot: rests (Machine::rest()) when its guest has had nothing to do for about so
+  // long.
+  std::optional<std::chrono::milliseconds> rest_after;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
   // Where every exit, notification and interrupt is written, a line for each and tables at the end;
@@ -72,8 +76,8 @@ struct VmEvent {
   uint32_t value = 0;     // kPong
 };
 
-// A VM process that another process of ours started and holds (pool/daemon.h), as it is handed to
-// the one that uses it.
+// A VM process that another process of ours started and holds (pool/daemon/daemon.h), as it is
+// handed to the one that uses it.
 struct HandedOver {
   Fd broker;
   Fd pidfd;

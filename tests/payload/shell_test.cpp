@@ -247,7 +247,9 @@ TEST(Shell, WhoAdoptsItMayKillIt) {
   auto vm = prepared_shell(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
-  { VmProcess adopted = VmProcess::adopt(hand_over(*vm)); }
+  {
+    VmProcess adopted = VmProcess::adopt(hand_over(*vm));
+  }
   std::optional<int> status;
   for (int i = 0; i < 1000 && !status; ++i) {
     status = vm->reap_if_gone();

@@ -18,9 +18,6 @@ namespace {
 
 using Point = FreezeRequest::Point;
 
-// After a failure the same thing is not tried again for so long. A change of anything is another
-// template, which has not failed.
-constexpr std::chrono::hours kFailureCounts{24};
 
 bool are_off() {
   const char* value = std::getenv("THIMBLE_TEMPLATES");
@@ -103,7 +100,7 @@ void AutoTemplate::forget(const std::string& name) const {
 void AutoTemplate::make_in_background(const Arguments& arguments) const {
   for (const Wanted& wanted : wanted_) {
     if (store_of(wanted.name) != nullptr) return;  // what is less good is not missed
-    if (const auto why = stores_.front().failure(wanted.name, kFailureCounts)) {
+    if (const auto why = stores_.front().failure(wanted.name)) {
       if (verbose_)
         say("no template frozen " + std::string(point_name(wanted.point)) + ": " + *why);
       continue;

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "pool/vm/printable.h"
-#include "pool/vm/vm_main.h"
+#include "pool/vm/vm_run.h"
 
 namespace thimble {
 namespace {

@@ -6,10 +6,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+#include <vector>
 
 namespace thimble {
 namespace {
@@ -115,6 +120,11 @@ class TemplateStoreTest : public testing::Test {
     const auto done = draft->publish(some_facts());
     ASSERT_TRUE(done) << done.error().message;
   }
+  // As if it had been there for two days.
+  static void make_old(const fs::path& file) {
+    ASSERT_TRUE(fs::exists(file)) << file;
+    fs::last_write_time(file, fs::file_time_type::clock::now() - std::chrono::hours(48));
+  }
   static std::string state_of(const TemplateStore::Opened& opened) {
     char bytes[64];
     const ssize_t n = ::pread(opened.files.state.get(), bytes, sizeof bytes, 0);
@@ -166,7 +176,7 @@ TEST_F(TemplateStoreTest, FilesAreForTheirOwnerAlone) {
   const TemplateStore templates = store();
   publish(templates, "mine", "one");
   for (const char* part : {"state", "memory", "template"}) {
-    struct stat status {};
+    struct stat status{};
     ASSERT_EQ(::stat((templates.path_of("mine") / part).c_str(), &status), 0);
     EXPECT_EQ(status.st_mode & 077, 0U) << part;
   }
@@ -188,6 +198,99 @@ TEST_F(TemplateStoreTest, OneThatIsReplacedOrRemovedStaysForWhoHasItOpen) {
   const auto again = templates.remove("it");
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().message, "there is no template it");
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+TEST_F(TemplateStoreTest, OneMakesATemplateAtATimeAndItsLockLeavesNoFile) {
+  const TemplateStore templates = store();
+  {
+    const auto lock = templates.lock("it");
+    ASSERT_TRUE(lock && *lock);
+    const auto second = templates.lock("it");
+    ASSERT_TRUE(second) << second.error().message;
+    EXPECT_FALSE(*second);
+    const auto other = templates.lock("other");
+    EXPECT_TRUE(other && *other);
+  }
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+  const auto again = templates.lock("it");
+  EXPECT_TRUE(again && *again);
+}
+
+// Its file comes and goes with its holders; there is never more than one of them.
+TEST_F(TemplateStoreTest, OneHoldsALockThatManyTakeAndGiveBack) {
+  const TemplateStore templates = store();
+  std::atomic<int> holders = 0;
+  std::atomic<int> together = 0;
+  std::atomic<int> held = 0;
+  std::vector<std::jthread> makers;
+  for (int maker = 0; maker < 4; ++maker) {
+    makers.emplace_back([&] {
+      for (int i = 0; i < 5000; ++i) {
+        const auto lock = templates.lock("it");
+        if (!lock || !*lock) continue;
+        ++held;
+        if (++holders > 1) ++together;
+        std::this_thread::yield();
+        --holders;
+      }
+    });
+  }
+  makers.clear();
+  EXPECT_EQ(together, 0);
+  EXPECT_GT(held, 0);
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+TEST_F(TemplateStoreTest, ALockThatWasLeftIsTakenOrGoesWhenItIsOld) {
+  const TemplateStore templates = store();
+  const fs::path left = templates.folder() / ".lock-left";
+  std::ofstream(left).flush();
+  {
+    const auto lock = templates.lock("left");
+    ASSERT_TRUE(lock && *lock);
+    make_old(left);
+    templates.sweep();
+    EXPECT_TRUE(fs::exists(left)) << "it is held";
+  }
+  std::ofstream(left).flush();
+  templates.sweep();
+  EXPECT_TRUE(fs::exists(left)) << "it may be about to be held";
+  make_old(left);
+  templates.sweep();
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+TEST_F(TemplateStoreTest, AFailureIsNotedForAWhile) {
+  const TemplateStore templates = store();
+  const fs::path note = templates.folder() / ".failed-it";
+  templates.note_failure("it", "it ended");
+  templates.sweep();
+  EXPECT_EQ(templates.failure("it"), "it ended");
+  make_old(note);
+  EXPECT_EQ(templates.failure("it"), std::nullopt);
+  templates.sweep();
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+  templates.note_failure("it", "it ended");
+  templates.sweep(std::chrono::seconds(0));
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
+// Each draft sweeps: none takes another's folder away, held or about to be.
+TEST_F(TemplateStoreTest, ManyAreDraftedAtOnce) {
+  const TemplateStore templates = store();
+  std::atomic<unsigned> lost = 0;
+  std::vector<std::jthread> makers;
+  for (int maker = 0; maker < 4; ++maker) {
+    makers.emplace_back([&] {
+      for (int i = 0; i < 300; ++i) {
+        auto draft = templates.draft("it");
+        if (!draft || !draft->files()) ++lost;
+      }
+    });
+  }
+  makers.clear();
+  EXPECT_EQ(lost, 0U);
   EXPECT_TRUE(fs::is_empty(templates.folder()));
 }
 

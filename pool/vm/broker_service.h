@@ -1,0 +1,27 @@
+// What a VM process does for its parent, at the other end of the broker: a shell waits for its
+// claim; a guest that runs gets its streams, is saved, looked at, and put to rest.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "pool/vm/rest_plan.h"
+#include "thimble/machine.h"
+#include "thimble/snapshot.h"
+
+namespace thimble {
+
+// Until the broker's other end is gone, which ends the machine. With a plan, a clone that nobody
+// needs rests meanwhile.
+void serve_broker(Machine& machine, int broker, std::optional<RestPlan> plan);
+
+struct ShellEnd {
+  bool claimed = false;  // it took over its template, and the guest may run
+  bool report_console = false;
+  std::string refused;  // why not; empty when the parent is gone
+};
+// A shell's wait, on the thread that is to be the event loop's. Messages that nobody should send
+// now end it.
+ShellEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker);
+
+}  // namespace thimble

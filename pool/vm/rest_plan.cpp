@@ -1,0 +1,44 @@
+// See rest_plan.h.
+#include "pool/vm/rest_plan.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace thimble {
+
+namespace {
+
+constexpr int kIdleShare = 50;
+constexpr int kWorthwhile = 4;  // of the first interval
+constexpr unsigned kMostDoublings = 16;
+constexpr unsigned kPatience = 4;  // tries in a row
+constexpr std::chrono::milliseconds kLongest{60'000};
+// For what a guest does when a timer has gone off.
+constexpr std::chrono::milliseconds kAfterTimer{100};
+
+}  // namespace
+
+std::chrono::milliseconds RestPlan::until_look() const {
+  if (after_timer_) return std::min(*after_timer_, first_);
+  const unsigned doublings = std::min(std::max(in_vain_, 1U) - 1, kMostDoublings);
+  return std::max(first_, std::min(first_ * (1U << doublings), kLongest));
+}
+
+bool RestPlan::looks_idle(std::chrono::nanoseconds work) {
+  const auto used = work - std::exchange(work_, work);
+  const auto since = until_look();
+  after_timer_.reset();
+  return used * kIdleShare < since;
+}
+
+void RestPlan::was_tried(const RestReport& report, std::chrono::nanoseconds lasted) {
+  const bool worthwhile = report.rested && lasted >= first_ * kWorthwhile;
+  in_vain_ = worthwhile ? 0 : in_vain_ + 1;
+  after_timer_.reset();
+  const bool timer = report.by_timer || report.until_timer.count() > 0;
+  // One that ticks all the time is not looked at after each tick.
+  if (!timer || in_vain_ > kPatience) return;
+  after_timer_ = std::chrono::ceil<std::chrono::milliseconds>(report.until_timer) + kAfterTimer;
+}
+
+}  // namespace thimble

@@ -1,0 +1,183 @@
+// See vm_run.h.
+#include "pool/vm/vm_run.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+
+#include "guest-init/protocol.h"
+#include "pool/vm/memory_loss.h"
+#include "pool/vm/vm_trace.h"
+
+namespace thimble {
+
+namespace {
+
+// How long a console's reader may take for the guest's last words.
+constexpr std::chrono::milliseconds kLastWordsPatience{500};
+
+// The announcement is the connection itself: an end whose other end is closed already. Made ahead,
+// since the event loop may make no sockets.
+Fd closed_stream() {
+  std::array<int, 2> ends{-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return Fd();
+  ::close(ends[1]);
+  return Fd(ends[0]);
+}
+
+// Fills in what the machine calls back.
+void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, ConsoleStream* console,
+                    bool& announced) {
+  spec.machine.on_serial = [&tail, console](std::span<const uint8_t> bytes) {
+    tail.feed(bytes);
+    if (console != nullptr) console->write(bytes);
+  };
+  spec.machine.on_notice = [broker](const std::string& line) {
+    send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
+  };
+  if (!spec.machine.vsock) return;
+  if (spec.machine.vsock->listener) {
+    spec.machine.vsock->open_host_port = [broker](uint32_t port) {
+      send_broker(broker, BrokerType::kOpen, port, "");
+    };
+  }
+  spec.machine.guest_connect_ports = {protocol::kReadyPort};
+  auto closed = std::make_shared<Fd>(closed_stream());
+  spec.machine.on_guest_connect = [broker, &announced, closed](uint32_t port) {
+    if (port != protocol::kReadyPort) return Fd();
+    if (announced) return Fd();  // a guest that repeats itself is refused
+    announced = true;
+    send_broker(broker, BrokerType::kReady, 0, "");
+    return std::move(*closed);
+  };
+}
+
+}  // namespace
+
+Result<void> VmRun::prepare() {
+  if (filter_ != nullptr) {
+    spec_.machine.on_thread = [this](ThreadKind kind) { return filter_->confine(kind); };
+  }
+  if (spec_.console) {
+    auto made = ConsoleStream::make(std::move(spec_.console));
+    if (!made) return std::unexpected(made.error());
+    console_ = std::move(*made);
+  }
+  join_callbacks(spec_, broker_, tail_, console_.get(), announced_);
+  join_trace(spec_, summary_);
+  return make_machine();
+}
+
+// The parent has verified a snapshot's memory; its state is checked again, by whoever is going to
+// use it.
+Result<void> VmRun::make_machine() {
+  Result<std::unique_ptr<Machine>> machine = fail("a shell needs a snapshot");
+  if (!spec_.snapshot) {
+    if (!spec_.shell) machine = Machine::create(std::move(spec_.machine));
+  } else {
+    if (auto told = report_lost_memory(broker_); !told) return told;
+    auto snapshot =
+        Snapshot::open(std::move(spec_.snapshot->state), std::move(spec_.snapshot->memory),
+                       Snapshot::MemoryCheck::kTrust);
+    if (!snapshot) return std::unexpected(snapshot.error());
+    spec_.machine.working_set = std::move(spec_.snapshot->working_set);
+    if (spec_.shell) {
+      template_of_shell_ = *snapshot;
+      machine = Machine::prepare(std::move(spec_.machine), snapshot->get());
+    } else {
+      machine = Machine::restore(std::move(spec_.machine), **snapshot);
+    }
+  }
+  if (!machine) return std::unexpected(machine.error());
+  machine_ = std::move(*machine);
+  return {};
+}
+
+std::optional<RestPlan> VmRun::rest_plan() const {
+  if (!spec_.rest_after || !spec_.snapshot) return std::nullopt;
+  return RestPlan(*spec_.rest_after);
+}
+
+void VmRun::start_messengers() {
+  Machine* const machine = machine_.get();
+  messengers_.start([this, machine] {
+    may_serve_.wait();
+    serve_broker(*machine, broker_, rest_plan());
+  });
+  if (console_) {
+    messengers_.start([this, machine] {
+      console_->serve([machine](std::string_view typed) { machine->type(typed); });
+    });
+  }
+  messengers_.wait_until_confined();
+}
+
+// The event loop's thread of a shell, before its guest runs.
+Result<void> VmRun::take_claim() {
+  if (filter_ != nullptr) {
+    if (auto done = filter_->confine(FilteredThread::kShell); !done) return done;
+  }
+  shell_ = wait_for_claim(*machine_, *template_of_shell_, broker_);
+  if (!shell_.claimed) return fail(shell_.refused);
+  report_console_ |= shell_.report_console;
+  template_of_shell_.reset();
+  may_serve_.count_down();
+  return {};
+}
+
+void VmRun::report_end(const End& end) const {
+  for (const std::string& line : tail_.lines()) send_broker(broker_, BrokerType::kTail, 0, line);
+  const uint32_t panicked = tail_.panic().empty() ? 0 : kBrokerPanicked;
+  send_broker(broker_, BrokerType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
+              explain_end(end, tail_));
+}
+
+void VmRun::finish(const End& end) {
+  finish_trace(spec_, summary_, *machine_);
+  tail_.finish();
+  // The last words first: whoever hears of the end may stop reading.
+  if (console_) {
+    console_->stop(kLastWordsPatience);
+    messengers_.join_last();
+  }
+  report_end(end);
+  // The thread waits in recv(): this ends it. What was sent can still be read.
+  ::shutdown(broker_, SHUT_RD);
+  messengers_.join_last();
+}
+
+int VmRun::run() {
+  start_messengers();
+  if (!spec_.shell) may_serve_.count_down();
+  const End end = spec_.shell ? machine_->run([this] { return take_claim(); }) : machine_->run();
+  if (spec_.shell && !shell_.claimed) {
+    if (!shell_.refused.empty()) send_broker(broker_, BrokerType::kRefused, 0, shell_.refused);
+    ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
+  }
+  finish(end);
+  const bool in_order = end.kind == End::Kind::kPowerOff || end.kind == End::Kind::kStopped;
+  return in_order && tail_.panic().empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+std::string explain_end(const End& end, const ConsoleTail& tail) {
+  if (!tail.panic().empty()) return "the guest's kernel panicked: " + tail.panic();
+  switch (end.kind) {
+    case End::Kind::kPowerOff:
+      return "the guest switched itself off";
+    case End::Kind::kReset:
+      return "the guest reset itself";
+    case End::Kind::kTripleFault:
+      return "the guest's CPU gave up (triple fault)" +
+             (end.message.empty() ? std::string() : ": " + end.message);
+    case End::Kind::kStopped:
+      return "the VM was stopped";
+    case End::Kind::kInternalError:
+    case End::Kind::kHostError:
+      break;
+  }
+  return end.message;
+}
+
+}  // namespace thimble

@@ -1,0 +1,69 @@
+// A machine with the threads around it, from its making to its end. Threads: the one that calls
+// run() is the event loop's; one more receives from the broker; one more serves the console's
+// stream where there is one; each vCPU has its own (thimble/machine.h).
+#pragma once
+
+#include <latch>
+#include <memory>
+#include <optional>
+
+#include "pool/vm/broker.h"
+#include "pool/vm/broker_service.h"
+#include "pool/vm/console_stream.h"
+#include "pool/vm/console_tail.h"
+#include "pool/vm/messengers.h"
+#include "pool/vm/rest_plan.h"
+#include "pool/vm/thread_filters.h"
+#include "pool/vm/vm_process.h"
+#include "thimble/machine.h"
+#include "thimble/snapshot.h"
+#include "thimble/trace.h"
+
+namespace thimble {
+
+class VmRun {
+ public:
+  // `filter` may be null: the host has none.
+  VmRun(VmSpec spec, int broker, const ThreadFilters* filter)
+      : spec_(std::move(spec)),
+        broker_(broker),
+        filter_(filter),
+        report_console_(spec_.report_console),
+        tail_([this](const std::string& line) {
+          if (!report_console_) return;
+          send_broker(broker_, BrokerType::kConsole, 0, line, -1, /*wait=*/false);
+        }),
+        messengers_(filter) {}
+
+  // Makes the machine: boots it, or takes over a snapshot; a shell stops before that.
+  Result<void> prepare();
+  // The exit status.
+  int run();
+
+ private:
+  [[nodiscard]] Result<void> make_machine();
+  void start_messengers();
+  [[nodiscard]] std::optional<RestPlan> rest_plan() const;
+  Result<void> take_claim();
+  void report_end(const End& end) const;
+  void finish(const End& end);
+
+  VmSpec spec_;
+  int broker_;
+  const ThreadFilters* filter_;
+  bool report_console_;  // the event loop's thread alone looks and changes it
+  ConsoleTail tail_;
+  bool announced_ = false;
+  std::unique_ptr<ConsoleStream> console_;
+  TraceSummary summary_;
+  std::unique_ptr<Machine> machine_;
+  std::shared_ptr<const Snapshot> template_of_shell_;  // to be claimed
+  std::latch may_serve_{1};  // the broker is read by one thread at a time: a shell's first
+  Messengers messengers_;
+  ShellEnd shell_;
+};
+
+// One line for a person about a machine that ended with `end`, given what its console showed.
+std::string explain_end(const End& end, const ConsoleTail& tail);
+
+}  // namespace thimble
