@@ -34,6 +34,8 @@ struct ServerRun {
   std::chrono::milliseconds boot_patience{std::chrono::minutes(2)};
   // The VM is a clone: its guest does not announce itself, it is there.
   bool clone = false;
+  // Of what, for messages: "template x".
+  std::string clone_of;
   // Hears once that the server runs.
   std::function<void()> on_started;
   // Clones: from the fork to the guest's first word, which it has only to say.

@@ -29,7 +29,7 @@ constexpr seconds kVmEndPatience{3};
 // --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
 
-constexpr size_t kControlChunk = size_t{64} * 1024;
+constexpr size_t kControlChunk = size_t{8} * 1024;
 // How long a VM may take to look at all of its memory.
 constexpr seconds kRecordPatience{10};
 constexpr int kEventsAtOnce = 64;
@@ -164,7 +164,9 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
 }
 
 void ServerSession::on_refused(const std::string& why) {
-  if (!run_.on_refused) return finish(kExitFailure, why);
+  if (!run_.on_refused) {
+    return finish(kExitFailure, run_.clone_of.empty() ? why : run_.clone_of + ": " + why);
+  }
   run_.on_refused(why);
   finish(kExitRefused);
 }

@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdlib>
 
 #include "mcp-agent/server_run.h"
@@ -18,7 +17,6 @@ namespace {
 
 using Point = FreezeRequest::Point;
 
-
 bool are_off() {
   const char* value = std::getenv("THIMBLE_TEMPLATES");
   return value != nullptr && std::string_view(value) == "off";
@@ -32,10 +30,12 @@ bool may_be_ready(const RunOptions& options, const image::Prepared& prepared) {
 }  // namespace
 
 AutoTemplate::AutoTemplate(const RunOptions& options, ServerSpec server,
-                           std::vector<TemplateStore> stores, std::vector<Wanted> wanted)
+                           std::vector<TemplateStore> stores, std::vector<Point> points,
+                           TemplateKey key)
     : server_(std::move(server)),
       stores_(std::move(stores)),
-      wanted_(std::move(wanted)),
+      points_(std::move(points)),
+      key_(std::move(key)),
       verbose_(options.verbose) {}
 
 std::optional<AutoTemplate> AutoTemplate::open(const RunOptions& options,
@@ -56,16 +56,12 @@ std::optional<AutoTemplate> AutoTemplate::open(const RunOptions& options,
   }
   std::vector<Point> points = {Point::kBeforeExec};
   if (may_be_ready(options, prepared)) points.insert(points.begin(), Point::kReady);
-  std::vector<Wanted> wanted;
-  for (const Point point : points) {
-    auto name = template_key(options, prepared, server, point);
-    if (!name) {
-      if (options.verbose) say(name.error().message);
-      return std::nullopt;
-    }
-    wanted.push_back({point, std::move(*name)});
+  auto key = TemplateKey::collect(options, prepared, server);
+  if (!key) {
+    if (options.verbose) say(key.error().message);
+    return std::nullopt;
   }
-  return AutoTemplate(options, server, std::move(stores), std::move(wanted));
+  return AutoTemplate(options, server, std::move(stores), std::move(points), std::move(*key));
 }
 
 const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
@@ -76,16 +72,17 @@ const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
 }
 
 std::optional<CloneOrder> AutoTemplate::find() const {
-  for (const Wanted& wanted : wanted_) {
-    const TemplateStore* const store = store_of(wanted.name);
+  for (const Point point : points_) {
+    const std::string name = key_.name(point);
+    const TemplateStore* const store = store_of(name);
     if (store == nullptr) continue;
-    auto order = order_clone(*store, wanted.name);
+    auto order = order_clone(*store, name);
     if (!order) {
       say(order.error().message + ": it is made anew");
-      forget(wanted.name);
+      forget(name);
       continue;
     }
-    if (wanted.point == Point::kBeforeExec) order->server = server_;
+    if (point == Point::kBeforeExec) order->server = server_;
     return std::move(*order);
   }
   return std::nullopt;
@@ -98,16 +95,15 @@ void AutoTemplate::forget(const std::string& name) const {
 }
 
 void AutoTemplate::make_in_background(const Arguments& arguments) const {
-  for (const Wanted& wanted : wanted_) {
-    if (store_of(wanted.name) != nullptr) return;  // what is less good is not missed
-    if (const auto why = stores_.front().failure(wanted.name)) {
-      if (verbose_)
-        say("no template frozen " + std::string(point_name(wanted.point)) + ": " + *why);
+  for (const Point point : points_) {
+    const std::string name = key_.name(point);
+    if (store_of(name) != nullptr) return;  // what is less good is not missed
+    if (const auto why = stores_.front().failure(name)) {
+      if (verbose_) say("no template frozen " + std::string(point_name(point)) + ": " + *why);
       continue;
     }
-    if (verbose_) say("making a template for the next run: " + wanted.name);
-    Arguments command = {"template", "auto", "--in-background", "--freeze",
-                         point_name(wanted.point)};
+    if (verbose_) say("making a template for the next run: " + name);
+    Arguments command = {"template", "auto", "--in-background", "--freeze", point_name(point)};
     command.insert(command.end(), arguments.begin(), arguments.end());
     if (auto started = start_in_background(command); !started && verbose_) {
       say(started.error().message);

@@ -9,8 +9,9 @@
 
 #include "devices/result.h"
 #include "pool/template/template.h"
-#include "tools/cli/arguments.h"
+#include "tools/cli/options.h"
 #include "tools/cli/run_options.h"
+#include "tools/cli/template_key.h"
 #include "tools/cli/template_run.h"
 #include "tools/image/plan.h"
 
@@ -36,17 +37,14 @@ class AutoTemplate {
   void make_in_background(const Arguments& arguments) const;
 
  private:
-  struct Wanted {
-    FreezeRequest::Point point;
-    std::string name;
-  };
   AutoTemplate(const RunOptions& options, ServerSpec server, std::vector<TemplateStore> stores,
-               std::vector<Wanted> wanted);
+               std::vector<FreezeRequest::Point> points, TemplateKey key);
   [[nodiscard]] const TemplateStore* store_of(const std::string& name) const;
 
   ServerSpec server_;
-  std::vector<TemplateStore> stores_;  // where new ones go comes first
-  std::vector<Wanted> wanted_;         // the best comes first
+  std::vector<TemplateStore> stores_;         // where new ones go comes first
+  std::vector<FreezeRequest::Point> points_;  // the best comes first
+  TemplateKey key_;
   bool verbose_;
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "devices/result.h"
-#include "tools/cli/arguments.h"
+#include "tools/cli/options.h"
 
 namespace thimble::cli {
 

@@ -45,34 +45,35 @@ struct BootOptions {
   bool require_confinement = false;
 };
 
-void declare(CLI::App& app, BootOptions& options) {
-  app.footer(kFooter);
-  app.add_option("--kernel", options.kernel,
-                 "vmlinux (ELF) or vmlinuz (bzImage) (default: that of tools/kernel)");
-  app.add_option("--entry", options.entry, "How the kernel is entered: auto, linux64 or pvh")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "linux64", "pvh"}));
-  app.add_option("--acpi", options.acpi,
-                 "on: devices by ACPI tables; off: by MP table and command line; auto: what the "
-                 "kernel can read")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "on", "off"}));
-  app.add_option("--initrd", options.initrd, "Initial RAM disk");
-  app.add_option("--cmdline", options.command_line, "Kernel command line")->capture_default_str();
-  app.add_option("--memory", options.memory, "Memory of the VM")->capture_default_str();
-  app.add_option("--vcpus", options.vcpus, "CPUs of the VM (default: 1)")->check(CLI::Range(1, 8));
-  app.add_option("--disk", options.disks,
-                 "FILE[:ro|rw]: /dev/vda, /dev/vdb, … in order (default: ro)")
-      ->allow_extra_args(false);
-  app.add_option("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
-  app.add_option("--control", options.control,
-                 "Socket path by which `thimble snapshot save` reaches the VM");
-  app.add_flag("--require-confinement", options.require_confinement,
-               "Refuse to boot when this host cannot confine the VMM fully");
-  app.add_flag("--debug{-}", options.debug,
-               "Write a line for each exit, notification and interrupt, and tables at the end, to "
-               "stderr, or with --debug=FILE to a file");
-  app.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
+void declare(Options& declared, BootOptions& options) {
+  declared.set_footer(kFooter);
+  declared.add("--kernel", options.kernel,
+               "vmlinux (ELF) or vmlinuz (bzImage) (default: that of tools/kernel)");
+  declared.add("--entry", options.entry, "How the kernel is entered: auto, linux64 or pvh")
+      .show_default()
+      .one_of({"auto", "linux64", "pvh"});
+  declared
+      .add("--acpi", options.acpi,
+           "on: devices by ACPI tables; off: by MP table and command line; auto: what the "
+           "kernel can read")
+      .show_default()
+      .one_of({"auto", "on", "off"});
+  declared.add("--initrd", options.initrd, "Initial RAM disk");
+  declared.add("--cmdline", options.command_line, "Kernel command line").show_default();
+  declared.add("--memory", options.memory, "Memory of the VM").show_default();
+  declared.add("--vcpus", options.vcpus, "CPUs of the VM (default: 1)").between(1, 8);
+  declared.add("--disk", options.disks,
+               "FILE[:ro|rw]: /dev/vda, /dev/vdb, … in order (default: ro)");
+  declared.add("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
+  declared.add("--control", options.control,
+               "Socket path by which `thimble snapshot save` reaches the VM");
+  declared.add_flag("--require-confinement", options.require_confinement,
+                    "Refuse to boot when this host cannot confine the VMM fully");
+  declared.add_flag(
+      "--debug", options.debug, "-",
+      "Write a line for each exit, notification and interrupt, and tables at the end, to "
+      "stderr, or with --debug=FILE to a file");
+  declared.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
 }
 
 // Lines are appended whole, whoever else writes to the same file.
@@ -139,9 +140,9 @@ Result<ConsoleOutcome> boot(const BootOptions& options) {
 
 int boot_command(const Arguments& arguments) {
   BootOptions options;
-  CLI::App app("", kName);
-  declare(app, options);
-  if (const auto status = parse_options(app, arguments)) return *status;
+  Options declared(kName);
+  declare(declared, options);
+  if (const auto status = declared.parse(arguments)) return *status;
   auto outcome = boot(options);
   return report(outcome);
 }

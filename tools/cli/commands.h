@@ -2,7 +2,7 @@
 // subcommand's name) and gives the exit status.
 #pragma once
 
-#include "tools/cli/arguments.h"
+#include "tools/cli/options.h"
 
 namespace thimble::cli {
 

@@ -1,4 +1,4 @@
-// `thimble daemon`: the process that keeps VMs ready (pool/daemon.h, docs/pool.md).
+// `thimble daemon`: the process that keeps VMs ready (pool/daemon/daemon.h, docs/pool.md).
 #include "pool/daemon/daemon.h"
 
 #include <sys/resource.h>
@@ -14,6 +14,7 @@
 #include "pool/daemon/runtime_folder.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/host_check.h"
+#include "tools/cli/rest_setting.h"
 #include "tools/cli/say.h"
 #include "tools/cli/units.h"
 #include "vmm/jail/delegation.h"
@@ -33,6 +34,7 @@ Serves one user, until it has not been used for a while. When it ends, every VM 
 struct RawOptions {
   std::string idle_exit = "10s";
   std::string idle = "2m";
+  std::string rest_after{kDefaultRestAfter};
   std::string max_memory;
   std::vector<std::string> warm;  // folder of templates, name
   bool delegated = false;
@@ -41,7 +43,7 @@ struct RawOptions {
 
 // One line for each event. A log in a file begins anew before it grows without end.
 void log_line(const std::string& line) {
-  struct stat info {};
+  struct stat info{};
   if (::fstat(STDERR_FILENO, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > kMaxLog) {
     [[maybe_unused]] const int cut = ::ftruncate(STDERR_FILENO, 0);
   }
@@ -57,42 +59,49 @@ void raise_descriptor_limit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void declare(CLI::App& app, DaemonOptions& options, RawOptions& raw) {
-  set_usage(app, "thimble daemon [options]");
-  app.footer(kFooter);
+void declare(Options& declared, DaemonOptions& options, RawOptions& raw) {
+  declared.set_usage("thimble daemon [options]");
+  declared.set_footer(kFooter);
   PoolLimits& limits = options.limits;
-  app.add_option("--max-vms", limits.max_vms, "VMs at once, those that are ready too (512)")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--max-vms-of-template", limits.max_vms_of_template, "… of one template (512)")
-      ->check(CLI::Range(1, 100000));
-  app.add_option("--max-memory", raw.max_memory,
-                 "What all running VMs may use together (default: no limit; clones share most)");
-  app.add_option("--min-shells", limits.min_shells, "VMs kept ready for a template in use (1)")
-      ->check(CLI::Range(0, 1000));
-  app.add_option("--max-shells", limits.max_shells, "… when it is claimed often (4)")
-      ->check(CLI::Range(0, 1000));
-  app.add_flag("!--no-working-sets", options.working_sets,
-               "Bring nothing in that clones before have touched: less memory, slower answers");
-  app.add_option("--idle", raw.idle,
-                 "Keep nothing of a template that is not used for so long (2m)");
-  app.add_option("--idle-exit", raw.idle_exit,
-                 "End after so long without anything to keep; or 'never' (10s)");
-  app.add_option("--warm", raw.warm, "Folder of templates and name of one to make ready at once")
-      ->expected(2);
-  app.add_flag("--delegated", raw.delegated,
-               "The cgroup that it is started in is its own to divide: each VM gets one there");
-  app.add_flag("--stop", raw.stop, "End the daemon that runs, and with it its VMs");
+  declared.add("--max-vms", limits.max_vms, "VMs at once, those that are ready too (512)")
+      .between(1, 100000);
+  declared.add("--max-vms-of-template", limits.max_vms_of_template, "… of one template (512)")
+      .between(1, 100000);
+  declared.add("--max-memory", raw.max_memory,
+               "What all running VMs may use together (default: no limit; clones share most)");
+  declared.add("--min-shells", limits.min_shells, "VMs kept ready for a template in use (1)")
+      .between(0, 1000);
+  declared.add("--max-shells", limits.max_shells, "… when it is claimed often (4)")
+      .between(0, 1000);
+  declared.add_flag(
+      "!--no-working-sets", options.working_sets,
+      "Bring nothing in that clones before have touched: less memory, slower answers");
+  declared
+      .add("--rest-after", raw.rest_after,
+           "VMs give their memory back when they had nothing to do for so long, until they "
+           "have; or 'never' (0.5s, or THIMBLE_REST_AFTER)")
+      .from_environment(kRestAfterVariable);
+  declared.add("--idle", raw.idle, "Keep nothing of a template that is not used for so long (2m)");
+  declared.add("--idle-exit", raw.idle_exit,
+               "End after so long without anything to keep; or 'never' (10s)");
+  declared.add("--warm", raw.warm, "Folder of templates and name of one to make ready at once")
+      .words(2, 2);
+  declared.add_flag(
+      "--delegated", raw.delegated,
+      "The cgroup that it is started in is its own to divide: each VM gets one there");
+  declared.add_flag("--stop", raw.stop, "End the daemon that runs, and with it its VMs");
 }
 
 Result<void> understand(const RawOptions& raw, DaemonOptions& options) {
   auto idle = parse_duration(raw.idle);
   if (!idle) return fail_in("--idle", idle);
   options.limits.idle = *idle;
-  if (raw.idle_exit != "never") {
-    auto exit = parse_duration(raw.idle_exit);
-    if (!exit) return fail_in("--idle-exit", exit);
-    options.idle_exit = std::chrono::ceil<std::chrono::seconds>(*exit);
-  }
+  auto exit = parse_duration_or_never(raw.idle_exit);
+  if (!exit) return fail_in("--idle-exit", exit);
+  if (*exit) options.idle_exit = std::chrono::ceil<std::chrono::seconds>(**exit);
+  auto rest = parse_duration_or_never(raw.rest_after);
+  if (!rest) return fail_in("--rest-after", rest);
+  options.rest_after = *rest;
   if (!raw.max_memory.empty()) {
     auto memory = parse_size(raw.max_memory);
     if (!memory) return fail_in("--max-memory", memory);
@@ -151,9 +160,9 @@ Result<int> serve(DaemonOptions options, const RawOptions& raw) {
 int daemon_command(const Arguments& arguments) {
   DaemonOptions options;
   RawOptions raw;
-  CLI::App app("", kName);
-  declare(app, options, raw);
-  if (auto status = parse_options(app, arguments)) return *status;
+  Options declared(kName);
+  declare(declared, options, raw);
+  if (auto status = declared.parse(arguments)) return *status;
   if (auto understood = understand(raw, options); !understood) {
     return usage_error(kName, understood.error().message);
   }

@@ -44,18 +44,14 @@ struct LaunchOptions {
   Arguments words;  // CMD ARGS… after "--"
 };
 
-void declare(CLI::App& app, LaunchOptions& options) {
-  app.add_option("--memory", options.memory, "Memory of the VM (default: that of thimble run)");
-  app.add_option("--vcpus", options.vcpus, "CPUs of the VM");
-  app.add_option("--command", options.command,
-                 "What to run, as one word: \"node server.js\"; or write it after --");
-  app.add_option("--template", options.from_template, "Run a clone of this template");
-  app.add_option("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here")
-      ->allow_extra_args(false);
+void declare(Options& declared, LaunchOptions& options) {
+  declared.add("--memory", options.memory, "Memory of the VM (default: that of thimble run)");
+  declared.add("--vcpus", options.vcpus, "CPUs of the VM");
+  declared.add("--command", options.command,
+               "What to run, as one word: \"node server.js\"; or write it after --");
+  declared.add("--template", options.from_template, "Run a clone of this template");
+  declared.add("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here");
 }
-
-// Words of `command`; quotes keep some together.
-Arguments split_words(const std::string& command) { return CLI::detail::split_up(command); }
 
 // The arguments for `thimble run`. Without a command the name is a template's.
 Result<Arguments> run_arguments(const LaunchOptions& options, const std::string& name) {
@@ -95,29 +91,29 @@ Result<void> launch(const LaunchOptions& options, const std::string& name) {
 }
 
 // Name (or number) first, options after it, CMD after "--".
-std::optional<int> parse(CLI::App& app, LaunchOptions& options, const Arguments& arguments,
+std::optional<int> parse(Options& declared, LaunchOptions& options, const Arguments& arguments,
                          const char* what, std::string& first) {
   if (arguments.empty() || (arguments.front().starts_with('-') && arguments.front() != "--help" &&
                             arguments.front() != "-h")) {
-    return usage_error(app.get_name(), std::string("it needs ") + what);
+    return usage_error(declared.name(), std::string("it needs ") + what);
   }
   const bool help = arguments.front().starts_with('-');
   if (!help) first = arguments.front();
-  auto split = split_command(app, {arguments.begin() + (help ? 0 : 1), arguments.end()});
+  auto split = declared.split({arguments.begin() + (help ? 0 : 1), arguments.end()});
   options.words = std::move(split.command);
-  return parse_options(app, split.options);
+  return declared.parse(split.options);
 }
 
 Result<int> launch_main(const Arguments& arguments) {
   LaunchOptions options;
-  CLI::App app("", "thimble launch");
-  set_usage(app, "thimble launch NAME [options] [-- CMD ARGS…]");
-  app.footer(
+  Options declared("thimble launch");
+  declared.set_usage("thimble launch NAME [options] [-- CMD ARGS…]");
+  declared.set_footer(
       "Starts a VM that runs on by itself: `thimble status`, `logs NAME`, `test NAME`, "
       "`stop NAME`.\nWithout CMD it is a clone of the template NAME.");
-  declare(app, options);
+  declare(declared, options);
   std::string name;
-  if (auto status = parse(app, options, arguments, "a NAME", name)) return *status;
+  if (auto status = parse(declared, options, arguments, "a NAME", name)) return *status;
   if (auto done = launch(options, name); !done) return std::unexpected(done.error());
   std::printf("%s runs\n", name.c_str());
   return 0;
@@ -125,18 +121,18 @@ Result<int> launch_main(const Arguments& arguments) {
 
 Result<int> launch_many_main(const Arguments& arguments) {
   LaunchOptions options;
-  CLI::App app("", "thimble launch-many");
-  set_usage(app, "thimble launch-many N [--name PREFIX] [options] [-- CMD ARGS…]");
-  declare(app, options);
-  app.add_option("--name", options.prefix, "They are called PREFIX-1 to PREFIX-N (vm)");
+  Options declared("thimble launch-many");
+  declared.set_usage("thimble launch-many N [--name PREFIX] [options] [-- CMD ARGS…]");
+  declare(declared, options);
+  declared.add("--name", options.prefix, "They are called PREFIX-1 to PREFIX-N (vm)");
   std::string number;
-  if (auto status = parse(app, options, arguments, "a number", number)) return *status;
+  if (auto status = parse(declared, options, arguments, "a number", number)) return *status;
   const int count = std::atoi(number.c_str());
   if (count < 1 || count > 1000 || number.find_first_not_of("0123456789") != std::string::npos) {
-    return usage_error(app.get_name(), number + " is no number of VMs: 1 to 1000");
+    return usage_error(declared.name(), number + " is no number of VMs: 1 to 1000");
   }
   if (options.command.empty() && options.words.empty() && options.from_template.empty()) {
-    return usage_error(app.get_name(), "it needs --template, --command or CMD");
+    return usage_error(declared.name(), "it needs --template, --command or CMD");
   }
   for (int i = 1; i <= count; ++i) {
     const std::string name = options.prefix + "-" + std::to_string(i);
@@ -240,8 +236,8 @@ Result<int> logs_main(const Arguments& arguments) {
     ::poll(nullptr, 0, 200);
     show_from(file, offset);
     Fd newest = open_log(*launched, "log");
-    struct stat now {};
-    struct stat shown {};
+    struct stat now{};
+    struct stat shown{};
     if (!newest || ::fstat(newest.get(), &now) != 0 || ::fstat(file.get(), &shown) != 0) break;
     if (now.st_ino == shown.st_ino) continue;
     file = std::move(newest);  // it was begun anew

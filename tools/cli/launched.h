@@ -1,5 +1,5 @@
 // VMs that `thimble launch` made and that run on without a terminal: one folder each in the runtime
-// folder (pool/runtime_folder.h), which goes with `thimble stop`.
+// folder (pool/daemon/runtime_folder.h), which goes with `thimble stop`.
 //
 //   vms/NAME/lock    locked by the keeper of the VM as long as it lives; holds its pid
 //   vms/NAME/socket  a stream: the server's stdin and stdout, for one client at a time

@@ -7,8 +7,8 @@
 #include <cstdio>
 
 #include "mcp-agent/server_run.h"
-#include "tools/cli/arguments.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/options.h"
 #include "tools/cli/say.h"
 
 namespace {

@@ -34,33 +34,32 @@ struct RawOptions {
   std::string stdin_grace;
 };
 
-void declare(CLI::App& app, RunOptions& options, RawOptions& raw) {
-  set_usage(app, "thimble run [options] [--] CMD [ARGS…]");
-  app.footer(kFooter);
-  app.add_option("--image", options.image,
-                 "Image to run in: a name, an erofs file (default: chosen by CMD)");
-  app.add_option("--memory", raw.memory,
-                 "Memory of the VM (default: 512M; only what is used costs)");
-  app.add_option("--vcpus", options.vcpus, "CPUs of the VM (default: 1)")->check(CLI::Range(1, 8));
-  app.add_option("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here")
-      ->allow_extra_args(false);
-  app.add_option("--workdir", options.workdir, "Directory in the VM to start CMD in");
-  app.add_option("--user", options.user, "User in the VM: uid, name, uid:gid or name:group");
-  app.add_option("--timeout", raw.timeout, "End CMD after this long (30s, 5m)");
-  app.add_option("--stdin-grace", raw.stdin_grace,
-                 "After the end of stdin, end a CMD that is silent for so long; or 'never' "
-                 "(default: 10s when stdin is a pipe or socket, else never)");
-  app.add_option("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
-  app.add_flag("--require-confinement", options.require_confinement,
-               "Refuse to run when this host cannot confine the VMM fully");
-  app.add_option("--template", options.from_template,
-                 "Run a clone of this template (see thimble template) instead of a CMD");
-  app.add_flag("--no-daemon", options.no_daemon,
-               "Start the VM here; take none that the daemon keeps ready");
-  app.add_flag("--cold", options.cold, "Boot, and make no template for later runs");
-  app.add_flag("--in-memory", options.in_memory,
-               "Keep the template for later runs in memory, not on the disk");
-  app.add_flag("-v,--verbose", options.verbose, "Tell what happens, and show the guest's console");
+void declare(Options& declared, RunOptions& options, RawOptions& raw) {
+  declared.set_usage("thimble run [options] [--] CMD [ARGS…]");
+  declared.set_footer(kFooter);
+  declared.add("--image", options.image,
+               "Image to run in: a name, an erofs file (default: chosen by CMD)");
+  declared.add("--memory", raw.memory, "Memory of the VM (default: 512M; only what is used costs)");
+  declared.add("--vcpus", options.vcpus, "CPUs of the VM (default: 1)").between(1, 8);
+  declared.add("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here");
+  declared.add("--workdir", options.workdir, "Directory in the VM to start CMD in");
+  declared.add("--user", options.user, "User in the VM: uid, name, uid:gid or name:group");
+  declared.add("--timeout", raw.timeout, "End CMD after this long (30s, 5m)");
+  declared.add("--stdin-grace", raw.stdin_grace,
+               "After the end of stdin, end a CMD that is silent for so long; or 'never' "
+               "(default: 10s when stdin is a pipe or socket, else never)");
+  declared.add("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
+  declared.add_flag("--require-confinement", options.require_confinement,
+                    "Refuse to run when this host cannot confine the VMM fully");
+  declared.add("--template", options.from_template,
+               "Run a clone of this template (see thimble template) instead of a CMD");
+  declared.add_flag("--no-daemon", options.no_daemon,
+                    "Start the VM here; take none that the daemon keeps ready");
+  declared.add_flag("--cold", options.cold, "Boot, and make no template for later runs");
+  declared.add_flag("--in-memory", options.in_memory,
+                    "Keep the template for later runs in memory, not on the disk");
+  declared.add_flag("-v,--verbose", options.verbose,
+                    "Tell what happens, and show the guest's console");
 }
 
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
@@ -105,14 +104,14 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
 }  // namespace
 
 std::variant<RunOptions, int> parse_run(const Arguments& arguments,
-                                        const std::function<void(CLI::App&)>& declare_more) {
+                                        const std::function<void(Options&)>& declare_more) {
   RunOptions options;
   RawOptions raw;
-  CLI::App app("", kName);
-  declare(app, options, raw);
-  if (declare_more) declare_more(app);
-  auto split = split_command(app, arguments);
-  if (auto status = parse_options(app, split.options)) return *status;
+  Options declared(kName);
+  declare(declared, options, raw);
+  if (declare_more) declare_more(declared);
+  auto split = declared.split(arguments);
+  if (auto status = declared.parse(split.options)) return *status;
   options.command = std::move(split.command);
   if (auto understood = understand(raw, options); !understood) {
     return usage_error(kName, understood.error().message);

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "devices/result.h"
-#include "tools/cli/arguments.h"
+#include "tools/cli/options.h"
 
 namespace thimble::cli {
 
@@ -38,7 +38,7 @@ struct RunOptions {
 // The options, or the status to end with: help was printed, or a mistake was said.
 // `declare_more` adds options of another subcommand that takes those of run, too.
 std::variant<RunOptions, int> parse_run(
-    const Arguments& arguments, const std::function<void(CLI::App&)>& declare_more = nullptr);
+    const Arguments& arguments, const std::function<void(Options&)>& declare_more = nullptr);
 
 // Adds what --env asks for to `environment`. Returns the variables that were named without a value
 // and are not set here: they are left out.

@@ -55,12 +55,12 @@ Result<void> save(const SaveOptions& options) {
 
 int save_command(const Arguments& arguments) {
   SaveOptions options;
-  CLI::App app("Saves a VM that was started with --control into a new folder.",
-               "thimble snapshot save");
-  app.add_option("SOCKET", options.socket, "The VM's control socket")->required();
-  app.add_option("DIR", options.directory, "The folder to make")->required();
-  app.add_flag("--stop", options.stop, "End the VM once it is saved, without it going on");
-  if (const auto status = parse_options(app, arguments)) return *status;
+  Options declared("thimble snapshot save",
+                   "Saves a VM that was started with --control into a new folder.");
+  declared.add("SOCKET", options.socket, "The VM's control socket").required();
+  declared.add("DIR", options.directory, "The folder to make").required();
+  declared.add_flag("--stop", options.stop, "End the VM once it is saved, without it going on");
+  if (const auto status = declared.parse(arguments)) return *status;
   auto done = save(options);
   if (done) return 0;
   say(done.error().message);
@@ -109,20 +109,19 @@ Result<ConsoleOutcome> restore(const RestoreOptions& options) {
 
 int restore_command(const Arguments& arguments) {
   RestoreOptions options;
-  CLI::App app("Runs a VM from where it was saved, with its serial console on the terminal.",
-               "thimble snapshot restore");
-  app.add_option("DIR", options.directory, "The snapshot's folder")->required();
-  app.add_option("--disk", options.disks,
-                 "FILE[:ro|rw]: the disks as they were at the save, in the same order")
-      ->allow_extra_args(false);
-  app.add_option("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
-  app.add_option("--control", options.control,
-                 "Socket path by which `thimble snapshot save` reaches the VM");
-  app.add_flag("--require-confinement", options.require_confinement,
-               "Refuse to restore when this host cannot confine the VMM fully");
-  app.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
-  app.footer("Ctrl-A x ends the VM. Exit status: as of `thimble boot`.");
-  if (const auto status = parse_options(app, arguments)) return *status;
+  Options declared("thimble snapshot restore",
+                   "Runs a VM from where it was saved, with its serial console on the terminal.");
+  declared.add("DIR", options.directory, "The snapshot's folder").required();
+  declared.add("--disk", options.disks,
+               "FILE[:ro|rw]: the disks as they were at the save, in the same order");
+  declared.add("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
+  declared.add("--control", options.control,
+               "Socket path by which `thimble snapshot save` reaches the VM");
+  declared.add_flag("--require-confinement", options.require_confinement,
+                    "Refuse to restore when this host cannot confine the VMM fully");
+  declared.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");
+  declared.set_footer("Ctrl-A x ends the VM. Exit status: as of `thimble boot`.");
+  if (const auto status = declared.parse(arguments)) return *status;
   return report(restore(options));
 }
 
@@ -168,10 +167,11 @@ void print_text(const SnapshotFacts& facts) {
 int inspect_command(const Arguments& arguments) {
   std::string directory;
   bool json = false;
-  CLI::App app("Says what a snapshot holds, after checking all of it.", "thimble snapshot inspect");
-  app.add_option("DIR", directory, "The snapshot's folder")->required();
-  app.add_flag("--json", json, "For programs");
-  if (const auto status = parse_options(app, arguments)) return *status;
+  Options declared("thimble snapshot inspect",
+                   "Says what a snapshot holds, after checking all of it.");
+  declared.add("DIR", directory, "The snapshot's folder").required();
+  declared.add_flag("--json", json, "For programs");
+  if (const auto status = declared.parse(arguments)) return *status;
   const auto opened = open_snapshot(directory);
   if (!opened) {
     say(opened.error().message);

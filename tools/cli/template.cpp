@@ -53,12 +53,12 @@ struct CreateOptions {
   bool in_background = false;
 };
 
-void declare_create(CLI::App& app, CreateOptions& options) {
-  app.add_option("--freeze", options.freeze, "Where to freeze: ready or before-exec");
-  app.add_option("--ready-within", options.ready_within,
-                 "Give up when CMD does not settle in this time (default: 60s)");
-  app.add_flag("--in-background", options.in_background,
-               "Yield to all other work, and note a failure for later runs");
+void declare_create(Options& declared, CreateOptions& options) {
+  declared.add("--freeze", options.freeze, "Where to freeze: ready or before-exec");
+  declared.add("--ready-within", options.ready_within,
+               "Give up when CMD does not settle in this time (default: 60s)");
+  declared.add_flag("--in-background", options.in_background,
+                    "Yield to all other work, and note a failure for later runs");
 }
 
 Result<TemplateOrder> make_order(const CreateOptions& create, const RunOptions& options,
@@ -94,9 +94,9 @@ Result<int> make(std::string name, const CreateOptions& create, const RunOptions
   if (by_itself) {
     auto server = make_server(options, *prepared);
     if (!server) return std::unexpected(server.error());
-    auto key = template_key(options, *prepared, *server, order->point);
+    auto key = TemplateKey::collect(options, *prepared, *server);
     if (!key) return std::unexpected(key.error());
-    name = std::move(*key);
+    name = key->name(order->point);
   }
   order->name = name;
   auto lock = store->lock(name);
@@ -115,7 +115,8 @@ Result<int> make(std::string name, const CreateOptions& create, const RunOptions
 
 Result<int> make_main(std::string name, const Arguments& arguments) {
   CreateOptions create;
-  auto parsed = parse_run(arguments, [&create](CLI::App& app) { declare_create(app, create); });
+  auto parsed =
+      parse_run(arguments, [&create](Options& declared) { declare_create(declared, create); });
   if (const int* status = std::get_if<int>(&parsed)) return *status;
   const auto& options = std::get<RunOptions>(parsed);
   if (!options.from_template.empty()) {

@@ -29,7 +29,7 @@ class Inputs {
     text_.append(value);
     text_ += '\n';
   }
-  [[nodiscard]] std::string digest() const { return image::sha256_text(text_).substr(0, kDigits); }
+  [[nodiscard]] std::string take() { return std::move(text_); }
 
  private:
   std::string text_;
@@ -103,8 +103,8 @@ void add_server(const ServerSpec& server, Inputs& inputs) {
 
 }  // namespace
 
-Result<std::string> template_key(const RunOptions& options, const image::Prepared& prepared,
-                                 const ServerSpec& server, FreezeRequest::Point point) {
+Result<TemplateKey> TemplateKey::collect(const RunOptions& options, const image::Prepared& prepared,
+                                         const ServerSpec& server) {
   Inputs inputs;
   std::string program;
   ::dl_iterate_phdr(find_build_id, &program);
@@ -121,10 +121,17 @@ Result<std::string> template_key(const RunOptions& options, const image::Prepare
   if (auto added = add_files(options, prepared, inputs); !added) {
     return std::unexpected(added.error());
   }
+  Inputs of_server;
+  add_server(server, of_server);
+  return TemplateKey(inputs.take(), of_server.take());
+}
+
+std::string TemplateKey::name(FreezeRequest::Point point) const {
   const bool ready = point == FreezeRequest::Point::kReady;
-  inputs.add("frozen", ready ? "ready" : "before-exec");
-  if (ready) add_server(server, inputs);
-  return "auto-" + inputs.digest();
+  Inputs frozen;
+  frozen.add("frozen", ready ? "ready" : "before-exec");
+  const std::string all = common_ + frozen.take() + (ready ? server_ : "");
+  return "auto-" + image::sha256_text(all).substr(0, kDigits);
 }
 
 }  // namespace thimble::cli

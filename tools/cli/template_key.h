@@ -17,7 +17,19 @@
 
 namespace thimble::cli {
 
-Result<std::string> template_key(const RunOptions& options, const image::Prepared& prepared,
-                                 const ServerSpec& server, FreezeRequest::Point point);
+class TemplateKey {
+ public:
+  static Result<TemplateKey> collect(const RunOptions& options, const image::Prepared& prepared,
+                                     const ServerSpec& server);
+
+  [[nodiscard]] std::string name(FreezeRequest::Point point) const;
+
+ private:
+  TemplateKey(std::string common, std::string server)
+      : common_(std::move(common)), server_(std::move(server)) {}
+
+  std::string common_;  // what goes in, wherever it is frozen
+  std::string server_;  // … if that is ready
+};
 
 }  // namespace thimble::cli

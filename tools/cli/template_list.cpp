@@ -111,12 +111,12 @@ Result<int> prune_main(const Arguments& arguments) {
   std::string unused_for;
   std::string max_size;
   bool all = false;
-  CLI::App app("", kName);
-  set_usage(app, "thimble template prune [--unused-for DURATION] [--max-size SIZE] [--all]");
-  app.add_option("--unused-for", unused_for, "Remove what was not used for so long (default: 30d)");
-  app.add_option("--max-size", max_size, "Keep the last used ones that fit (default: 16G)");
-  app.add_flag("--all", all, "Remove all of them");
-  if (auto status = parse_options(app, arguments)) return *status;
+  Options declared(kName);
+  declared.set_usage("thimble template prune [--unused-for DURATION] [--max-size SIZE] [--all]");
+  declared.add("--unused-for", unused_for, "Remove what was not used for so long (default: 30d)");
+  declared.add("--max-size", max_size, "Keep the last used ones that fit (default: 16G)");
+  declared.add_flag("--all", all, "Remove all of them");
+  if (auto status = declared.parse(arguments)) return *status;
   if (!unused_for.empty()) {
     auto duration = parse_duration(unused_for);
     if (!duration) return fail_in("--unused-for", duration);
@@ -127,7 +127,7 @@ Result<int> prune_main(const Arguments& arguments) {
     if (!size) return fail_in("--max-size", size);
     limits.max_bytes = *size;
   }
-  if (all) limits.max_bytes = 0;
+  if (all) limits = {.unused_for = {}, .max_bytes = 0, .keep = {}};
   for (const TemplateStore& store : all_stores()) {
     for (const std::string& name : prune_templates(store, limits))
       std::printf("%s\n", name.c_str());

@@ -1,17 +1,15 @@
 // See template_run.h.
 #include "tools/cli/template_run.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <map>
 #include <string_view>
 
 #include "mcp-agent/server_run.h"
 #include "pool/template/clone.h"
-#include "thimble/snapshot.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/pool_client.h"
+#include "tools/cli/rest_setting.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
 #include "tools/cli/template_make.h"
@@ -32,6 +30,9 @@ Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order, bool
   // The rest of what was opened is still needed when the working set comes.
   auto spec = clone_spec({order.opened.facts, std::move(order.opened.files), Fd()});
   if (!spec) return std::unexpected(spec.error());
+  auto rest_after = rest_setting();
+  if (!rest_after) return std::unexpected(rest_after.error());
+  spec->rest_after = *rest_after;
   spec->report_console = options.verbose;
   spec->require_confinement = options.require_confinement;
   return VmProcess::start(std::move(*spec));
@@ -64,11 +65,6 @@ Result<CloneOrder> order_clone(const TemplateStore& store, const std::string& na
   const std::string version = template_version(id).value_or("");
   auto opened = store.open_template(name);
   if (!opened) return std::unexpected(opened.error());
-  // Small, and read again by whoever restores it: here it can still be replaced by a boot.
-  const SnapshotFiles& files = opened->files;
-  auto checked = Snapshot::open(Fd(::dup(files.state.get())), Fd(::dup(files.memory.get())),
-                                Snapshot::MemoryCheck::kTrust);
-  if (!checked) return fail_in("template " + name, checked);
   return CloneOrder{.id = id,
                     .version = version,
                     .opened = std::move(*opened),
@@ -85,6 +81,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   const bool replaceable = static_cast<bool>(order.on_refused);
   ServerRun run;
   run.clone = true;
+  run.clone_of = "template " + order.id.name;
   run.identity = std::move(*identity);
   run.server = std::move(*server);
   run.server.stdin_grace_ms = stdin_grace_ms(options);

@@ -76,6 +76,13 @@ Result<std::chrono::milliseconds> parse_duration(std::string_view in) {
   return std::chrono::milliseconds(milliseconds);
 }
 
+Result<std::optional<std::chrono::milliseconds>> parse_duration_or_never(std::string_view text) {
+  if (text == "never") return std::nullopt;
+  auto duration = parse_duration(text);
+  if (!duration) return std::unexpected(duration.error());
+  return *duration;
+}
+
 std::string format_size(uint64_t bytes) {
   const auto* const names = "KMG";
   for (int i = 2; i >= 0; --i) {

@@ -42,5 +42,14 @@ TEST(Units, SizesAreShownInTheLargestUnitThatFits) {
   EXPECT_EQ(format_size(100), "100 bytes");
 }
 
+TEST(Units, ADurationOrNever) {
+  ASSERT_TRUE(parse_duration_or_never("2s"));
+  EXPECT_EQ(**parse_duration_or_never("2s"), std::chrono::milliseconds(2000));
+  ASSERT_TRUE(parse_duration_or_never("never"));
+  EXPECT_FALSE(*parse_duration_or_never("never"));
+  EXPECT_FALSE(parse_duration_or_never("nevermore"));
+  EXPECT_FALSE(parse_duration_or_never(""));
+}
+
 }  // namespace
 }  // namespace thimble::cli

@@ -1,21 +1,35 @@
-// Command lines of `thimble image` and `thimble prepare`.
-#include "tools/image/command.h"
-
-#include <CLI/CLI.hpp>
+// `thimble image`: makes, lists, shows and removes the root file systems that guests start from.
+// Results go to stdout, progress and errors to stderr.
 #include <algorithm>
 #include <cstdio>
-#include <optional>
+#include <nlohmann/json.hpp>
 
+#include "tools/cli/commands.h"
+#include "tools/cli/say.h"
 #include "tools/image/ensure.h"
 #include "tools/image/plan.h"
 #include "tools/image/store.h"
 
-namespace thimble::image {
+namespace thimble::cli {
+
 namespace {
 
+using namespace thimble::image;  // NOLINT: this file is about images
 using nlohmann::json;
 
-constexpr int kExitUsage = 2;
+constexpr const char* kUsage =
+    R"(Usage: thimble image build|ls|inspect|rm …
+
+Makes, lists, shows and removes the root file systems that guests start from.
+
+  build WHAT [--name NAME] [-- CMD…]    from npm:PACKAGE[@VERSION], recipe node|python|busybox, or a
+                                        directory
+  ls [--json]                           the images
+  inspect NAME [--json] [--verify]      versions and integrity of everything in an image
+  rm NAME…                              removes images
+
+`thimble image VERB --help` tells more.
+)";
 
 struct BuildOptions {
   std::vector<std::string> what;  // npm:PKG | recipe NAME | DIR
@@ -25,7 +39,7 @@ struct BuildOptions {
 };
 
 int report(const Error& error) {
-  std::fprintf(stderr, "thimble: %s\n", error.message.c_str());
+  say(error.message);
   return 1;
 }
 
@@ -138,7 +152,7 @@ int run_inspect(const std::string& name, bool as_json, bool verify) {
   if (!manifest) return report(manifest.error());
   if (verify) {
     if (const Result<void> sound = store->verify(*image); !sound) return report(sound.error());
-    std::fprintf(stderr, "thimble: %s: content verified\n", image->name.c_str());
+    say(image->name + ": content verified");
   }
   if (as_json) {
     json value = summary(*image, *manifest);
@@ -163,120 +177,70 @@ int run_remove(const std::vector<std::string>& names) {
   return status;
 }
 
-int run_prepare(const std::vector<std::string>& argv, const std::string& image) {
-  const Result<Store> store = Store::open();
-  if (!store) return report(store.error());
-  const Result<PlanContext> context = PlanContext::from_process(image);
-  if (!context) return report(context.error());
-  const Result<Plan> plan = plan_command(argv, *context);
-  if (!plan) return report(plan.error());
-  for (const std::string& note : plan->notes) {
-    std::fprintf(stderr, "thimble: note: %s\n", note.c_str());
-  }
-  const Result<Prepared> prepared = prepare_plan(*store, *plan, progress_to_stderr());
-  if (!prepared) return report(prepared.error());
-  std::string text =
-      "ready: image " + prepared->image.name + ", " + human_size(prepared->image.size) + "\n";
-  for (std::size_t i = 0; i < prepared->mounts.size(); ++i) {
-    text += "ready: " + plan->mounts[i].request.path.string() + " as a read-only copy at " +
-            prepared->mounts[i].guest + "\n";
-  }
-  print(text);
-  return 0;
-}
-
-int usage_error(const char* subcommand, const std::string& message) {
-  std::fprintf(stderr, "thimble: %s: %s: see `thimble %s --help`\n", subcommand, message.c_str(),
-               subcommand);
-  return kExitUsage;
-}
-
-// CLI11 reports by exceptions: they end here.
-std::optional<int> parse(CLI::App& app, const char* subcommand, int argc, char** argv) {
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::Success& success) {
-    return app.exit(success);
-  } catch (const CLI::ParseError& error) {
-    return usage_error(subcommand, error.what());
-  }
-  return std::nullopt;
-}
-
-// Where the user's command begins: after "--" or at the first word that is no option of ours.
-int find_command(int argc, char** argv) {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
-    if (word == "--" || !word.starts_with('-')) return i;
-    if (word == "--image") ++i;
-  }
-  return argc;
-}
-
-}  // namespace
-
-int image_main(int argc, char** argv) {
-  CLI::App app("Make, list, show and remove the root file systems that guests start from.",
-               "thimble image");
-  app.require_subcommand(1);
-
+int build_command(const Arguments& arguments) {
   BuildOptions options;
-  CLI::App* build_command = app.add_subcommand(
-      "build", "Make an image: npm:PACKAGE[@VERSION], recipe node|python|busybox, or a directory");
-  build_command->add_option("what", options.what, "npm:PACKAGE[@VERSION] | recipe NAME | DIR")
-      ->required()
-      ->expected(1, 2);
-  build_command->add_option("--name", options.name, "Also call the image NAME");
-  build_command->add_option("--node", options.node, "Where node comes from: npm (pinned) or system")
-      ->check(CLI::IsMember({"npm", "system"}));
-  build_command->footer(
+  Options declared("thimble image build", "Makes an image.");
+  declared.set_usage("thimble image build WHAT [--name NAME] [--node npm|system] [-- CMD ARGS…]");
+  declared.set_footer(
       "Examples:\n"
       "  thimble image build npm:@modelcontextprotocol/server-everything\n"
       "  thimble image build --name py recipe python\n"
       "  thimble image build --name mine ./rootfs -- /usr/bin/server --stdio\n"
       "What follows -- is the default command of an image from a directory.");
+  declared.add("WHAT", options.what, "npm:PACKAGE[@VERSION] | recipe NAME | DIR")
+      .required()
+      .words(1, 2);
+  declared.add("--name", options.name, "Also call the image NAME");
+  declared.add("--node", options.node, "Where node comes from: npm (pinned) or system")
+      .one_of({"npm", "system"});
+  const auto separator = std::ranges::find(arguments, "--");
+  if (auto status = declared.parse({arguments.begin(), separator})) return *status;
+  if (separator != arguments.end()) options.command.assign(separator + 1, arguments.end());
+  return run_build(options);
+}
 
+int list_command(const Arguments& arguments) {
   bool as_json = false;
-  CLI::App* list_command = app.add_subcommand("ls", "List the images");
-  list_command->add_flag("--json", as_json, "As JSON");
+  Options declared("thimble image ls", "Lists the images.");
+  declared.add_flag("--json", as_json, "As JSON");
+  if (auto status = declared.parse(arguments)) return *status;
+  return run_list(as_json);
+}
 
-  std::string inspected;
+int inspect_command(const Arguments& arguments) {
+  std::string name;
+  bool as_json = false;
   bool verify = false;
-  CLI::App* inspect_command = app.add_subcommand(
-      "inspect", "Show what an image was made from: versions and integrity of everything in it");
-  inspect_command->add_option("name", inspected, "Name or digest")->required();
-  inspect_command->add_flag("--json", as_json, "As JSON");
-  inspect_command->add_flag("--verify", verify, "Read all of it and compare its SHA-256");
-
-  std::vector<std::string> removed;
-  CLI::App* remove_command = app.add_subcommand("rm", "Remove images");
-  remove_command->add_option("names", removed, "Names or digests")->required();
-
-  char** const end = argv + argc;
-  char** const separator =
-      std::find_if(argv, end, [](std::string_view word) { return word == "--"; });
-  const auto ours = static_cast<int>(separator - argv);
-  if (const std::optional<int> status = parse(app, "image", ours, argv)) return *status;
-  if (separator != end) options.command.assign(separator + 1, end);
-  if (build_command->parsed()) return run_build(options);
-  if (list_command->parsed()) return run_list(as_json);
-  if (inspect_command->parsed()) return run_inspect(inspected, as_json, verify);
-  return run_remove(removed);
+  Options declared(
+      "thimble image inspect",
+      "Shows what an image was made from: versions and integrity of everything in it.");
+  declared.add("NAME", name, "Name or digest").required();
+  declared.add_flag("--json", as_json, "As JSON");
+  declared.add_flag("--verify", verify, "Read all of it and compare its SHA-256");
+  if (auto status = declared.parse(arguments)) return *status;
+  return run_inspect(name, as_json, verify);
 }
 
-int prepare_main(int argc, char** argv) {
-  CLI::App app("Do the slow part of `thimble run -- CMD…` ahead: build the image that it needs.",
-               "thimble prepare");
-  std::string image;
-  app.add_option("--image", image, "Image name, npm:PACKAGE or an erofs file");
-  app.footer(
-      "Usage: thimble prepare [--image IMAGE] [--] CMD ARGS...\n\nExample:\n  thimble prepare -- "
-      "npx -y @modelcontextprotocol/server-memory");
-  const int begin = std::min(find_command(argc, argv), argc);
-  if (const std::optional<int> status = parse(app, "prepare", begin, argv)) return *status;
-  std::vector<std::string> words(argv + begin, argv + argc);
-  if (!words.empty() && words[0] == "--") words.erase(words.begin());
-  return run_prepare(words, image);
+int remove_command(const Arguments& arguments) {
+  std::vector<std::string> names;
+  Options declared("thimble image rm", "Removes images.");
+  declared.add("NAMES", names, "Names or digests").required();
+  if (auto status = declared.parse(arguments)) return *status;
+  return run_remove(names);
 }
 
-}  // namespace thimble::image
+}  // namespace
+
+int image_command(const Arguments& arguments) {
+  const std::string verb = arguments.empty() ? "" : arguments.front();
+  const Arguments rest(arguments.begin() + (arguments.empty() ? 0 : 1), arguments.end());
+  if (verb == "build") return build_command(rest);
+  if (verb == "ls") return list_command(rest);
+  if (verb == "inspect") return inspect_command(rest);
+  if (verb == "rm") return remove_command(rest);
+  if (verb == "--help" || verb == "-h") return std::fputs(kUsage, stdout), 0;
+  if (verb.empty()) return std::fputs(kUsage, stderr), kExitUsage;
+  return usage_error("thimble image", "unknown verb " + verb);
+}
+
+}  // namespace thimble::cli

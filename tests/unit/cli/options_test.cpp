@@ -1,5 +1,5 @@
 // Where thimble's options end and the user's command begins.
-#include "tools/cli/arguments.h"
+#include "tools/cli/options.h"
 
 #include <gtest/gtest.h>
 

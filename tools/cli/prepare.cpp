@@ -1,0 +1,56 @@
+// `thimble prepare`: the slow part of `thimble run`, ahead of it.
+#include <cstdio>
+
+#include "tools/cli/commands.h"
+#include "tools/cli/say.h"
+#include "tools/image/ensure.h"
+#include "tools/image/plan.h"
+#include "tools/image/store.h"
+
+namespace thimble::cli {
+
+namespace {
+
+using namespace thimble::image;  // NOLINT: this file is about images
+
+Result<void> prepare(const Arguments& command, const std::string& image) {
+  const Result<Store> store = Store::open();
+  if (!store) return std::unexpected(store.error());
+  const Result<PlanContext> context = PlanContext::from_process(image);
+  if (!context) return std::unexpected(context.error());
+  const Result<Plan> plan = plan_command(command, *context);
+  if (!plan) return std::unexpected(plan.error());
+  for (const std::string& note : plan->notes) {
+    say("note: " + note);
+  }
+  const Result<Prepared> prepared = prepare_plan(*store, *plan, progress_to_stderr());
+  if (!prepared) return std::unexpected(prepared.error());
+  std::string text =
+      "ready: image " + prepared->image.name + ", " + human_size(prepared->image.size) + "\n";
+  for (std::size_t i = 0; i < prepared->mounts.size(); ++i) {
+    text += "ready: " + plan->mounts[i].request.path.string() + " as a read-only copy at " +
+            prepared->mounts[i].guest + "\n";
+  }
+  std::fputs(text.c_str(), stdout);
+  return {};
+}
+
+}  // namespace
+
+int prepare_command(const Arguments& arguments) {
+  std::string image;
+  Options options(
+      "thimble prepare",
+      "Does the slow part of `thimble run -- CMD…` ahead: builds the image that it needs.");
+  options.set_usage("thimble prepare [--image IMAGE] [--] CMD ARGS…");
+  options.set_footer("Example:\n  thimble prepare -- npx -y @modelcontextprotocol/server-memory");
+  options.add("--image", image, "Image name, npm:PACKAGE or an erofs file");
+  const SplitArguments split = options.split(arguments);
+  if (auto status = options.parse(split.options)) return *status;
+  auto done = prepare(split.command, image);
+  if (done) return 0;
+  say(done.error().message);
+  return 1;
+}
+
+}  // namespace thimble::cli
