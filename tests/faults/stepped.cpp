@@ -17,6 +17,7 @@
 #include <fstream>
 #include <map>
 #include <utility>
+#include <vector>
 
 namespace thimble::test {
 
@@ -44,21 +45,39 @@ class Tracer {
  public:
   Tracer(const StepPlan& plan, pid_t body) : plan_(plan), body_(body) { number_of_[body] = 0; }
 
+  // All that has happened is looked at before anything goes on: else one process that asks again
+  // and again, each time a step, would be all that is ever seen, and the end that it asks for
+  // never.
   Message run() {
-    for (;;) {
-      int status = 0;
-      const pid_t thread = ::waitpid(-1, &status, __WALL);
-      if (thread < 0 && errno == EINTR) continue;
-      if (thread < 0) return message_;  // none is left
-      if (WIFSTOPPED(status)) {
-        on_stop(thread, status);
-      } else if (thread == body_) {
-        message_.status = status;
+    while (wait_for_some()) {
+      for (const Change& change : std::exchange(changes_, {})) {
+        if (WIFSTOPPED(change.status)) {
+          on_stop(change.thread, change.status);
+        } else if (change.thread == body_) {
+          message_.status = change.status;
+        }
       }
     }
+    return message_;
   }
 
  private:
+  struct Change {
+    pid_t thread;
+    int status;  // as wait(2) gives it
+  };
+
+  // False when none of the tree is left.
+  bool wait_for_some() {
+    for (;;) {
+      int status = 0;
+      const pid_t thread = ::waitpid(-1, &status, __WALL | (changes_.empty() ? 0 : WNOHANG));
+      if (thread < 0 && errno == EINTR) continue;
+      if (thread <= 0) return !changes_.empty();
+      changes_.push_back({thread, status});
+    }
+  }
+
   void on_stop(pid_t thread, int status) {
     const int event = status >> 16;
     int signal = 0;
@@ -116,6 +135,7 @@ class Tracer {
   pid_t body_;
   std::map<pid_t, unsigned> number_of_;
   unsigned next_number_ = 1;
+  std::vector<Change> changes_;
   Message message_;
 };
 

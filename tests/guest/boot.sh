@@ -101,7 +101,7 @@ client.sendall(b"echo\n")
 print(lines.readline().strip().decode())
 PEER
 peer=$!
-for _ in $(seq 100); do [[ -S $SCRATCH/vm.sock_5005 ]] && break; sleep 0.2; done
+soon test -S "$SCRATCH/vm.sock_5005"
 try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/talk.cpio" --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' \
   --vsock "$SCRATCH/vm.sock" </dev/null
 kill $peer 2>/dev/null

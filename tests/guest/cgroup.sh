@@ -11,14 +11,7 @@ if [[ $(stat -fc %T /sys/fs/cgroup) != cgroup2fs || -z ${THIMBLE_LAB:-} ]]; then
 fi
 TOP=/sys/fs/cgroup
 GROUP=$TOP/thimble-test
-# What was killed takes its time to go.
-await_empty() {
-  local i
-  for ((i = 0; i < 150; ++i)); do
-    [[ -z $(find "$GROUP" -name cgroup.procs -exec cat {} + 2>/dev/null) ]] && return
-    sleep 0.2
-  done
-}
+is_empty() { [[ -z $(find "$GROUP" -name cgroup.procs -exec cat {} + 2>/dev/null) ]]; }
 groups_of_vms() { find "$GROUP" -mindepth 1 -type d -name 'thimble-vm-*' -printf '%f\n'; }
 
 # A run of this that was cut short left it.
@@ -67,7 +60,7 @@ for delay in 0.1 0.3 0.6 1.5; do
   kill -KILL $RUNNER
   wait $RUNNER 2>/dev/null
 done
-await_empty
+soon is_empty
 if [[ -n $(groups_of_vms) ]]; then ok "kill -9 of thimble may leave empty groups"; else
   not_ok "kill -9 of thimble may leave empty groups" "none: what follows shows nothing"
 fi
@@ -87,6 +80,6 @@ sleeper setpriv --reuid=4321 --regid=4321 --clear-groups env "HOME=$SCRATCH/home
   "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" --
 equal "delegated to a user: the same" "0::/thimble-test/thimble-vm-$RUNNER-0" "$(<"/proc/$VMM/cgroup")"
 end_sleeper
-await_empty
+soon is_empty
 holds "nothing is left there at the end" rmdir "$GROUP/own" "$GROUP"
 finish

@@ -62,8 +62,7 @@ find_vmm $runner
 look_at_vmm user 4321
 kill -KILL $runner
 wait $runner 2>/dev/null
-for _ in $(seq 50); do [[ -d /proc/$VMM ]] || break; sleep 0.1; done
-[[ -d /proc/$VMM ]] && not_ok "user: kill -9 of thimble ends the VMM" "" || ok "user: kill -9 of thimble ends the VMM"
+wait_until "user: kill -9 of thimble ends the VMM" is_gone "$VMM"
 try "${AS_USER[@]}" "$SCRATCH/thimble" run --require-confinement --image "$SCRATCH/busybox.erofs" -- echo hello
 equal "user: a run" "0 hello" "$STATUS $OUT"
 
@@ -76,8 +75,8 @@ for delay in 0.05 0.1 0.15 0.2 0.3 0.5 0.8 1.5; do
   kill -KILL $runner
   wait $runner 2>/dev/null
 done
-sleep 2
-equal "kill -9 of thimble at eight moments leaves no process" "" "$(pgrep -x thimble-vmm; pgrep -f 'thimble run -- sleep 60')"
+wait_until "kill -9 of thimble at eight moments leaves no process" nobody -f 'thimble run -- sleep 60'
+wait_until "… and no VMM" nobody -x thimble-vmm
 equal "… no mount" "$mounts" "$(sort /proc/self/mountinfo | sha256sum)"
 
 # ---- hosts that refuse

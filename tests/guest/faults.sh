@@ -4,20 +4,17 @@
 # STRIDE=N: every N-th step (4). Runs where Linux guests can run; needs the image "python".
 set -uo pipefail
 . tests/guest/properties.sh
+. tests/guest/daemon.sh
 KILL_AT=build/tests/kill_at
 STRIDE=${STRIDE:-4}
 export THIMBLE_TEMPLATES=$SCRATCH/templates
-THIMBLE_RUNTIME=$(mktemp -d)
-export THIMBLE_RUNTIME
-DAEMON=
+export THIMBLE_DAEMON=off # at first
 REAL_TIME= # what the clock should show, as a difference to the time since the start
-stop_all() {
+end() {
   [[ -n $REAL_TIME ]] && set_clock 0
-  [[ -n $DAEMON ]] && kill -9 "$DAEMON" 2>/dev/null
-  clean_up
-  rm -rf "$THIMBLE_RUNTIME"
+  stop_all
 }
-trap stop_all EXIT
+trap end EXIT
 
 # Answers lines: with the seconds since 1970, with how often the kernel complained, or turned around.
 SERVER='
@@ -37,15 +34,6 @@ for line in sys.stdin:
     else: print(word[::-1], flush=True)
 '
 serve() { printf 'abc\n' | timeout 120 "$THIMBLE" run -v --memory 128M "$@" -- python3 -c "$SERVER" 2>"$SCRATCH/err"; }
-wait_for() { # CMD…: within 90 s
-  local i
-  for ((i = 0; i < 450; ++i)); do
-    "$@" >/dev/null 2>&1 && return 0
-    sleep 0.2
-  done
-  return 1
-}
-no_vmm() { ! pgrep -x thimble-vmm; }
 
 # ---- a maker that is killed, step by step
 
@@ -68,7 +56,7 @@ for ((n = 1; n < 500; n += STRIDE)); do
   steps=$((steps + 1))
 done
 equal "a maker killed at any of its steps with files leaves a whole template or none ($steps tried)" "" "$wrong"
-holds "… and no process" wait_for no_vmm
+wait_until "… and no process" nobody -x thimble-vmm
 ((steps > 2)) && ok "… of which there are several" || not_ok "… of which there are several" "$(<"$SCRATCH/killed")"
 equal "the last one, which was not killed, serves" cba "$(serve)"
 contains "… as a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
@@ -76,13 +64,7 @@ contains "… as a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
 # ---- clients of the pool, step by step
 
 export THIMBLE_DAEMON=existing
-"$THIMBLE" daemon --idle-exit never 2>"$SCRATCH/daemon.log" &
-DAEMON=$!
-disown
-holds "the daemon serves" wait_for test -S "$THIMBLE_RUNTIME/daemon.sock"
-status() {
-  "$THIMBLE" status --json 2>/dev/null | python3 -c "import json,sys; s=json.load(sys.stdin); print($1)"
-}
+start_daemon
 # Without Python, whose start takes a second in the lab.
 in_state() { "$THIMBLE" status --json 2>/dev/null | grep -qE "\"state\": *\"($1)\""; }
 none_claimed() { ! in_state 'claimed|dying'; }
@@ -90,7 +72,7 @@ settled() { ! in_state 'claimed|dying|preparing'; }
 descriptors() { ls "/proc/$DAEMON/fd" | wc -l; }
 equal "a clone of the pool answers" cba "$(serve)"
 sleep 1
-wait_for settled
+soon settled
 before=$(descriptors)
 wrong='' steps=0
 for ((n = 1; n < 500; n += 2 * STRIDE)); do
@@ -99,7 +81,7 @@ for ((n = 1; n < 500; n += 2 * STRIDE)); do
     >/dev/null 2>"$SCRATCH/killed" || status=$?
   at=$(tail -1 "$SCRATCH/killed")
   ((status > 1)) && wrong+="$at"$'\n'
-  wait_for none_claimed || wrong+="$at: its VM is left"$'\n'
+  soon none_claimed || wrong+="$at: its VM is left"$'\n'
   ((status == 1)) && break
   steps=$((steps + 1))
 done
@@ -107,7 +89,7 @@ equal "a client killed at any of its steps leaves no VM ($steps tried)" "" "$wro
 ((steps > 5)) && ok "… of which there are many" || not_ok "… of which there are many" "$(<"$SCRATCH/killed")"
 equal "… and the next one is served" cba "$(serve)"
 sleep 1
-wait_for settled
+soon settled
 after=$(descriptors)
 holds "… by a daemon that holds no more descriptors ($before, $after)" test "$after" -le $((before + 16))
 
@@ -122,8 +104,8 @@ exec {INPUT}>"$SCRATCH/in"
 ask() { # LINE: the answer
   local had
   had=$(wc -l <"$SCRATCH/out")
-  echo "$1" >&"$INPUT"
-  wait_for eval "(( \$(wc -l <'$SCRATCH/out') > $had ))"
+  tell "$INPUT" "$1"
+  soon eval "(( \$(wc -l <'$SCRATCH/out') > $had ))"
   tail -1 "$SCRATCH/out"
 }
 near() { # WHAT SECONDS: within five
@@ -160,7 +142,7 @@ equal "… and it ends in order" 0 "$?"
 "$THIMBLE" launch kept --memory 128M -- python3 -c "$SERVER" >/dev/null 2>&1
 keeper=$(status "s['launched'][0]['keeper']")
 kill -9 "$keeper"
-holds "a killed keeper takes its server and its VM with it" wait_for none_claimed
+wait_until "a killed keeper takes its server and its VM with it" none_claimed
 equal "… status says so" ended "$(status "s['launched'][0]['state']")"
 try "$THIMBLE" launch kept --memory 128M -- python3 -c "$SERVER"
 equal "… and the name is free again" "0 kept runs" "$STATUS $OUT"
@@ -193,17 +175,17 @@ for i in 1 2; do
 done
 try "$THIMBLE" run --template bad <<<abc
 contains "… the third is refused with the reason" "failed 2 times in a row" "$ERR"
-holds "… and nothing of them is left" wait_for none_claimed
+wait_until "… and nothing of them is left" none_claimed
 name=$("$THIMBLE" template ls | grep '^auto.*ready' | head -1 | cut -d' ' -f1)
 bend "$(folder_of "$name")"
 equal "where thimble chose the template, a VM boots instead" cba "$(serve)"
 contains "… which is said" "booting instead" "$(<"$SCRATCH/err")"
 made_anew() { "$THIMBLE" template ls | grep -q '^auto.*ready'; }
-holds "… the template is made anew" wait_for made_anew
+wait_until "… the template is made anew" made_anew
 equal "… and used" cba "$(serve)"
 contains "… as before" "a clone of $name" "$(<"$SCRATCH/err")"
 
 "$THIMBLE" daemon --stop
-holds "in the end no VM is left" wait_for no_vmm
+wait_until "in the end no VM is left" nobody -x thimble-vmm
 equal "… and no file but those that are to be" "daemon.lock vms" "$(ls "$THIMBLE_RUNTIME" | xargs)"
 finish

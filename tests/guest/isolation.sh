@@ -43,9 +43,9 @@ wait
 equal "three at once keep their answers apart" "answer 1 answer 2 answer 3" "$(cat "$SCRATCH"/at-once.* | paste -sd' ')"
 
 # A VMM that is killed ends its thimble with one line, and nothing stays.
-"$THIMBLE" run -- sleep 1000 </dev/null >/dev/null 2>"$SCRATCH/killed" &
+"$THIMBLE" run -- sh -c 'echo up; sleep 1000' </dev/null >"$SCRATCH/up" 2>"$SCRATCH/killed" &
 pid=$!
-sleep 4
+soon grep -q up "$SCRATCH/up"
 pkill -KILL -P $pid
 wait $pid
 equal "kill -9 of the VMM gives 125" 125 $?

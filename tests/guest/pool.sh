@@ -3,17 +3,10 @@
 # CLAIMS=N: how many in a row (6). Runs where Linux guests can run; needs the image "python".
 set -uo pipefail
 . tests/guest/properties.sh
+. tests/guest/daemon.sh
 CLAIMS=${CLAIMS:-6}
-THIMBLE_RUNTIME=$(mktemp -d)
-export THIMBLE_RUNTIME THIMBLE_DAEMON=existing
 T=test-pool-$$
-DAEMON=
-stop_all() {
-  [[ -n $DAEMON ]] && kill -9 "$DAEMON" 2>/dev/null
-  "$THIMBLE" template rm "$T" "$T-2" 2>/dev/null
-  rm -rf "$SCRATCH" "$THIMBLE_RUNTIME"
-}
-trap stop_all EXIT
+TEMPLATES=("$T" "$T-2")
 
 # Answers each line with its number, and what an MCP client asks; "panic" ends the guest's kernel.
 SERVER='
@@ -35,34 +28,11 @@ try "$THIMBLE" template create "$T" --memory 128M --image python -- python3 -c "
 equal "a template is made" 0 "$STATUS"
 ((STATUS == 0)) || { echo "    $ERR"; finish; }
 
-start_daemon() {
-  "$THIMBLE" daemon --idle-exit never "$@" 2>"$SCRATCH/daemon.log" &
-  DAEMON=$!
-  disown # the shell need not tell of its end
-  wait_until "the daemon serves" test -S "$THIMBLE_RUNTIME/daemon.sock" >/dev/null
-}
-# What the daemon has, as Python sees it: EXPRESSION over `s`.
-status() {
-  "$THIMBLE" status --json 2>/dev/null | python3 -c "import json,sys; s=json.load(sys.stdin); print($1)"
-}
-wait_until() { # NAME CMD…: within 30 s
-  local name=$1 i
-  shift
-  for ((i = 0; i < 150; ++i)); do
-    "$@" >/dev/null 2>&1 && { ok "$name"; return; }
-    sleep 0.2
-  done
-  not_ok "$name" "$(tail -5 "$SCRATCH/daemon.log")"
-}
-status_is() { [[ $(status "$1") == "$2" ]]; }
 clone() { timeout 100 "$THIMBLE" run --template "$T" "$@"; }
-# A clone that stays: NAME. Its input is $SCRATCH/NAME.in, held open.
-start_clone() {
-  mkfifo "$SCRATCH/$1.in"
-  "$THIMBLE" run --template "$T" <"$SCRATCH/$1.in" >"$SCRATCH/$1.out" 2>"$SCRATCH/$1.err" &
-  CLONE=$!
-  exec {INPUT}>"$SCRATCH/$1.in"
-  echo hello >&"$INPUT"
+# NAME PROPERTY: a clone that stays and has answered once.
+start_speaking() {
+  start_clone "$1" --template "$T"
+  tell "$INPUT" hello
   wait_until "$2" grep -q "0 hello" "$SCRATCH/$1.out"
 }
 
@@ -99,15 +69,15 @@ equal "… and all others" "0" "$(status "len(s['launched'])")"
 wait_until "none of their VMs is left" status_is "len([v for v in s['vms'] if v['state'] != 'ready'])" 0
 
 # kill -9, one after another.
-start_clone a "a clone answers"
-kill -9 "$(status "[v['pid'] for v in s['vms'] if v['state'] == 'claimed'][0]")"
+start_speaking a "a clone answers"
+kill -9 "$(pids_of_claimed)"
 wait "$CLONE"
 equal "a killed VM ends its run" 125 "$?"
 contains "… which says so" "signal 9" "$(<"$SCRATCH/a.err")"
 exec {INPUT}>&-
 equal "… and the next claim is served" "0 x" "$(echo x | clone)"
 
-start_clone b "another clone answers"
+start_speaking b "another clone answers"
 kill -9 "$CLONE"
 wait "$CLONE" 2>/dev/null
 wait_until "a killed thimble run leaves no VM" status_is "len([v for v in s['vms'] if v['state'] == 'claimed'])" 0
@@ -117,35 +87,33 @@ try "$THIMBLE" run --template "$T" <<<panic
 contains "a guest that panics right after the claim ends its run alone" "panicked" "$ERR"
 equal "… and the next claim is served" "0 y" "$(echo y | clone)"
 
-start_clone c "a third clone answers"
+start_speaking c "a third clone answers"
 vms=$(status "' '.join(str(v['pid']) for v in s['vms'])")
 kill -9 "$DAEMON"
 wait "$CLONE"
 equal "a killed daemon ends the runs that it served" 125 "$?"
 exec {INPUT}>&-
-left=0
-sleep 0.5
-for pid in $vms; do kill -0 "$pid" 2>/dev/null && left=$((left + 1)); done
-equal "… and every VM" 0 "$left"
+are_gone() { for pid in $vms; do is_gone "$pid" || return 1; done; }
+wait_until "… and every VM" are_gone
 equal "without a daemon the clone is our own" "0 z" "$(echo z | clone)"
 start_daemon
 equal "the next daemon serves in its place" "0 again" "$(echo again | clone)"
 
 # Limits.
 "$THIMBLE" daemon --stop
-wait_until "the daemon ends when it is asked to" bash -c "! kill -0 $DAEMON"
+wait_until "the daemon ends when it is asked to" daemon_is_gone
 equal "a daemon that is ended leaves no socket" "" "$(ls "$THIMBLE_RUNTIME" | grep sock)"
 start_daemon --max-vms 1
-start_clone d "one VM of one"
+start_speaking d "one VM of one"
 try "$THIMBLE" run --template "$T" <<<x
 contains "one more than the limit is refused" "the most that the pool allows" "$ERR"
 exec {INPUT}>&-
 wait "$CLONE"
 
 # A template that goes while a clone runs.
-start_clone e "a clone of a template that is removed"
+start_speaking e "a clone of a template that is removed"
 "$THIMBLE" template rm "$T"
-echo more >&"$INPUT"
+tell "$INPUT" more
 wait_until "… goes on" grep -q "1 more" "$SCRATCH/e.out"
 exec {INPUT}>&-
 wait "$CLONE"

@@ -36,6 +36,31 @@ holds() {
   if "$@" >"$SCRATCH/holds" 2>&1; then ok "$name"; else not_ok "$name" "$(tail -5 "$SCRATCH/holds")"; fi
 }
 
+# CMD…: whether it succeeds within a minute and a half. Machines are busy at times: nothing is to be
+# true after a fixed while.
+soon() {
+  local i
+  for ((i = 0; i < 450; ++i)); do
+    "$@" >/dev/null 2>&1 && return 0
+    sleep 0.2
+  done
+  return 1
+}
+# NAME CMD…: succeeds when CMD does, soon
+wait_until() {
+  local name=$1
+  shift
+  if soon "$@"; then ok "$name"; else
+    not_ok "$name" "never: $*"$'\n'"$([[ ! -e $SCRATCH/daemon.log ]] || tail -5 "$SCRATCH/daemon.log")"
+  fi
+}
+# FD LINE: types a line to a process. A shell of its own does it: when that process has just ended,
+# SIGPIPE is not to end the test, whose next look says what is wrong.
+tell() { (printf '%s\n' "$2" >&"$1"); }
+# OPTIONS… of pgrep: whether there is no such process
+nobody() { ! pgrep "$@"; }
+is_gone() { [[ ! -e /proc/$1 ]]; }
+
 # Runs CMD with a limit, stdout to $OUT, stderr to $ERR, status to $STATUS.
 try() {
   STATUS=0
@@ -48,11 +73,11 @@ run() { try "$THIMBLE" run "$@"; }
 # Waits until the VMM below thimble (pid $1) runs guest code; its pid goes to $VMM.
 find_vmm() {
   VMM=
-  for _ in $(seq 300); do
-    VMM=$(pgrep -P "$1" -x thimble-vmm | head -1)
-    [[ -n $VMM && $(ls "/proc/$VMM/task" 2>/dev/null | wc -l) -ge 3 ]] && return
-    sleep 0.1
-  done
+  soon vmm_runs "$1"
+}
+vmm_runs() {
+  VMM=$(pgrep -P "$1" -x thimble-vmm | head -1)
+  [[ -n $VMM && $(ls "/proc/$VMM/task" | wc -l) -ge 3 ]]
 }
 
 finish() { exit $((FAILURES > 0)); }

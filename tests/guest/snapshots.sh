@@ -29,12 +29,9 @@ start() { # NAME CMD…
   INPUTS[$name]=$INPUT
 }
 declare -A PIDS INPUTS
-type_to() { printf '%s\n' "$2" >&"${INPUTS[$1]}"; }
-shows() { # NAME TEXT: within 60 s
-  for _ in $(seq 200); do
-    grep -q "$2" "$SCRATCH/$1.out" && return 0
-    sleep 0.3
-  done
+type_to() { tell "${INPUTS[$1]}" "$2"; }
+shows() { # NAME TEXT: soon
+  soon grep -q "$2" "$SCRATCH/$1.out" && return 0
   cat "$SCRATCH/$1.out" "$SCRATCH/$1.err"
   return 1
 }

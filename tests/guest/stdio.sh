@@ -67,19 +67,18 @@ contains "a reader that leaves ends the writer" "got-pipe" "$(cat "$SCRATCH/pipe
 
 "$THIMBLE" run -- sh -c 'trap "echo term; exit 3" TERM; echo up; while :; do sleep 1; done' >"$SCRATCH/sig" 2>&1 &
 pid=$!
-for _ in $(seq 200); do grep -q up "$SCRATCH/sig" 2>/dev/null && break; sleep 0.2; done
+soon grep -q up "$SCRATCH/sig"
 kill -TERM $pid
 wait $pid
 equal "SIGTERM goes through and the command's answer to it counts" 3 $?
 contains "… after its handler ran" "term" "$(cat "$SCRATCH/sig")"
 
-"$THIMBLE" run -- sh -c 'trap "" TERM; sleep 1000' </dev/null >"$SCRATCH/sig" 2>&1 &
+"$THIMBLE" run -- sh -c 'trap "" TERM; echo up; sleep 1000' </dev/null >"$SCRATCH/sig" 2>&1 &
 pid=$!
-sleep 4
+soon grep -q up "$SCRATCH/sig"
 kill -KILL $pid
 wait $pid 2>/dev/null
-sleep 1
-equal "kill -9 of thimble leaves no process behind" "" "$(pgrep -P 1 -f 'thimble run' || true)"
+wait_until "kill -9 of thimble leaves no process behind" nobody -P 1 -f 'thimble run'
 
 run --timeout 3s -- sleep 100
 equal "--timeout gives 124" 124 "$STATUS"

@@ -21,14 +21,6 @@ cp "$SCRATCH"/usr/lib/systemd/user/thimble.* "$UNITS"
 
 service() { systemctl --user show --property "$1" --value thimble.service; }
 service_is() { [[ $(service ActiveState) == "$1" ]]; }
-within() { # SECONDS CMD…
-  local i
-  for ((i = 0; i < $1 * 5; ++i)); do
-    "${@:2}" && return
-    sleep 0.2
-  done
-  return 1
-}
 clone() { timeout 100 "$THIMBLE" run --template test "$@"; }
 
 try "$THIMBLE" template create test --memory 128M -- cat
@@ -48,7 +40,7 @@ mkdir -p /run/systemd/system # what it takes for a machine that systemd has boot
   exec /lib/systemd/systemd --user --log-target=console
 ) >"$SCRATCH/manager.log" 2>&1 &
 MANAGER=$!
-holds "a user manager runs" within 60 test -S "$XDG_RUNTIME_DIR/systemd/private"
+wait_until "a user manager runs" test -S "$XDG_RUNTIME_DIR/systemd/private"
 try systemctl --user enable --now thimble.socket
 equal "systemctl --user enable --now thimble.socket" 0 "$STATUS"
 equal "the socket is there" yes "$([[ -S $SOCKET ]] && echo yes)"
@@ -62,8 +54,8 @@ contains "… by the daemon that systemd started for it" "Daemon $first," "$("$T
 mkfifo "$SCRATCH/input"
 clone <"$SCRATCH/input" >"$SCRATCH/held" &
 exec {INPUT}>"$SCRATCH/input"
-echo held >&"$INPUT"
-holds "a clone runs" within 60 grep -q held "$SCRATCH/held"
+tell "$INPUT" held
+wait_until "a clone runs" grep -q held "$SCRATCH/held"
 vm=$("$THIMBLE" status --json | python3 -c 'import json,sys; print(*[v["pid"] for v in json.load(sys.stdin)["vms"] if v["state"] == "claimed"])')
 place=$TOP$(sed -n 's/^0:://p' "/proc/$vm/cgroup")
 contains "a VM has a group of its own in what systemd has delegated" "/thimble.service/thimble-vm-$first-" "$place"
@@ -73,7 +65,7 @@ exec {INPUT}>&-
 wait $!
 
 kill -9 "$first"
-holds "systemd sees the daemon's end" within 20 service_is failed
+wait_until "systemd sees the daemon's end" service_is failed
 equal "the next run is answered" "second" "$(clone <<<second)"
 contains "… by the next daemon" "Daemon $(service MainPID)," "$("$THIMBLE" status)"
 equal "… which is another" no "$([[ $(service MainPID) == "$first" ]] && echo yes || echo no)"
@@ -85,7 +77,7 @@ systemctl --user daemon-reload
 systemctl --user stop thimble.service 2>/dev/null
 equal "a service that is stopped leaves no VM" "" "$(pgrep -x thimble-vmm)"
 equal "a run after that is answered" "third" "$(clone <<<third)"
-holds "a daemon with nothing to do ends" within 60 service_is inactive
+wait_until "a daemon with nothing to do ends" service_is inactive
 equal "… as it should" success "$(service Result)"
 equal "… and the socket waits for the next run" "fourth" "$(clone <<<fourth)"
 

@@ -9,14 +9,7 @@ print("up", file=sys.stderr, flush=True)
 for line in sys.stdin: print(line.strip()[::-1], flush=True)'
 
 ready() { "$THIMBLE" template ls --json | grep -c "\"frozen\": \"$1\""; }
-await() { # POINT COUNT
-  local i
-  for ((i = 0; i < 300; ++i)); do
-    (($(ready "$1") >= $2)) && return 0
-    sleep 0.3
-  done
-  return 1
-}
+there_are() { (($(ready "$1") >= $2)); } # POINT COUNT
 ask() { # OPTIONS… : the server's answer; stderr in $SCRATCH/err
   printf 'abc\n' | timeout 120 "$THIMBLE" run --memory 128M "$@" 2>"$SCRATCH/err"
 }
@@ -24,7 +17,7 @@ serve() { ask -v "$@" -- python3 -c "$SERVER"; }
 
 equal "the first run is served by a VM that boots" "cba" "$(serve)"
 contains "… and makes a template meanwhile" "making a template" "$(<"$SCRATCH/err")"
-holds "… which is there soon after" await ready 1
+wait_until "… which is there soon after" there_are ready 1
 equal "the second run answers alike" "cba" "$(serve)"
 contains "… from a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
 name=$("$THIMBLE" template ls | grep ready | cut -d' ' -f1)
@@ -50,12 +43,12 @@ equal "… without a word of clones" 0 "$(grep -c "a clone of" "$SCRATCH/err")"
 # What another template is needed for.
 ask -v --vcpus 2 -- python3 -c "$SERVER" >/dev/null
 equal "other limits are another template" 0 "$(grep -c "a clone of $name" "$SCRATCH/err")"
-holds "… which is made" await ready 2
+wait_until "… which is made" there_are ready 2
 
 # Secrets and runtimes that cannot be renewed: frozen before exec, shared by all commands.
 out=$(TOKEN=one ask -v --env TOKEN -- python3 -c 'import os,sys; print(os.environ["TOKEN"]); sys.stdin.read()')
 equal "a server with a secret is served" "one" "$out"
-holds "… and its template frozen before it starts" await before-exec 1
+wait_until "… and its template frozen before it starts" there_are before-exec 1
 out=$(TOKEN=two ask -v --env TOKEN -- python3 -c 'import os,sys; print(os.environ["TOKEN"][::-1]); sys.stdin.read()')
 equal "… so that another command has its own secret" "owt" "$out"
 contains "… in a clone of that" "a clone of auto-" "$(<"$SCRATCH/err")"
@@ -64,13 +57,13 @@ equal "no secret is in any file of a template" "" "$(grep -rlaE 'TOKEN=(one|two)
 # A command that ends by itself is no server: that is remembered, and the guest alone is frozen.
 echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
 equal "a command that ends is run" 1 "$(<"$SCRATCH/out")"
-for ((i = 0; i < 300; ++i)); do compgen -G "$THIMBLE_TEMPLATES/.failed-*" >/dev/null && break; sleep 0.3; done
+soon compgen -G "$THIMBLE_TEMPLATES/.failed-*"
 echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
 equal "… and run again" 1 "$(<"$SCRATCH/out")"
 contains "… with a word on why it is not frozen ready" "no template frozen ready" "$(<"$SCRATCH/err")"
 
 # What was begun in the background above is no part of what follows.
-for ((i = 0; i < 300; ++i)); do pgrep -f -- --in-background >/dev/null || break; sleep 0.2; done
+soon nobody -f -- --in-background
 
 # Several makers of one template make one.
 "$THIMBLE" template prune --all >/dev/null
@@ -82,8 +75,7 @@ equal "three makers at once make one template" 1 "$(ready ready)"
 equal "… one of them" 1 "$(grep -c '^thimble: template auto-.* KiB' "$SCRATCH"/maker.* | grep -c ':1')"
 
 # A maker that is killed: tests/guest/faults.sh.
-for ((i = 0; i < 20; ++i)); do pgrep -x thimble-vmm >/dev/null || break; sleep 0.2; done
-equal "makers leave no process" "" "$(pgrep -ax thimble-vmm)"
+wait_until "makers leave no process" nobody -x thimble-vmm
 
 # A template that was bent is not used, and made anew.
 "$THIMBLE" template prune --all >/dev/null
@@ -92,18 +84,24 @@ name=$("$THIMBLE" template ls | cut -d' ' -f1)
 chmod 600 "$THIMBLE_TEMPLATES/$name/state"
 printf 'X' | dd of="$THIMBLE_TEMPLATES/$name/state" bs=1 seek=2000 conv=notrunc status=none
 equal "a bent template is no hindrance" "cba" "$(serve)"
-holds "… it is made anew" await ready 1
+wait_until "… it is made anew" there_are ready 1
 equal "… and used" "cba" "$(serve)"
+"$THIMBLE" template create named --memory 128M --image python -- python3 -c "$SERVER" >/dev/null 2>&1
+chmod 600 "$THIMBLE_TEMPLATES/named/state"
+printf 'X' | dd of="$THIMBLE_TEMPLATES/named/state" bs=1 seek=2000 conv=notrunc status=none
+try "$THIMBLE" run --template named </dev/null
+equal "one that was asked for by name and is bent ends its run with one line" "125 1" "$STATUS $(wc -l <<<"$ERR")"
+contains "… that says which" "template named: the snapshot's state file: section" "$ERR"
 
 # Removed or replaced while a clone runs.
 mkfifo "$SCRATCH/in"
 "$THIMBLE" run --memory 128M -- python3 -c "$SERVER" <"$SCRATCH/in" >"$SCRATCH/out" 2>"$SCRATCH/err" &
 client=$!
 exec 9>"$SCRATCH/in"
-echo 123 >&9
-for ((i = 0; i < 100; ++i)); do [[ -s $SCRATCH/out ]] && break; sleep 0.2; done
+tell 9 123
+soon test -s "$SCRATCH/out"
 "$THIMBLE" template prune --all >/dev/null
-echo 456 >&9
+tell 9 456
 exec 9>&-
 wait "$client"
 equal "a clone goes on when its template is removed" $'321\n654' "$(<"$SCRATCH/out")"
@@ -113,7 +111,7 @@ if mkdir "$SCRATCH/small" && mount -t tmpfs -o size=8m,mode=700 none "$SCRATCH/s
   THIMBLE_TEMPLATES=$SCRATCH/small try "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER"
   equal "a full disk makes no template" 125 "$STATUS"
   contains "… which is said" "No space left" "$ERR"
-  equal "… and leaves nothing behind" "" "$(find "$SCRATCH/small" -mindepth 1 -not -name '.lock-*')"
+  equal "… and leaves nothing behind" "" "$(find "$SCRATCH/small" -mindepth 1)"
   equal "… while a run is served" "cba" "$(THIMBLE_TEMPLATES=$SCRATCH/small ask -- python3 -c "$SERVER")"
   umount -l "$SCRATCH/small"
 else
@@ -128,4 +126,5 @@ equal "… and it is used like others" "cba" "$(serve)"
 contains "… as a clone" "a clone of auto-" "$(<"$SCRATCH/err")"
 "$THIMBLE" template prune --all >/dev/null
 equal "prune --all removes all of them" "[]" "$("$THIMBLE" template ls --json)"
+equal "… and what was noted about them" "" "$(find "$THIMBLE_TEMPLATES" -mindepth 1)"
 finish
