@@ -19,10 +19,11 @@ POOLED = {**OWN, "THIMBLE_DAEMON": "existing"}
 
 
 class Pool:
-    def __init__(self, box, server, working_sets=True):
+    def __init__(self, box, server, working_sets=True, options=()):
         self.box = box
         self.server = server
         self.working_sets = working_sets  # one is recorded, and shells have it
+        self.options = options  # of the daemon
         self.template = None  # its name
 
     def _only(self, *command, **options):
@@ -42,7 +43,7 @@ class Pool:
             self._record()
         os.makedirs(ROOT + RUNTIME, mode=0o700, exist_ok=True)
         without = [] if self.working_sets else ["--no-working-sets"]
-        self.daemon = self._only(THIMBLE, "daemon", "--idle-exit", "never", "--idle", "1h", *without,
+        self.daemon = self._only(THIMBLE, "daemon", "--idle-exit", "never", "--idle", "1h", *without, *self.options,
                                  stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         while not os.path.exists(f"{ROOT}{RUNTIME}/daemon.sock"):
             if self.daemon.poll() is not None:

@@ -112,8 +112,8 @@ def plot(results):
 # What stands side by side for each server: key, label, colour.
 STARTS = [
     ("cold_to_first_answer_{}_minstr", "cold: thimble run --cold", "#e15759"),
-    ("run_to_first_answer_{}_minstr_p50", "clone: thimble run", "#edc948"),
-    ("run_pool_to_first_answer_{}_minstr_p50", "clone from the pool: thimble run", "#76b7b2"),
+    ("run_alone_to_first_answer_{}_minstr_p50", "clone: thimble run, no daemon", "#edc948"),
+    ("run_to_first_answer_{}_minstr_p50", "clone from the pool: thimble run", "#76b7b2"),
     ("claim_to_first_answer_{}_minstr_p50", "claim by a program that runs", "#4e79a7"),
 ]
 SERVERS = [

@@ -1,5 +1,5 @@
-"""How claims and memory grow with the number of clones that are there already, and a hundred at once.
-THIMBLE_BENCH_CLONES says with how many it ends."""
+"""How claims and memory grow with the number of clones that are there already, and a hundred at once:
+of clones that stay awake, and of a hundred that rest. THIMBLE_BENCH_CLONES says with how many it ends."""
 
 import os
 import resource
@@ -14,6 +14,8 @@ MOST = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
 STEPS = (1, 10, 100, 300)
 HUNDRED = 100
 CLAIMS = 5  # from shells that wait, with so many clones there
+# Guests wake up by themselves, at first every few seconds (docs/pool.md): by then most are at rest.
+UNTIL_REST_S = 60
 
 
 def measure(box):
@@ -22,7 +24,7 @@ def measure(box):
     # `claims` has several descriptors for each clone.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with Pool(box, server) as pool:
+    with Pool(box, server, options=("--rest-after", "never")) as pool:
         time.sleep(5)
         free = free_kib()
         with pool.held("storm", 0, servers.INITIALIZE) as clones:
@@ -34,11 +36,35 @@ def measure(box):
                 figures.append(one_more(count, pool))
                 if count == HUNDRED:
                     figures += hundred(clones, started, server, free)
+    if MOST >= HUNDRED:
+        with Pool(box, server) as pool:
+            figures += hundred_at_rest(pool, server)
     return figures
 
 
+def hundred_at_rest(pool, server):
+    time.sleep(5)
+    free = free_kib()
+    with pool.held("storm", HUNDRED, servers.INITIALIZE) as clones:
+        clones.ask(servers.INITIALIZED)
+        clones.ask(server.call)
+        time.sleep(UNTIL_REST_S)
+        memory = (free - free_kib()) / 1024
+        guests = [memory_parts(pid)["pss"] for pid in clones.pids]
+        call = clones.ask(server.call)
+    asked = f"claims storm {HUNDRED} DAEMON {STORE} TEMPLATE INITIALIZE <<< tools/call; sleep {UNTIL_REST_S}"
+    return [
+        Figure(key="hundred_at_rest_guest_pss_kib", command=asked, values=guests, digits=0,
+               meaning=f"python: guest memory (PSS) of each of {HUNDRED}, a minute after a call, KiB"),
+        Figure(key="hundred_at_rest_memory_mib", command=asked, values=[memory], digits=0, repeatable=False,
+               ceiling=3000, meaning=f"… free memory of the host less with all {HUNDRED}, MiB"),
+        Figure(key="hundred_at_rest_answer_minstr", command=asked + "; tools/call", values=[call["latency_ns"] / 1e6],
+               busy=[call["busy_ns"] / 1e6], meaning="… then a tool of each is called at once, until all have answered"),
+    ]  # fmt: skip
+
+
 def command(count):
-    return f"claims storm {count} DAEMON {STORE} TEMPLATE INITIALIZE"
+    return f"thimble daemon --rest-after never & claims storm {count} DAEMON {STORE} TEMPLATE INITIALIZE"
 
 
 def at(count, clones, free):
