@@ -132,7 +132,7 @@ int run_list(bool as_json) {
   return 0;
 }
 
-std::string describe(const Image& image, const Manifest& manifest) {
+std::string describe(const Image& image, const Manifest& manifest, const json& inputs) {
   std::string command;
   for (const std::string& word : image.default_command) command += word + " ";
   std::string text = "name      " + image.name + "\ncontains  " + manifest.name + "\ndigest    " +
@@ -140,7 +140,7 @@ std::string describe(const Image& image, const Manifest& manifest) {
                      human_size(image.size) + "\ncommand   " + command + "\n";
   for (const auto& [name, value] : manifest.env)
     text.append("env       ").append(name).append("=").append(value).append("\n");
-  return text + "made from " + to_text(manifest.inputs);
+  return text + "made from " + to_text(inputs);
 }
 
 int run_inspect(const std::string& name, bool as_json, bool verify) {
@@ -150,6 +150,8 @@ int run_inspect(const std::string& name, bool as_json, bool verify) {
   if (!image) return report(image.error());
   const Result<Manifest> manifest = store->manifest(*image);
   if (!manifest) return report(manifest.error());
+  const Result<json> inputs = store->inputs(*image);
+  if (!inputs) return report(inputs.error());
   if (verify) {
     if (const Result<void> sound = store->verify(*image); !sound) return report(sound.error());
     say(image->name + ": content verified");
@@ -157,9 +159,10 @@ int run_inspect(const std::string& name, bool as_json, bool verify) {
   if (as_json) {
     json value = summary(*image, *manifest);
     value["manifest"] = json::parse(manifest_to_json(*manifest), nullptr, false);
+    value["inputs"] = *inputs;
     print(to_text(value));
   } else {
-    print(describe(*image, *manifest));
+    print(describe(*image, *manifest, *inputs));
   }
   return 0;
 }

@@ -85,9 +85,8 @@ Result<Image> build_in(const Store& store, const Request& request, const std::st
       make_erofs(source, staged / "rootfs.erofs", compression, survey.left_out);
   if (!made) return std::unexpected(made.error());
   building.inputs["erofs"] = compression == Compression::kLz4 ? "lz4" : "plain";
-  manifest->inputs = std::move(building.inputs);
-  manifest->inputs["builder"] = kBuilderVersion;
-  return store.publish(staged, std::move(*manifest), request.name, key);
+  building.inputs["builder"] = kBuilderVersion;
+  return store.publish(staged, std::move(*manifest), building.inputs, request.name, key);
 }
 
 // Tools say "no space" in many ways, or in none: ask the file system.

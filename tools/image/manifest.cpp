@@ -8,7 +8,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 
 bool is_hex_digest(const std::string& text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -71,7 +71,7 @@ std::string manifest_to_json(const Manifest& manifest) {
       {"commands", manifest.commands},
       {"env", manifest.env},
       {"workdir", manifest.workdir},
-      {"inputs", manifest.inputs}};
+      {"inputs", {{"sha256", manifest.inputs_sha256}}}};
   return to_text(value);
 }
 
@@ -94,10 +94,11 @@ Result<Manifest> manifest_from_json(std::string_view text, const std::string& wh
                      read_member(value, "commands", manifest.commands) &&
                      read_member(value, "env", manifest.env) &&
                      read_member(value, "workdir", manifest.workdir) && inputs != value.end() &&
-                     inputs->is_object() && is_hex_digest(manifest.rootfs_sha256) &&
-                     manifest.workdir.starts_with('/');
+                     inputs->is_object() &&
+                     read_member(*inputs, "sha256", manifest.inputs_sha256) &&
+                     is_hex_digest(manifest.rootfs_sha256) &&
+                     is_hex_digest(manifest.inputs_sha256) && manifest.workdir.starts_with('/');
   if (!sound) return fail(where + ": damaged: a field is missing or of the wrong kind" + remedy);
-  manifest.inputs = *inputs;
   return manifest;
 }
 

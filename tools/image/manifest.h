@@ -1,6 +1,7 @@
-// manifest.json beside every image: what is in the root file system, from which inputs it was made,
-// and how to start it. Its SHA-256 is the image's digest, so it holds nothing that changes between
-// equal builds (no times, no host names).
+// manifest.json beside every image: what is in the root file system and how to start it. Its
+// SHA-256 is the image's digest, so it holds nothing that changes between equal builds (no times,
+// no host names). Each start reads it; what is only for people, the inputs that the image was made
+// from, is in inputs.json, whose SHA-256 is here.
 #pragma once
 
 #include <map>
@@ -20,11 +21,11 @@ struct Manifest {
   std::string name;  // what was built, with the exact version: "npm:@scope/pkg@1.2.3"
   std::string rootfs_sha256;
   std::uint64_t rootfs_size = 0;
+  std::string inputs_sha256;
   std::vector<std::string> command;
   std::map<std::string, std::vector<std::string>> commands;
   std::map<std::string, std::string> env;
   std::string workdir = "/";
-  nlohmann::json inputs = nlohmann::json::object();  // versions and integrity of all that went in
 };
 
 std::string manifest_to_json(const Manifest& manifest);

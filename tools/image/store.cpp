@@ -214,6 +214,20 @@ Result<Manifest> Store::manifest(const Image& image) const {
   return manifest_from_json(*text, path.string());
 }
 
+Result<json> Store::inputs(const Image& image) const {
+  const Result<Manifest> expected = manifest(image);
+  if (!expected) return std::unexpected(expected.error());
+  const fs::path path = root_ / image.digest / "inputs.json";
+  const Result<std::string> text = read_file(path);
+  if (!text) return std::unexpected(text.error());
+  json value = json::parse(*text, nullptr, false);
+  if (sha256_text(*text) != expected->inputs_sha256 || !value.is_object()) {
+    return fail("image " + image.name + ": " + path.string() +
+                " was altered: remove the image and build it again");
+  }
+  return value;
+}
+
 Result<void> Store::verify(const Image& image) const {
   const Result<Manifest> expected = manifest(image);
   if (!expected) return std::unexpected(expected.error());
@@ -244,8 +258,8 @@ Result<void> Store::remove(std::string_view text) const {
   return {};
 }
 
-Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const std::string& name,
-                             const std::string& key) const {
+Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const json& inputs,
+                             const std::string& name, const std::string& key) const {
   const fs::path erofs = staged / "rootfs.erofs";
   if (const Result<void> sound = check_erofs_file(erofs); !sound) {
     return std::unexpected(sound.error());
@@ -255,10 +269,13 @@ Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const st
   std::error_code code;
   manifest.rootfs_sha256 = std::move(*hash);
   manifest.rootfs_size = fs::file_size(erofs, code);
+  const std::string inputs_text = to_text(inputs);
+  manifest.inputs_sha256 = sha256_text(inputs_text);
   const std::string text = manifest_to_json(manifest);
   const std::string digest = sha256_text(text);
   if (!open_image(digest, name)) {
-    Result<void> done = replace_file(staged / "manifest.json", text);
+    Result<void> done = replace_file(staged / "inputs.json", inputs_text);
+    if (done) done = replace_file(staged / "manifest.json", text);
     if (done) done = sync_file(erofs);
     if (done) {
       remove_tree(root_ / digest);  // a damaged one of the same digest

@@ -1,6 +1,7 @@
 // The image store: a directory that several processes share without a server.
 //
 //   images/<digest>/rootfs.erofs, manifest.json   an image, complete from the moment it is there
+//   images/<digest>/inputs.json                   what it was made from
 //   images/names/<name>.json                      name -> digest, and the key it was built for
 //   images/tmp/<lock>.<pid>/                      a build in progress, owned by who holds the lock
 //   images/locks/, images/logs/                   one per name that is being built
@@ -44,6 +45,8 @@ class Store {
   // By exact digest; checks manifest digest, superblock and size, not the whole content.
   Result<Image> open_image(const std::string& digest, const std::string& name) const;
   Result<Manifest> manifest(const Image& image) const;
+  // Versions and integrity of all that went in.
+  Result<nlohmann::json> inputs(const Image& image) const;
   // Reads all of the image and compares its SHA-256.
   Result<void> verify(const Image& image) const;
 
@@ -51,9 +54,11 @@ class Store {
   // Removes the name, and the image unless another name has it.
   Result<void> remove(std::string_view name_or_digest) const;
 
-  // Moves the finished `staged`/rootfs.erofs into the store, writes its manifest and names it.
+  // Moves the finished `staged`/rootfs.erofs into the store, writes its manifest and `inputs` and
+  // names it.
   Result<Image> publish(const std::filesystem::path& staged, Manifest manifest,
-                        const std::string& name, const std::string& key) const;
+                        const nlohmann::json& inputs, const std::string& name,
+                        const std::string& key) const;
   // Adds a second name to an image.
   Result<void> set_name(const StoredName& entry) const;
 

@@ -14,7 +14,7 @@ Manifest sample() {
   manifest.command = {"node", "/x.js"};
   manifest.commands = {{"x", {"node", "/x.js"}}};
   manifest.env = {{"PATH", "/bin"}};
-  manifest.inputs = {{"npm", {{"node_modules/x", {{"version", "1"}}}}}};
+  manifest.inputs_sha256 = std::string(64, 'b');
   return manifest;
 }
 
@@ -37,8 +37,8 @@ TEST(ManifestTest, EveryCutOfASoundManifestIsRefused) {
 TEST(ManifestTest, WrongTypesAndValuesAreRefusedWithTheFilesName) {
   const nlohmann::json sound = nlohmann::json::parse(manifest_to_json(sample()));
   const std::pair<const char*, nlohmann::json> changes[] = {
-      {"/format", 2},
-      {"/format", "1"},
+      {"/format", 1},
+      {"/format", "2"},
       {"/name", 7},
       {"/name", std::string("a\0b", 3)},
       {"/rootfs", nullptr},
@@ -54,6 +54,7 @@ TEST(ManifestTest, WrongTypesAndValuesAreRefusedWithTheFilesName) {
       {"/env", nlohmann::json::array()},
       {"/workdir", "relative"},
       {"/inputs", 3},
+      {"/inputs/sha256", "../inputs"},
   };
   for (const auto& [place, value] : changes) {
     nlohmann::json changed = sound;
@@ -62,7 +63,7 @@ TEST(ManifestTest, WrongTypesAndValuesAreRefusedWithTheFilesName) {
     ASSERT_FALSE(read) << place << " = " << value;
     EXPECT_NE(read.error().message.find("the-file"), std::string::npos);
   }
-  for (const char* text : {"", "null", "[]", "42", "{}", "{\"format\":1}", "\xff\xfe", "{\"a\":"}) {
+  for (const char* text : {"", "null", "[]", "42", "{}", "{\"format\":2}", "\xff\xfe", "{\"a\":"}) {
     EXPECT_FALSE(manifest_from_json(text, "m")) << text;
   }
 }

@@ -13,9 +13,11 @@
 #include <thread>
 
 #include "tests/unit/image/scratch.h"
+#include "tools/image/build.h"
 #include "tools/image/ensure.h"
 #include "tools/image/erofs.h"
 #include "tools/image/lock.h"
+#include "tools/image/sha256.h"
 
 namespace thimble::image {
 namespace {
@@ -92,6 +94,36 @@ TEST_F(StoreTest, AnAlteredManifestIsRefused) {
   const Result<Image> found = store_.find("mine");
   ASSERT_FALSE(found);
   EXPECT_NE(found.error().message.find("altered"), std::string::npos);
+}
+
+TEST_F(StoreTest, WhatAnImageWasMadeFromIsKeptBesideItsManifest) {
+  const Image image = build();
+  const auto inputs = store_.inputs(image);
+  ASSERT_TRUE(inputs) << inputs.error().message;
+  EXPECT_EQ((*inputs)["builder"], kBuilderVersion);
+  const fs::path file = store_.root() / image.digest / "inputs.json";
+  for (const char* altered : {"{}\n", "", "["}) {
+    ASSERT_TRUE(write_file(file, altered));
+    EXPECT_TRUE(store_.find("mine"));  // no start needs it
+    const auto read = store_.inputs(image);
+    ASSERT_FALSE(read) << altered;
+    EXPECT_NE(read.error().message.find("altered"), std::string::npos);
+  }
+  fs::remove(file);
+  EXPECT_FALSE(store_.inputs(image));
+}
+
+TEST_F(StoreTest, AnImageOfAnEarlierFormatIsBuiltAgain) {
+  const Image image = build();
+  const fs::path folder = store_.root() / image.digest;
+  std::string text = *read_file(folder / "manifest.json");
+  text.replace(text.find("\"format\": 2"), 11, "\"format\": 1");
+  const std::string old = sha256_text(text);
+  ASSERT_TRUE(write_file(folder / "manifest.json", text));
+  fs::rename(folder, store_.root() / old);
+  ASSERT_TRUE(store_.set_name({"mine", old, *request_key(directory_request())}));
+  EXPECT_FALSE(store_.find("mine"));
+  EXPECT_EQ(build().digest, image.digest);
 }
 
 TEST_F(StoreTest, VerifyFindsOneChangedByte) {
