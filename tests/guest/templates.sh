@@ -54,6 +54,24 @@ equal "… so that another command has its own secret" "owt" "$out"
 contains "… in a clone of that" "a clone of auto-" "$(<"$SCRATCH/err")"
 equal "no secret is in any file of a template" "" "$(grep -rlaE 'TOKEN=(one|two)' "$THIMBLE_TEMPLATES")"
 
+# Node: what a clone's first requests need is compiled before the freeze, which the server cannot see.
+NODE='const fs = require("node:fs");
+let body = "";
+for (let i = 0; i < 20000; ++i) body += `x=x*${i}+(y?${i}:x.a${i});`;
+fs.writeFileSync("/tmp/big.cjs", `module.exports = (x, y) => {${body}};`);
+const before = process.memoryUsage().heapUsed;
+require("/tmp/big.cjs");
+const compiled = process.memoryUsage().heapUsed - before > 2 * body.length;
+require("node:readline").createInterface({ input: process.stdin }).on("line", () => {
+  console.log(compiled, process.env.NODE_OPTIONS, process.execArgv.slice(0, -1).join());
+});'
+node() { printf 'abc\n' | timeout 120 "$THIMBLE" run -v --memory 256M "$@" -- node -e "$NODE" 2>"$SCRATCH/err"; }
+equal "a cold node compiles functions when they are called" "false --require=/usr/lib/thimble/renew.cjs -e" "$(node --cold)"
+holds "a node server is frozen" "$THIMBLE" template auto --memory 256M --freeze ready -- node -e "$NODE"
+equal "… with all its functions compiled, and nothing to see of how" \
+  "true --require=/usr/lib/thimble/renew.cjs -e" "$(node)"
+contains "… in its clones" "a clone of auto-" "$(<"$SCRATCH/err")"
+
 # A command that ends by itself is no server: that is remembered, and the guest alone is frozen.
 echo x | timeout 120 "$THIMBLE" run -v --memory 128M -- python3 -c 'print(1)' >"$SCRATCH/out" 2>"$SCRATCH/err"
 equal "a command that ends is run" 1 "$(<"$SCRATCH/out")"

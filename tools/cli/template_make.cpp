@@ -11,6 +11,7 @@
 #include "tools/cli/guest_files.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
+#include "tools/image/renewal.h"
 
 namespace thimble::cli {
 
@@ -82,6 +83,7 @@ Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions&
   request.identity = std::move(*identity);
   request.identity.mounts = std::move(*mounts);
   request.server = std::move(*server);
+  if (order.point == Point::kReady) image::compile_ahead(request.server.environment);
   request.ready_limit = order.ready_limit;
   request.on_stderr = [](std::string_view bytes) {
     (void)!::write(STDERR_FILENO, bytes.data(), bytes.size());

@@ -18,6 +18,7 @@
 
 THIMBLE_EMBED(thimble_renew_so, THIMBLE_RENEW_SO);
 THIMBLE_EMBED(thimble_renew_cjs, THIMBLE_RENEW "/renew.cjs");
+THIMBLE_EMBED(thimble_compile_ahead_cjs, THIMBLE_RENEW "/compile_ahead.cjs");
 THIMBLE_EMBED(thimble_renew_py, THIMBLE_RENEW "/thimble_renew.py");
 
 namespace thimble::image {
@@ -25,6 +26,10 @@ namespace thimble::image {
 namespace {
 
 constexpr const char* kFolder = "usr/lib/thimble";
+
+// As options of node.
+constexpr const char* kRenew = "--require=/usr/lib/thimble/renew.cjs";
+constexpr const char* kCompileAhead = " --require=/usr/lib/thimble/compile_ahead.cjs";
 
 }  // namespace
 
@@ -39,9 +44,13 @@ Result<void> add_node_renewal(const Building& building, Manifest& manifest) {
     done = write_file(folder / "renew.cjs",
                       std::string_view(thimble_renew_cjs, thimble_renew_cjs_end));
   }
+  if (done) {
+    done = write_file(folder / "compile_ahead.cjs",
+                      std::string_view(thimble_compile_ahead_cjs, thimble_compile_ahead_cjs_end));
+  }
   manifest.env[kRenewsVariable] = "1";
   manifest.env["LD_PRELOAD"] = std::string("/") + kFolder + "/renew.so";
-  manifest.env["NODE_OPTIONS"] = std::string("--require=/") + kFolder + "/renew.cjs";
+  manifest.env["NODE_OPTIONS"] = kRenew;
   return done;
 }
 
@@ -56,6 +65,16 @@ Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
     done = write_file(library / "python3/dist-packages/thimble.pth", "import thimble_renew\n");
   }
   return done;
+}
+
+void compile_ahead(std::vector<std::string>& environment) {
+  const std::string ours = std::string("NODE_OPTIONS=") + kRenew;
+  for (std::string& variable : environment) {
+    // The user's own options may follow.
+    if (variable == ours || variable.starts_with(ours + " ")) {
+      variable.insert(ours.size(), kCompileAhead);
+    }
+  }
 }
 
 std::string renewal_digest() { return THIMBLE_RENEWAL_DIGEST; }

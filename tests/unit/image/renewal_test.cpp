@@ -1,0 +1,36 @@
+// What is added to the environment of a server that is frozen when it is ready.
+#include "tools/image/renewal.h"
+
+#include <gtest/gtest.h>
+
+namespace thimble::image {
+namespace {
+
+using Environment = std::vector<std::string>;
+
+constexpr const char* kRenew = "NODE_OPTIONS=--require=/usr/lib/thimble/renew.cjs";
+constexpr const char* kAhead = " --require=/usr/lib/thimble/compile_ahead.cjs";
+
+TEST(CompileAhead, ComesAfterOurPartAndBeforeTheUsersOptions) {
+  const std::string renew = kRenew;
+  Environment environment = {"A=1", renew, "B=2"};
+  compile_ahead(environment);
+  EXPECT_EQ(environment, (Environment{"A=1", renew + kAhead, "B=2"}));
+  environment = {renew + " --trace-gc"};
+  compile_ahead(environment);
+  EXPECT_EQ(environment, (Environment{renew + kAhead + " --trace-gc"}));
+}
+
+TEST(CompileAhead, LeavesEnvironmentsAloneThatLackOurPart) {
+  const Environment others = {"NODE_OPTIONS=--trace-gc", "NODE_OPTIONS=", std::string(kRenew) + "x",
+                              std::string("X") + kRenew, "PATH=/bin"};
+  Environment environment = others;
+  compile_ahead(environment);
+  EXPECT_EQ(environment, others);
+  environment.clear();
+  compile_ahead(environment);
+  EXPECT_TRUE(environment.empty());
+}
+
+}  // namespace
+}  // namespace thimble::image
