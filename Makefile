@@ -46,7 +46,7 @@ TEST_LIBS := -lseccomp $(SYSTEM_LIBS)
 # The program carries all that it needs, at an address of the kernel's choice: what no dynamic linker
 # has to find and join at each start is worth 5 million instructions (docs/benchmarks.md).
 # libcap-ng's capng_change_id(), which nobody calls, would need the C library's name services.
-PROGRAM_LIBS := -luring -lcap-ng -lcrypto -Wl,-O1,--gc-sections,-z,relro,-z,now -pthread \
+PROGRAM_LIBS := -luring -lcap-ng -lcrypto -Wl,-O1,--gc-sections,-z,relro,-z,now,-z,pack-relative-relocs -pthread \
   -Wl,--wrap=initgroups,--defsym=__wrap_initgroups=abort,--wrap=getpwuid,--defsym=__wrap_getpwuid=abort
 
 .PHONY: all demo test lint format clean help setup

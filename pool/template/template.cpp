@@ -66,14 +66,6 @@ Result<void> sync_path(const fs::path& path) {
   return {};
 }
 
-// The folder itself, so that all that is opened in it belongs together even if it is replaced
-// meanwhile.
-Result<Fd> open_folder(const fs::path& folder) {
-  Fd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd) return fail_errno("open " + folder.string());
-  return fd;
-}
-
 // For reading. Waits for nobody: a FIFO has no place here, and is not taken for a file.
 Result<Fd> open_at(const Fd& folder, const fs::path& path) {
   Fd file(::openat(folder.get(), path.filename().c_str(),
@@ -122,13 +114,15 @@ bool is_older(const fs::path& path, std::chrono::seconds age) {
 }  // namespace
 
 Result<TemplateStore> TemplateStore::open(const fs::path& folder) {
-  std::error_code code;
-  fs::create_directories(folder.parent_path(), code);
-  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-    return fail_errno("make " + folder.string());
-  }
   struct stat status{};
-  if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string());
+  if (::lstat(folder.c_str(), &status) != 0) {
+    std::error_code code;
+    fs::create_directories(folder.parent_path(), code);
+    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
+      return fail_errno("make " + folder.string());
+    }
+    if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string());
+  }
   const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid();
   if (!ours || (status.st_mode & 0077) != 0) {
     return fail(folder.string() +
@@ -151,14 +145,16 @@ std::vector<std::string> TemplateStore::names() const {
 
 fs::path TemplateStore::path_of(const std::string& name) const { return folder_ / name; }
 
+// The folder itself, so that all that is opened in it belongs together even if it is replaced
+// meanwhile.
 Result<Fd> TemplateStore::open_folder_of(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
-  std::error_code code;
-  if (!fs::exists(path_of(name), code)) {
-    return fail("there is no template " + name + ": make it with `thimble template create " + name +
-                " -- CMD`");
-  }
-  return open_folder(path_of(name));
+  const fs::path path = path_of(name);
+  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+  if (folder) return folder;
+  if (errno != ENOENT) return fail_errno("open " + path.string());
+  return fail("there is no template " + name + ": make it with `thimble template create " + name +
+              " -- CMD`");
 }
 
 Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {

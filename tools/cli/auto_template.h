@@ -28,6 +28,9 @@ class AutoTemplate {
   // The clone to run: of the server itself, or else of its guest before the server started.
   [[nodiscard]] std::optional<CloneOrder> find() const;
 
+  // A clone of this kind leaves nothing to be made.
+  [[nodiscard]] FreezeRequest::Point best_point() const { return points_.front(); }
+
   // A template that this host refuses is no template.
   void forget(const std::string& name) const;
 

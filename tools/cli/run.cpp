@@ -46,7 +46,9 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
       say("template " + name + ": " + std::string(why) + ": booting instead");
       templates->forget(name);
     };
-    order->on_started = [&] { templates->make_in_background(arguments); };
+    if (order->opened.facts.point != templates->best_point()) {
+      order->on_started = [&] { templates->make_in_background(arguments); };
+    }
     auto status = run_clone(options, std::move(*order));
     if (!status || *status != kExitRefused) return status;
   }

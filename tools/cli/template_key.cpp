@@ -10,7 +10,6 @@
 #include <array>
 #include <cstring>
 
-#include "devices/text.h"
 #include "pool/template/file_mark.h"
 #include "tools/cli/guest_files.h"
 #include "tools/image/sha256.h"
@@ -25,9 +24,8 @@ constexpr std::array<char, 4> kOwner{'G', 'N', 'U', 0};
 class Inputs {
  public:
   void add(const char* name, std::string_view value) {
-    text_ += text("%s=%zu:", name, value.size());
-    text_.append(value);
-    text_ += '\n';
+    text_.append(name).append("=").append(std::to_string(value.size())).append(":");
+    text_.append(value).append("\n");
   }
   [[nodiscard]] std::string take() { return std::move(text_); }
 
@@ -69,7 +67,9 @@ std::string cpu_features() {
     unsigned d = 0;
     if (__get_cpuid_count(leaf, subleaf, &a, &b, &c, &d) == 0) return;
     if (leaf == 1) b = 0;  // the APIC's id
-    all += text("%x.%x:%x,%x,%x,%x ", leaf, subleaf, a, b, c, d);
+    for (const unsigned word : {leaf, subleaf, a, b, c, d}) {
+      all.append(reinterpret_cast<const char*>(&word), sizeof word);
+    }
   };
   for (const unsigned leaf : {0U, 1U, 7U, 0x80000001U, 0x80000007U, 0x80000008U}) add(leaf, 0);
   add(7, 1);
