@@ -40,8 +40,8 @@ $(BUILD)/renew.so: guest-init/renew/renew.cpp
 
 $(BUILD)/obj/tools/image/renewal.o: $(BUILD)/renew.so $(wildcard guest-init/renew/*)
 # In the order of renewal_digest()'s parts. Each start of a server asks for it.
-RENEWAL_DIGEST = $(shell cat $(BUILD)/renew.so guest-init/renew/renew.cjs guest-init/renew/compile_ahead.cjs guest-init/renew/thimble_renew.py | \
-  sha256sum | cut -c1-16)
+RENEWAL_DIGEST = $(shell cat $(BUILD)/renew.so \
+  $(addprefix guest-init/renew/,renew.cjs compile_ahead.cjs thimble_renew.py) | sha256sum | cut -c1-16)
 $(BUILD)/obj/tools/image/renewal.o: override CPPFLAGS += \
   -DTHIMBLE_RENEW='"guest-init/renew"' -DTHIMBLE_RENEW_SO='"$(BUILD)/renew.so"' \
   -DTHIMBLE_RENEWAL_DIGEST='"$(RENEWAL_DIGEST)"'

@@ -27,9 +27,11 @@ namespace {
 
 constexpr const char* kFolder = "usr/lib/thimble";
 
-// As options of node.
-constexpr const char* kRenew = "--require=/usr/lib/thimble/renew.cjs";
-constexpr const char* kCompileAhead = " --require=/usr/lib/thimble/compile_ahead.cjs";
+// As an option of node.
+std::string preload(const char* file) { return std::string("--require=/") + kFolder + "/" + file; }
+
+constexpr const char* kRenew = "renew.cjs";
+constexpr const char* kCompileAhead = "compile_ahead.cjs";
 
 }  // namespace
 
@@ -41,16 +43,15 @@ Result<void> add_node_renewal(const Building& building, Manifest& manifest) {
         write_file(folder / "renew.so", std::string_view(thimble_renew_so, thimble_renew_so_end));
   }
   if (done) {
-    done = write_file(folder / "renew.cjs",
-                      std::string_view(thimble_renew_cjs, thimble_renew_cjs_end));
+    done = write_file(folder / kRenew, std::string_view(thimble_renew_cjs, thimble_renew_cjs_end));
   }
   if (done) {
-    done = write_file(folder / "compile_ahead.cjs",
+    done = write_file(folder / kCompileAhead,
                       std::string_view(thimble_compile_ahead_cjs, thimble_compile_ahead_cjs_end));
   }
   manifest.env[kRenewsVariable] = "1";
   manifest.env["LD_PRELOAD"] = std::string("/") + kFolder + "/renew.so";
-  manifest.env["NODE_OPTIONS"] = kRenew;
+  manifest.env["NODE_OPTIONS"] = preload(kRenew);
   return done;
 }
 
@@ -68,11 +69,11 @@ Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
 }
 
 void compile_ahead(std::vector<std::string>& environment) {
-  const std::string ours = std::string("NODE_OPTIONS=") + kRenew;
+  const std::string ours = "NODE_OPTIONS=" + preload(kRenew);
   for (std::string& variable : environment) {
     // The user's own options may follow.
     if (variable == ours || variable.starts_with(ours + " ")) {
-      variable.insert(ours.size(), kCompileAhead);
+      variable.insert(ours.size(), " " + preload(kCompileAhead));
     }
   }
 }
