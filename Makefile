@@ -3,6 +3,7 @@
 #   make demo   set everything up, build, and let a real MCP client talk to a server in a microVM
 #   make test   set everything up, build, and run every test; ends with "N passed, N failed"
 #   make bench  count what starting, reading and talking cost, in the lab (docs/benchmarks.md)
+#   make servers  try the servers that people install, and write docs/servers.md; ONLY="NAME…" for some
 #
 # Each room (vmm, devices, pool, mcp-agent, tools/image …) becomes one static library. A room's
 # objects never name a library above them: design rule "dependencies point downwards".
@@ -49,7 +50,7 @@ TEST_LIBS := -lseccomp $(SYSTEM_LIBS)
 PROGRAM_LIBS := -luring -lcap-ng -lcrypto -Wl,-O1,--gc-sections,-z,relro,-z,now,-z,pack-relative-relocs -pthread \
   -Wl,--wrap=initgroups,--defsym=__wrap_initgroups=abort,--wrap=getpwuid,--defsym=__wrap_getpwuid=abort
 
-.PHONY: all demo test lint format clean help setup
+.PHONY: all demo test servers lint format clean help setup
 all: $(BUILD)/bin/thimble $(BUILD)/bin/thimble-init $(BUILD)/thimble-init.cpio lab-tools
 
 help:
@@ -115,6 +116,10 @@ lab-tools:
 
 demo test:
 	@tools/setup/$@
+
+servers:
+	@tools/setup/prepare
+	@node tests/servers/table.mjs $(ONLY)
 
 lint:
 	@tools/setup/lint
