@@ -3,8 +3,9 @@
 #include "tools/image/bundle.h"
 
 #include <array>
-#include <optional>
 
+#include "tools/image/beneath.h"
+#include "tools/image/bundle_inputs.h"
 #include "tools/image/files.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
@@ -12,15 +13,6 @@
 namespace thimble::image {
 namespace fs = std::filesystem;
 namespace {
-
-using nlohmann::json;
-
-// The files that go into a bundle, and whether the entry is an ECMAScript module.
-struct Inputs {
-  std::vector<std::string> files;    // relative to the application's directory
-  std::vector<std::string> modules;  // those of them that are ECMAScript modules
-  bool entry_is_module = false;
-};
 
 bool replace_all(std::string& text, std::string_view from, std::string_view to) {
   bool replaced = false;
@@ -86,40 +78,6 @@ std::size_t place_for_declarations(const std::string& text, std::string& directi
   return at;
 }
 
-// Paths are put into JavaScript strings and file URLs without escapes.
-bool is_plain_path(const std::string& path) {
-  for (const char c : path) {
-    if (!is_word(c) && std::string_view("/@.-+~").find(c) == std::string_view::npos) return false;
-  }
-  return true;
-}
-
-std::optional<Inputs> parse_metafile(const std::string& text, const std::string& entry) {
-  const json meta = json::parse(text, nullptr, false);
-  const auto found = meta.is_object() ? meta.find("inputs") : meta.end();
-  if (!meta.is_object() || found == meta.end() || !found->is_object()) return std::nullopt;
-  Inputs inputs;
-  for (const auto& [file, input] : found->items()) {
-    inputs.files.push_back(file);
-    const auto format = input.find("format");
-    if (format == input.end() || *format != "esm") continue;
-    inputs.modules.push_back(file);
-    inputs.entry_is_module = inputs.entry_is_module || file == entry;
-  }
-  return inputs;
-}
-
-std::string refuse_inputs(const Inputs& inputs) {
-  for (const std::string& file : inputs.files) {
-    const std::string extension = fs::path(file).extension().string();
-    if (extension != ".js" && extension != ".mjs" && extension != ".cjs" && extension != ".json") {
-      return "it loads " + file + ", which is not JavaScript";
-    }
-    if (!is_plain_path(file)) return "a file has an unusual name: " + file;
-  }
-  return {};
-}
-
 class Bundler {
  public:
   Bundler(fs::path esbuild, fs::path app, std::string entry, std::string guest_app, fs::path work)
@@ -131,16 +89,13 @@ class Bundler {
 
   // Empty on success, else why there is no bundle.
   std::string run(std::string& file) {
-    Inputs inputs;
+    BundleInputs inputs;
     if (std::string refusal = find_inputs(inputs); !refusal.empty()) return refusal;
-    if (std::string refusal = refuse_inputs(inputs); !refusal.empty()) return refusal;
     if (const Result<void> tied = make_tied_copy(inputs); !tied) return tied.error().message;
     file = inputs.entry_is_module ? "bundle.mjs" : "bundle.cjs";
-    const fs::path made = work_ / file;
-    if (std::string refusal = bundle(inputs, made); !refusal.empty()) return refusal;
-    if (std::string refusal = inspect(made); !refusal.empty()) return refusal;
-    const Result<void> copied = copy_regular(made, app_ / file);
-    return copied ? std::string() : copied.error().message;
+    if (std::string refusal = bundle(inputs, file); !refusal.empty()) return refusal;
+    std::string refusal = inspect(file);
+    return refusal.empty() ? keep(file) : refusal;
   }
 
  private:
@@ -168,38 +123,47 @@ class Bundler {
             std::string("--format=") + format};
   }
 
-  std::string find_inputs(Inputs& inputs) const {
-    const fs::path meta = work_ / "meta.json";
+  std::string find_inputs(BundleInputs& inputs) const {
+    const std::string meta = (work_ / "meta.json").string();
     std::vector<std::string> arguments = bundle_arguments(work_ / "probe.js", "esm");
-    arguments.push_back("--metafile=" + meta.string());
+    arguments.push_back("--metafile=" + meta);
     arguments.push_back("./" + entry_);
     if (std::string refusal = esbuild(app_, arguments); !refusal.empty()) return refusal;
-    const Result<std::string> text = read_file(meta);
-    if (!text) return text.error().message;
-    std::optional<Inputs> parsed = parse_metafile(*text, entry_);
-    if (!parsed) return "esbuild's list of inputs is damaged";
-    inputs = std::move(*parsed);
-    return {};
+    return read_inputs(meta, inputs);
   }
 
-  Result<void> make_tied_copy(const Inputs& inputs) const {
+  std::string read_inputs(const std::string& meta, BundleInputs& inputs) const {
+    const Result<std::string> text = read_file(meta);
+    if (!text) return text.error().message;
+    std::optional<BundleInputs> parsed = parse_metafile(*text, entry_);
+    if (!parsed) return "esbuild's list of inputs is damaged";
+    inputs = std::move(*parsed);
+    return refuse_inputs(inputs);
+  }
+
+  Result<void> make_tied_copy(const BundleInputs& inputs) const {
     if (Result<void> linked = link_tree(app_, work_ / "tied"); !linked) return linked;
+    const Result<Folder> app = Folder::open(app_);
+    if (!app) return std::unexpected(app.error());
+    const Result<Folder> copy = Folder::open(work_ / "tied");
+    if (!copy) return std::unexpected(copy.error());
     for (const std::string& file : inputs.files) {
       if (file.ends_with(".json")) continue;
-      const Result<std::string> text = read_file(app_ / file);
+      const Result<std::string> text = app->read(file);
       if (!text) return std::unexpected(text.error());
       const bool is_module = std::ranges::find(inputs.modules, file) != inputs.modules.end();
       const std::string tied = tie_to_place(*text, guest_app_ + "/" + file, is_module);
       if (tied == *text) continue;
       // A new file in place of the hard link: the original stays as it is.
-      if (Result<void> done = replace_file(work_ / "tied" / file, tied); !done) return done;
+      if (Result<void> done = copy->replace(file, tied); !done) return done;
     }
     return {};
   }
 
-  std::string bundle(const Inputs& inputs, const fs::path& out) const {
+  std::string bundle(const BundleInputs& inputs, const std::string& file) const {
+    const std::string meta = (work_ / "tied.json").string();
     std::vector<std::string> arguments =
-        bundle_arguments(out, inputs.entry_is_module ? "esm" : "cjs");
+        bundle_arguments(work_ / file, inputs.entry_is_module ? "esm" : "cjs");
     const std::string place = "\"" + guest_app_ + "/" + entry_ + "\"";
     std::string banner = "process.argv[1]=" + place + ";";
     if (inputs.entry_is_module) {
@@ -207,17 +171,34 @@ class Bundler {
                ("__thimble_create(" + place + ");" + banner);
     }
     arguments.push_back("--banner:js=" + banner);
+    arguments.push_back("--metafile=" + meta);
     arguments.push_back("./" + entry_);
-    return esbuild(work_ / "tied", arguments);
+    if (std::string refusal = esbuild(work_ / "tied", arguments); !refusal.empty()) return refusal;
+    // From another place, "../x" may be another file.
+    BundleInputs bundled;
+    if (std::string refusal = read_inputs(meta, bundled); !refusal.empty()) return refusal;
+    if (bundled.files != inputs.files) return "what it loads depends on where it is";
+    return {};
   }
 
-  std::string inspect(const fs::path& made) const {
+  std::string inspect(const std::string& file) const {
+    const fs::path made = work_ / file;
     const fs::path bare = work_ / ("bare" + made.extension().string());
     const std::vector<std::string> arguments = {"--minify-whitespace", "--legal-comments=none",
                                                 "--outfile=" + bare.string(), made.string()};
     if (std::string refusal = esbuild(work_, arguments); !refusal.empty()) return refusal;
     const Result<std::string> text = read_file(bare);
     return text ? find_hazard(*text) : text.error().message;
+  }
+
+  // Into the application.
+  std::string keep(const std::string& file) const {
+    const Result<std::string> text = read_file(work_ / file);
+    if (!text) return text.error().message;
+    const Result<Folder> app = Folder::open(app_);
+    if (!app) return app.error().message;
+    const Result<void> kept = app->replace(file, *text);
+    return kept ? std::string() : kept.error().message;
   }
 
   fs::path esbuild_;

@@ -15,16 +15,6 @@ std::unexpected<Error> fail_code(std::string_view what, const std::error_code& c
   return fail(std::string(what) + ": " + code.message());
 }
 
-Result<void> write_all(int fd, std::string_view text, const fs::path& path) {
-  while (!text.empty()) {
-    const ssize_t count = ::write(fd, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return fail_errno("write " + path.string());
-    text.remove_prefix(static_cast<std::size_t>(count));
-  }
-  return {};
-}
-
 Result<void> copy_with(const fs::path& from, const fs::path& to, fs::copy_options options) {
   std::error_code code;
   fs::copy(from, to, options | fs::copy_options::recursive | fs::copy_options::copy_symlinks, code);
@@ -39,24 +29,39 @@ void Descriptor::reset() {
   fd_ = -1;
 }
 
-Result<std::string> read_file(const fs::path& path, std::uint64_t limit) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_errno("open " + path.string());
+Result<std::string> read_descriptor(int fd, std::uint64_t limit, const std::string& shown) {
   std::string text;
   char buffer[16384];
   for (;;) {
-    const ssize_t count = ::read(file.get(), buffer, sizeof buffer);
-    if (count < 0) return fail_errno("read " + path.string());
+    const ssize_t count = ::read(fd, buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("read " + shown);
     if (count == 0) return text;
     text.append(buffer, static_cast<std::size_t>(count));
-    if (text.size() > limit) return fail("read " + path.string() + ": larger than expected");
+    if (text.size() > limit) return fail("read " + shown + ": larger than expected");
   }
+}
+
+Result<void> write_descriptor(int fd, std::string_view text, const std::string& shown) {
+  while (!text.empty()) {
+    const ssize_t count = ::write(fd, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return fail_errno("write " + shown);
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+  return {};
+}
+
+Result<std::string> read_file(const fs::path& path, std::uint64_t limit) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return fail_errno("open " + path.string());
+  return read_descriptor(file.get(), limit, path.string());
 }
 
 Result<void> write_file(const fs::path& path, std::string_view text) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!file) return fail_errno("create " + path.string());
-  return write_all(file.get(), text, path);
+  return write_descriptor(file.get(), text, path.string());
 }
 
 Result<void> replace_file(const fs::path& path, std::string_view text) {

@@ -38,6 +38,9 @@ class Descriptor {
 // Reads at most `limit` bytes; a larger file is an error.
 Result<std::string> read_file(const std::filesystem::path& path, std::uint64_t limit = 64 << 20);
 Result<void> write_file(const std::filesystem::path& path, std::string_view text);
+// The same of files that are open; `shown` is their name in messages.
+Result<std::string> read_descriptor(int fd, std::uint64_t limit, const std::string& shown);
+Result<void> write_descriptor(int fd, std::string_view text, const std::string& shown);
 // Through a temporary file beside it, fsync and rename.
 Result<void> replace_file(const std::filesystem::path& path, std::string_view text);
 Result<void> sync_file(const std::filesystem::path& path);

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "devices/text.h"
+#include "tools/image/beneath.h"
 #include "tools/image/files.h"
 #include "tools/image/manifest.h"
 #include "tools/image/process.h"
@@ -18,6 +19,9 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kNoHash =
+    "the registry has no hash to lock it by: install it yourself and use `thimble image build DIR`";
+
 std::string string_of(const json& object, const char* name) {
   if (!object.is_object()) return {};
   const auto member = object.find(name);
@@ -28,8 +32,10 @@ Command npm_command(const Building& building, std::string verb, const fs::path& 
   return {.argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
                    "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
                    "--omit=dev", "--global=false", "--omit-lockfile-registry-resolved",
-                   "--loglevel=error", "--prefix", directory.string(), "--cache",
-                   (building.cache / "npm/cache").string()},
+                   // Where npm knows them, what the lock would be refused for is not even fetched.
+                   "--allow-git=none", "--allow-remote=none", "--allow-file=none",
+                   "--allow-directory=none", "--loglevel=error", "--prefix", directory.string(),
+                   "--cache", (building.cache / "npm/cache").string()},
           .cwd = directory,
           .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
 }
@@ -65,6 +71,9 @@ Result<void> run_npm(const Command& command, const std::string& what) {
     reason = "the npm registry has no such package";
   } else if (output->err.find("code ETARGET") != std::string::npos) {
     reason = "the package has no such version";
+  } else if (output->err.find("code EALLOW") != std::string::npos) {
+    reason = "a package of it comes from an address of its own (URL, git or file), so " +
+             std::string(kNoHash);
   } else if (output->err.find("ENOSPC") != std::string::npos) {
     reason = "No space left on device";
   }
@@ -97,11 +106,17 @@ Result<void> fetch_pinned(Building& building, const PinnedPackage& package,
                  std::string("fetch ") + package.name + "@" + package.version);
 }
 
-// A path below the package that stays below it.
-bool is_inner_path(const std::string& text) {
-  const fs::path path = fs::path(text).lexically_normal();
-  return !text.empty() && path.is_relative() && *path.begin() != ".." &&
-         text.find('\0') == std::string::npos;
+// Why a package of the lock file cannot be locked by the hash of what the registry has; or nothing.
+// npm leaves the address out of the lock for what comes from the registry
+// (--omit-lockfile-registry-resolved), so an address that stands there is another one. What lies in
+// the archive of the package above it (inBundle) is locked by that one's hash.
+std::string refuse_source(const std::string& place, const json& entry) {
+  if (!place.starts_with("node_modules/") || !is_inner_name(place)) return "is a folder";
+  if (entry.contains("link")) return "is a folder";
+  if (entry.contains("inBundle")) return {};
+  if (entry.contains("resolved")) return "comes from an address of its own (URL, git or file)";
+  if (string_of(entry, "integrity").empty()) return "does not come from the npm registry";
+  return {};
 }
 
 }  // namespace
@@ -147,14 +162,11 @@ Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPa
   for (const auto& [place, entry] : packages->items()) {
     if (place.empty()) continue;
     if (!entry.is_object()) return fail("read npm's lock file: " + place + ": not an object");
-    const std::string integrity = string_of(entry, "integrity");
-    if (integrity.empty() && !entry.contains("inBundle")) {
-      return fail("package " + place +
-                  ": does not come from the npm registry, so there is no "
-                  "integrity hash to lock it by: install it yourself and use `thimble image build "
-                  "DIR`");
+    if (const std::string refusal = refuse_source(place, entry); !refusal.empty()) {
+      return fail("package " + place + ": " + refusal + ", so " + kNoHash);
     }
-    locked[place] = {{"version", string_of(entry, "version")}, {"integrity", integrity}};
+    locked[place] = {{"version", string_of(entry, "version")},
+                     {"integrity", string_of(entry, "integrity")}};
     installed.runs_scripts = installed.runs_scripts || entry.contains("hasInstallScript");
     ++installed.packages;
   }
@@ -178,7 +190,7 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
     }
   }
   for (const auto& [name, path] : bins) {
-    if (!is_inner_path(path)) {
+    if (path.empty() || !is_inner_name(fs::path(path).lexically_normal().string())) {
       return fail(text("package %s: its command %s points outside the package", package.c_str(),
                        name.c_str()));
     }
@@ -214,13 +226,16 @@ Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
   if (!done) return std::unexpected(done.error());
 
   InstalledPackage installed;
-  const Result<std::string> lock = read_file(directory / "package-lock.json");
+  const Result<Folder> folder = Folder::open(directory);
+  if (!folder) return std::unexpected(folder.error());
+  const Result<std::string> lock = folder->read("package-lock.json");
   if (!lock) return std::unexpected(lock.error());
   done = record_lock(*lock, building.inputs, installed);
+  if (!done) return std::unexpected(done.error());
   const Result<std::string> package_json =
-      read_file(directory / "node_modules" / spec.name / "package.json");
+      folder->read("node_modules/" + spec.name + "/package.json");
   if (!package_json) return std::unexpected(package_json.error());
-  if (done) done = read_bins(*package_json, spec.name, installed);
+  done = read_bins(*package_json, spec.name, installed);
   if (!done) return std::unexpected(done.error());
 
   // What npm notes for itself would make the bytes depend on the request's wording.

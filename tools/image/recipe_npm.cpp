@@ -1,6 +1,5 @@
 // The image of an npm package: node, the package installed below /opt, and a bundle of its command.
-#include <sys/stat.h>
-
+#include "tools/image/beneath.h"
 #include "tools/image/bundle.h"
 #include "tools/image/files.h"
 #include "tools/image/npm.h"
@@ -26,8 +25,9 @@ std::vector<std::string> words(std::string_view line) {
 }
 
 // How a command of a package is started: its hash-bang line says.
-Result<std::vector<std::string>> interpreter_of(const fs::path& file, const std::string& name) {
-  const Result<std::string> text = read_file(file);
+Result<std::vector<std::string>> interpreter_of(const Folder& app, const std::string& file,
+                                                const std::string& name) {
+  const Result<std::string> text = app.read(file);
   if (!text) return fail("command " + name + ": " + text.error().message);
   if (!text->starts_with("#!")) return std::vector<std::string>{"node"};
   std::vector<std::string> parts = words(std::string_view(*text).substr(2, text->find('\n') - 2));
@@ -92,12 +92,14 @@ Result<Manifest> make_npm(Building& building, const NpmSpec& spec, NodeSource so
   if (!manifest) return manifest;
   manifest->name = "npm:" + spec.name + "@" + installed->version;
   manifest->command.clear();
+  const Result<Folder> folder = Folder::open(app);
+  if (!folder) return std::unexpected(folder.error());
   for (const auto& [name, file] : installed->bins) {
-    Result<std::vector<std::string>> argv = interpreter_of(app / file, name);
+    Result<std::vector<std::string>> argv = interpreter_of(*folder, file, name);
     if (!argv) return std::unexpected(argv.error());
     argv->push_back(std::string(kGuestApp) + "/" + file);
     manifest->commands[name] = std::move(*argv);
-    ::chmod((app / file).c_str(), 0755);
+    if (Result<void> set = folder->set_mode(file, 0755); !set) return std::unexpected(set.error());
   }
   if (Result<void> done = add_bundle(building, app, *installed, *manifest); !done) {
     return std::unexpected(done.error());

@@ -64,6 +64,26 @@ TEST_F(NpmInstallTest, AMissingPackageOrVersionIsSaidInPlainWords) {
   EXPECT_NE(installed.error().message.find("no such version"), std::string::npos);
 }
 
+TEST_F(NpmInstallTest, WhatIsNotFromTheRegistryIsNotEvenFetched) {
+  ASSERT_TRUE(install_with(kGoodInstall));
+  const std::string arguments = *read_file(building_.work / "arguments");
+  EXPECT_NE(arguments.find("--allow-git=none"), std::string::npos) << arguments;
+  EXPECT_NE(arguments.find("--allow-remote=none"), std::string::npos) << arguments;
+  const Result<InstalledPackage> installed =
+      install_with("echo 'npm error code EALLOWREMOTE' >&2; exit 1\n");
+  ASSERT_FALSE(installed);
+  EXPECT_NE(installed.error().message.find("thimble image build DIR"), std::string::npos);
+}
+
+TEST_F(NpmInstallTest, APackageDescriptionThatIsALinkIsNotRead) {
+  const Result<InstalledPackage> installed =
+      install_with(std::string(kGoodInstall) +
+                   "mv node_modules/pkg/package.json ../outside.json\n"
+                   "ln -s ../../../outside.json node_modules/pkg/package.json\n");
+  ASSERT_FALSE(installed);
+  EXPECT_NE(installed.error().message.find("symbolic link"), std::string::npos);
+}
+
 TEST_F(NpmInstallTest, AnotherFailureShowsNpmsOwnReason) {
   const Result<InstalledPackage> installed = install_with(
       "echo 'npm error network request failed' >&2\n"

@@ -19,14 +19,38 @@ TEST(NpmLockTest, RecordsVersionAndIntegrityOfEveryPackage) {
   EXPECT_FALSE(installed.runs_scripts);
 }
 
-TEST(NpmLockTest, APackageThatIsNotFromTheRegistryIsRefused) {
+// The lock file of an application with this one package.
+Result<void> lock_of(const std::string& place, const std::string& entry) {
   nlohmann::json inputs;
   InstalledPackage installed;
-  const Result<void> done = record_lock(
-      R"({"packages":{"node_modules/a":{"version":"1.0.0","resolved":"git+ssh://git@h/a#1"}}})",
-      inputs, installed);
-  ASSERT_FALSE(done);
-  EXPECT_NE(done.error().message.find("does not come from the npm registry"), std::string::npos);
+  return record_lock(R"({"packages":{"":{},")" + place + "\":" + entry + "}}", inputs, installed);
+}
+
+TEST(NpmLockTest, APackageThatIsNotFromTheRegistryIsRefused) {
+  const std::string hash = R"("version":"1.0.0","integrity":"sha512-x")";
+  ASSERT_TRUE(lock_of("node_modules/a", "{" + hash + "}"));
+  const std::pair<const char*, std::string> foreign[] = {
+      {"node_modules/a", R"({"version":"1.0.0","resolved":"git+ssh://git@h/a#1"})"},
+      {"node_modules/a", "{" + hash + R"(,"resolved":"https://h/a.tgz"})"},
+      {"node_modules/a/node_modules/b", "{" + hash + R"(,"resolved":"http://127.0.0.1/b.tgz"})"},
+      {"node_modules/a", "{" + hash + R"(,"resolved":"file:../a.tgz"})"},
+      {"node_modules/a", "{" + hash + R"(,"resolved":7})"},
+      {"node_modules/a", R"({"link":true,"resolved":"../../etc"})"},
+      {"node_modules/a", R"({"version":"1.0.0"})"},
+      {"../../etc", "{" + hash + "}"},
+      {"/etc", "{" + hash + "}"},
+      {"node_modules/../../etc", "{" + hash + "}"},
+  };
+  for (const auto& [place, entry] : foreign) {
+    const Result<void> done = lock_of(place, entry);
+    ASSERT_FALSE(done) << place << " " << entry;
+    EXPECT_NE(done.error().message.find("thimble image build DIR"), std::string::npos);
+  }
+}
+
+TEST(NpmLockTest, WhatLiesInThePackageAboveIsLockedByThatOnesHash) {
+  EXPECT_TRUE(lock_of("node_modules/a/node_modules/b",
+                      R"({"version":"1.0.0","inBundle":true,"resolved":"https://h/b.tgz"})"));
 }
 
 TEST(NpmLockTest, RemembersThatAPackageWantedToRunAScript) {
@@ -63,10 +87,16 @@ TEST(NpmBinTest, ChoosesTheCommandThatNpxWouldRun) {
 TEST(NpmBinTest, CommandsOutsideThePackageAreRefused) {
   for (const char* json :
        {R"({"bin":"../../../etc/passwd"})", R"({"bin":{"x":"/bin/sh"}})", R"({"bin":{"x":""}})",
-        R"({"bin":{"x":"a/../../b"}})", R"({"bin":{"x":"a\u0000b"}})"}) {
+        R"({"bin":{"x":"a/../../b"}})", R"({"bin":{"x":".."}})", R"({"bin":{"x":"a\u0000b"}})"}) {
     InstalledPackage installed;
     EXPECT_FALSE(read_bins(json, "tool", installed)) << json;
   }
+}
+
+TEST(NpmBinTest, APathThatComesBackIsTaken) {
+  InstalledPackage installed;
+  ASSERT_TRUE(read_bins(R"({"bin":"lib/../cli.js"})", "tool", installed));
+  EXPECT_EQ(installed.bins["tool"], "node_modules/tool/cli.js");
 }
 
 TEST(NpmBinTest, APackageWithoutACommandIsRefused) {
