@@ -107,7 +107,7 @@ endef
 $(foreach room,$(TEST_ROOMS),$(eval $(call unit_test,$(room))))
 UNIT_TESTS := $(foreach room,$(TEST_ROOMS),$(if $($(room)_TEST_SRC),$(BUILD)/tests/$(room)_unit))
 
-include guest-init/init.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/filters/filters.mk tools/bench/bench.mk tests/tests.mk
+include guest-init/init.mk pool/vm/vmm.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/filters/filters.mk tools/bench/bench.mk tests/tests.mk
 include tests/fuzz/fuzz.mk tests/sanitize.mk
 
 .PHONY: unit-tests lab-tools

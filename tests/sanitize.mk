@@ -7,6 +7,7 @@
 
 SANITIZED_ROOMS := devices vmm pool
 SANITIZED_SRC := $(foreach room,$(SANITIZED_ROOMS),$($(room)_SRC)) guest-init/codec.cpp
+sanitized_vmm_SRC := $(vmm_program_SRC) $(vmm_SRC) $(devices_SRC)
 PAYLOAD_TEST_SRC := $(sort $(wildcard tests/payload/*.cpp))
 
 # $(1): name of the folder below build/ with the objects.
@@ -21,6 +22,11 @@ define sanitized_folder
 $(BUILD)/$(1)/libsanitized.a: $$(call in_folder,$(1),$$(SANITIZED_SRC))
 	@rm -f $$@
 	$$(AR) rcs $$@ $$^
+# The program of VM processes, as pool/vm/vmm.mk has it: what the tests start is sanitized as they are.
+$(BUILD)/$(1)/thimble-vmm: $$(call in_folder,$(1),$$(sanitized_vmm_SRC)) $(FILTERS).o
+	$$(FUZZ_CXX) -fsanitize=$(2) -s -o $$@ $$^ -luring -lcap-ng -pthread
+$(BUILD)/$(1)/obj/pool/vm/vmm_program.o: $(BUILD)/$(1)/thimble-vmm
+$(BUILD)/$(1)/obj/pool/vm/vmm_program.o: FUZZ_FLAGS += -DTHIMBLE_VMM='"$(BUILD)/$(1)/thimble-vmm"'
 $(foreach room,$(SANITIZED_ROOMS),$(eval $(call sanitized_test,$(1),$(room)_unit,$($(room)_TEST_SRC),$(2))))
 $(eval $(call sanitized_test,$(1),payload,$(PAYLOAD_TEST_SRC),$(2),$(PAYLOAD_TEST_LINK)))
 # The test looks for the guests beside its own folder.

@@ -44,10 +44,15 @@ Result<BoundChild> BoundChild::start_jailed(const JailedBody& body, std::span<co
                                             const JailOptions& options) {
   auto process = thimble::start_jailed(options, kept, body);
   if (!process) return std::unexpected(process.error());
-  BoundChild child(process->pid);
-  child.lifeline_ = std::move(process->lifeline);
-  child.cgroup_ = std::move(process->cgroup);
-  return child;
+  return BoundChild(std::move(*process));
+}
+
+Result<BoundChild> BoundChild::start_program(int program, const char* name,
+                                             std::span<const int> descriptors,
+                                             const JailOptions& options) {
+  auto process = start_in_jail(options, program, name, descriptors);
+  if (!process) return std::unexpected(process.error());
+  return BoundChild(std::move(*process));
 }
 
 BoundChild::BoundChild(BoundChild&& other) noexcept

@@ -1,6 +1,6 @@
-// A child process that cannot outlive its parent: made by fork without exec, killed by the kernel
-// when the parent dies however that happens, in a session of its own (a ^C at the terminal reaches
-// the parent only), and with no descriptors but those it is given.
+// A child process that cannot outlive its parent: killed by the kernel when the parent dies however
+// that happens, in a session of its own (a ^C at the terminal reaches the parent only), and with no
+// descriptors but those it is given.
 #pragma once
 
 #include <sys/types.h>
@@ -19,14 +19,20 @@ namespace thimble {
 
 class BoundChild {
  public:
-  // Forks; the child runs `body` and ends with its result as exit status, without the parent's exit
-  // handlers. Descriptors 0, 1 and 2 are /dev/null in it (2 stays when `keep_stderr`), all others
-  // are closed but `kept`. To be called while the process has one thread, which must live as long
-  // as the child: the kernel's parent-death signal hangs on the forking thread.
+  // A program in a jail, with nothing as stderr (start_in_jail() of vmm/jail/jail.h). The thread
+  // that calls must live as long as the child: the kernel's parent-death signal hangs on it.
+  static Result<BoundChild> start_program(int program, const char* name,
+                                          std::span<const int> descriptors,
+                                          const JailOptions& options);
+
+  // For tests: forks; the child runs `body` and ends with its result as exit status, without the
+  // parent's exit handlers. Descriptors 0, 1 and 2 are /dev/null in it (2 stays when
+  // `keep_stderr`), all others are closed but `kept`. To be called while the process has one
+  // thread, which must live as long as the child.
   static Result<BoundChild> start(const std::function<int()>& body, std::span<const int> kept,
                                   bool keep_stderr);
 
-  // The same in a jail (vmm/jail/jail.h), with nothing as stderr.
+  // The same in a jail, with nothing as stderr.
   static Result<BoundChild> start_jailed(const JailedBody& body, std::span<const int> kept,
                                          const JailOptions& options);
 
@@ -51,6 +57,10 @@ class BoundChild {
 
  private:
   explicit BoundChild(pid_t pid) : pid_(pid) {}
+  explicit BoundChild(JailedProcess process)
+      : pid_(process.pid),
+        lifeline_(std::move(process.lifeline)),
+        cgroup_(std::move(process.cgroup)) {}
 
   pid_t pid_ = -1;
   std::optional<int> status_;

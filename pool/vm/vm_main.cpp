@@ -5,9 +5,16 @@
 #include <pthread.h>
 #include <sys/prctl.h>
 
+#include <array>
+#include <cstdlib>
+#include <utility>
+
 #include "pool/vm/broker.h"
+#include "pool/vm/spec_message.h"
 #include "pool/vm/thread_filters.h"
 #include "pool/vm/vm_run.h"
+#include "vmm/jail/jail.h"
+#include "vmm/jail/page_map.h"
 #include "vmm/jail/sanitized.h"
 
 namespace thimble {
@@ -40,8 +47,22 @@ void keep_memory_small() {
 
 }  // namespace
 
+int vmm_main(Fd lifeline, Fd broker) {
+  Result<VmSpec> spec = fail("nothing to run");
+  Confinement confinement = enter_jail(std::move(lifeline), std::array{broker.get()}, [&] {
+    spec = receive_spec(broker.get());
+    // A clone may be asked for its working set, and rest.
+    if (spec && spec->snapshot) spec->machine.page_map = open_page_map();
+  });
+  if (!spec) {
+    send_broker(broker.get(), BrokerType::kRefused, 0, spec.error().message);
+    return EXIT_FAILURE;
+  }
+  return run_vm_process(std::move(*spec), std::move(broker), std::move(confinement));
+}
+
 int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
-  ::prctl(PR_SET_NAME, "thimble-vmm");
+  ::prctl(PR_SET_NAME, kVmmName);
   keep_memory_small();
   auto filters = ThreadFilters::build(broker.get(), spec.shell);
   if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);

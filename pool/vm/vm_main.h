@@ -1,9 +1,17 @@
 // What runs inside the VMM process of one VM.
 #pragma once
 
-#include "pool/vm/vm_process.h"
+#include "devices/fd.h"
+#include "pool/vm/vm_spec.h"
+#include "vmm/jail/confinement.h"
 
 namespace thimble {
+
+constexpr const char* kVmmName = "thimble-vmm";
+
+// What VmProcess::start() has executed: enters the jail and runs what it is told. `lifeline` is the
+// jail's (vmm/jail/jail.h), and from `broker` comes the spec (spec_message.h).
+int vmm_main(Fd lifeline, Fd broker);
 
 // The whole life of the process; the result is its exit status: 0 when the guest switched itself
 // off or was stopped.

@@ -1,4 +1,4 @@
-// See vm_process.h. This side: the parent. The other: vm_main.cpp.
+// See vm_process.h. This side: the parent. The other: vm_main.h.
 #include "pool/vm/vm_process.h"
 
 #include <fcntl.h>
@@ -15,8 +15,10 @@
 #include "devices/text.h"
 #include "pool/vm/console_tail.h"
 #include "pool/vm/printable.h"
+#include "pool/vm/spec_message.h"
 #include "pool/vm/thread_filters.h"
 #include "pool/vm/vm_main.h"
+#include "pool/vm/vmm_program.h"
 #include "vmm/kvm.h"
 
 namespace thimble {
@@ -60,28 +62,6 @@ Result<void> open_files(MachineOptions& machine) {
   return {};
 }
 
-std::vector<int> descriptors_of(const VmSpec& spec) {
-  const MachineOptions& machine = spec.machine;
-  std::vector<int> all{machine.kvm.get(), machine.kernel_file.get(), machine.initrd_file.get(),
-                       spec.console.get()};
-  all.push_back(spec.trace.get());
-  for (const Disk& disk : machine.disks) all.push_back(disk.file.get());
-  if (machine.vsock) all.push_back(machine.vsock->listener.get());
-  if (spec.snapshot) {
-    all.push_back(spec.snapshot->state.get());
-    all.push_back(spec.snapshot->memory.get());
-    all.push_back(spec.snapshot->working_set.get());
-  }
-  std::erase(all, -1);
-  return all;
-}
-
-// A clone may be asked for its working set, and rest.
-void open_page_map(VmSpec& spec) {
-  if (!spec.snapshot) return;
-  spec.machine.page_map = Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
-}
-
 // It writes to disks that may be written, and snapshots.
 Limits limits_of(const MachineOptions& machine) {
   constexpr uint64_t kSnapshotOnTop = uint64_t{64} << 20;
@@ -118,15 +98,18 @@ Result<VmProcess> VmProcess::start(VmSpec spec) {
     listener = std::make_unique<UnixListener>(std::move(*bound));
     spec.machine.vsock->listener = listener->take();
   }
-  auto process = start_jailed(
-      [&spec](int broker, const Confinement& confinement) {
-        return run_vm_process(std::move(spec), Fd(broker), confinement);
-      },
-      descriptors_of(spec),
-      {.limits = limits_of(spec.machine), .beforehand = [&spec] { open_page_map(spec); }});
-  if (!process) return process;
-  process->vsock_ = std::move(listener);
-  process->vsock_path_ = std::move(vsock_path);
+  auto broker = make_broker();
+  if (!broker) return std::unexpected(broker.error());
+  // It is there already when the process asks for it.
+  if (auto sent = send_spec(broker->first.get(), spec); !sent) return std::unexpected(sent.error());
+  auto program = vmm_program();
+  if (!program) return std::unexpected(program.error());
+  auto child = BoundChild::start_program(*program, kVmmName, std::array{broker->second.get()},
+                                         {.limits = limits_of(spec.machine)});
+  if (!child) return std::unexpected(child.error());
+  VmProcess process(std::move(*child), std::move(broker->first));
+  process.vsock_ = std::move(listener);
+  process.vsock_path_ = std::move(vsock_path);
   return process;
 }
 

@@ -1,6 +1,7 @@
-// One VM in a process of its own: a fork of `thimble` that makes the Machine and runs it, tied to
-// its parent by the broker (broker.h) and by the kernel's parent-death signal (bound_child.h).
-// Nothing of it has a name: when either process is killed, nothing stays behind.
+// One VM in a process of its own, which makes the Machine and runs it: another program
+// (vmm_program.h) with nothing of its parent's memory, tied to its parent by the broker (broker.h)
+// and by the kernel's parent-death signal (bound_child.h). Nothing of it has a name: when either
+// process is killed, nothing stays behind.
 //
 // The parent opens everything that the process needs (/dev/kvm, kernel, initrd, disks, the vsock
 // listener), since the process is shut into a jail before it looks at any of it.
@@ -18,40 +19,11 @@
 #include "devices/result.h"
 #include "pool/vm/bound_child.h"
 #include "pool/vm/broker.h"
+#include "pool/vm/vm_spec.h"
 #include "thimble/machine.h"
 #include "vmm/unix_listener.h"
 
 namespace thimble {
-
-// The two files of a snapshot (thimble/snapshot.h).
-struct SnapshotFiles {
-  Fd state;
-  Fd memory;
-  Fd working_set = {};  // MachineOptions::working_set; or none
-};
-
-struct VmSpec {
-  // Its callbacks and guest_connect_ports belong to the VM process and are overwritten.
-  MachineOptions machine;
-  // Restores this instead of booting a kernel. Its memory has been verified (Snapshot::open()), and
-  // memory_bytes and vcpus above are the snapshot's.
-  std::optional<SnapshotFiles> snapshot;
-  // With a snapshot: a shell. Everything is made, checked and confined that can be before the
-  // guest's state is taken over; kPrepared tells when, and claim() does the rest.
-  bool shell = false;
-  // With a snapshot: rests (Machine::rest()) when its guest has had nothing to do for about so
-  // long.
-  std::optional<std::chrono::milliseconds> rest_after;
-  // A connected stream that carries the serial console both ways, or none.
-  Fd console;
-  // Where every exit, notification and interrupt is written, a line for each and tables at the end;
-  // or none.
-  Fd trace;
-  // Reports every line of the serial console as an event, not only the last ones at the end.
-  bool report_console = false;
-  // Refuses the VM when the host refuses a layer of the jail; otherwise kExposed tells about it.
-  bool require_confinement = false;
-};
 
 struct VmEvent {
   enum class Kind {
@@ -90,11 +62,12 @@ struct HandedOver {
 
 class VmProcess {
  public:
-  // Forks. See BoundChild::start() for what that asks of the caller. After kEnded, kRefused or
-  // kLost no further event comes.
+  // Any process may start one, whatever threads and secrets it has; the thread that does must live
+  // as long as the VM may. After kEnded, kRefused or kLost no further event comes.
   static Result<VmProcess> start(VmSpec spec);
 
-  // The same with another body, which speaks the broker protocol on the descriptor it is given.
+  // A fork instead, for tests: its body speaks the broker protocol on the descriptor it is given.
+  // See BoundChild::start() for what that asks of the caller.
   using Body = std::function<int(int broker)>;
   static Result<VmProcess> start(const Body& body, std::span<const int> kept, bool keep_stderr);
 

@@ -14,7 +14,7 @@
 #include "pool/vm/messengers.h"
 #include "pool/vm/rest_plan.h"
 #include "pool/vm/thread_filters.h"
-#include "pool/vm/vm_process.h"
+#include "pool/vm/vm_spec.h"
 #include "thimble/machine.h"
 #include "thimble/snapshot.h"
 #include "thimble/trace.h"

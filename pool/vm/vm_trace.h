@@ -2,7 +2,7 @@
 // at the end.
 #pragma once
 
-#include "pool/vm/vm_process.h"
+#include "pool/vm/vm_spec.h"
 #include "thimble/trace.h"
 
 namespace thimble {

@@ -41,7 +41,7 @@ constexpr int kOtherCalls[] = {
     SCMP_SYS(setgroups),     SCMP_SYS(capset),
     SCMP_SYS(prctl),         SCMP_SYS(prlimit64),
     SCMP_SYS(chdir),         SCMP_SYS(fchdir),
-    SCMP_SYS(dup2),
+    SCMP_SYS(dup2),          SCMP_SYS(execveat),
 };
 
 bool add(scmp_filter_ctx filter, int call) {

@@ -40,6 +40,7 @@ look_at_vmm() {
     [[ $(readlink "/proc/$VMM/ns/$ns") == $(readlink "/proc/self/ns/$ns") ]] && bad+=" $ns"
   done
   equal "$who: namespaces of its own" "" "$bad"
+  equal "$who: nothing of thimble's environment and arguments" "thimble-vmm" "$(tr '\0' ' ' <"/proc/$VMM/environ")$(tr -d '\0' <"/proc/$VMM/cmdline")"
   equal "$who: an empty root" "" "$(ls -A "/proc/$VMM/root/")"
   equal "$who: nothing of the host mounted" 1 "$(wc -l <"/proc/$VMM/mountinfo")"
   equal "$who: no descriptors but /dev/null, KVM, sockets, event files and its disk" "" \

@@ -33,6 +33,7 @@
 #include "tests/jail/attempts.h"
 #include "vmm/jail/filter.h"
 #include "vmm/jail/jail.h"
+#include "vmm/jail/page_map.h"
 
 namespace thimble::test {
 namespace {
@@ -481,6 +482,32 @@ TEST_F(Jail, ItHasNoDescriptorsButItsOwn) {
   }
   // /dev/null, seen from a root without /dev, and the broker.
   EXPECT_EQ(names, (std::set<std::string>{"/null", "socket"}));
+}
+
+// ---- its page map
+
+// Of a page of this process: whether the page is there, and where. Nothing if the file has it not.
+std::optional<std::pair<bool, uint64_t>> look_up(const Fd& page_map, const void* page) {
+  constexpr uint64_t kFrameMask = (uint64_t{1} << 55) - 1;
+  uint64_t entry = 0;
+  const auto where = static_cast<off_t>(reinterpret_cast<uintptr_t>(page) / 4096 * sizeof entry);
+  if (::pread(page_map.get(), &entry, sizeof entry, where) != sizeof entry) return std::nullopt;
+  return std::pair{(entry >> 63) != 0, entry & kFrameMask};
+}
+
+// Also where there is no user namespace between it and the host's root.
+TEST(PageMap, ShowsWhatIsThereAndNotWhere) {
+  const int here = 1;
+  const auto plain = look_up(Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)), &here);
+  ASSERT_TRUE(plain);
+  if (plain->second == 0) GTEST_SKIP() << "this user is not shown where pages are anyway";
+  const auto shown = look_up(open_page_map(), &here);
+  ASSERT_TRUE(shown);
+  EXPECT_TRUE(shown->first);
+  EXPECT_EQ(shown->second, 0U);
+  const auto after = look_up(Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)), &here);
+  ASSERT_TRUE(after);
+  EXPECT_NE(after->second, 0U) << "it has its capability back";
 }
 
 // ---- the end

@@ -20,18 +20,12 @@
 #include "vmm/jail/descriptors.h"
 #include "vmm/jail/identity.h"
 #include "vmm/jail/namespaces.h"
+#include "vmm/jail/order.h"
 #include "vmm/jail/private_root.h"
 
 namespace thimble {
 
 namespace {
-
-// What the parent tells the child when its part is done.
-struct Go {
-  bool has_identity;
-  Identity identity;
-  std::array<char, 200> why_not;  // text, when there is no identity
-};
 
 Result<std::pair<Fd, Fd>> make_lifeline() {
   std::array<int, 2> ends{-1, -1};
@@ -54,93 +48,118 @@ void note(Confinement& confinement, Layer layer, const Result<void>& done) {
 
 // ---- the child
 
-Go wait_for_go(int lifeline) {
-  Go go{};
+JailOrder wait_for_order(int lifeline) {
+  std::array<uint8_t, kMaxOrderBytes> datagram{};
   ssize_t got = 0;
-  while ((got = ::recv(lifeline, &go, sizeof go, 0)) < 0 && errno == EINTR) {
+  while ((got = ::recv(lifeline, datagram.data(), datagram.size(), 0)) < 0 && errno == EINTR) {
   }
-  if (got != sizeof go) ::_exit(EXIT_FAILURE);  // the parent is gone
-  return go;
+  if (got <= 0) ::_exit(EXIT_FAILURE);  // the parent is gone
+  auto order = parse_order(std::span(datagram).first(static_cast<size_t>(got)));
+  if (!order) ::_exit(EXIT_FAILURE);
+  return std::move(*order);
 }
 
-void take_layers(const Go& go, const JailOptions& options, uint64_t namespaces,
-                 Confinement& confinement) {
+Confinement take_layers(JailOrder order) {
+  Confinement confinement = std::move(order.confinement);
   empty_bounding_set();
-  if ((namespaces & CLONE_NEWUSER) != 0) forbid_user_namespaces();
-  if ((namespaces & CLONE_NEWNS) != 0) {
+  if ((order.namespaces & CLONE_NEWUSER) != 0) forbid_user_namespaces();
+  if ((order.namespaces & CLONE_NEWNS) != 0) {
     note(confinement, Layer::kPrivateRoot, enter_private_root());
   } else {
     confinement.refuse(Layer::kPrivateRoot, "it needs the mount namespace");
   }
-  if (go.has_identity) {
-    note(confinement, Layer::kIdentity, take_identity(go.identity));
+  if (order.has_identity) {
+    note(confinement, Layer::kIdentity, take_identity(order.identity));
   } else {
-    confinement.refuse(Layer::kIdentity, go.why_not.data());
+    confinement.refuse(Layer::kIdentity, order.why_no_identity);
   }
-  const bool counted_alone = (namespaces & CLONE_NEWUSER) != 0;
-  note(confinement, Layer::kLimits, set_limits(options.limits, counted_alone));
+  const bool counted_alone = (order.namespaces & CLONE_NEWUSER) != 0;
+  note(confinement, Layer::kLimits, set_limits(order.limits, counted_alone));
   note(confinement, Layer::kCapabilities, drop_capabilities());
   note(confinement, Layer::kPrivileges, renounce_privileges());
-}
-
-[[noreturn]] void live_in_jail(const JailOptions& options, std::span<const int> kept,
-                               const JailedBody& body, Fd lifeline, uint64_t namespaces,
-                               Confinement confinement) {
-  die_with_parent();
-  const Go go = wait_for_go(lifeline.get());
-  leave_terminal_and_signals();
-  std::vector<int> all(kept.begin(), kept.end());
-  all.push_back(lifeline.get());
-  keep_only_descriptors(all, /*keep_stderr=*/false);
-  if (options.beforehand) options.beforehand();
-  take_layers(go, options, namespaces, confinement);
-  die_with_parent();
-  // The parent may have died before the line above: then nobody would ever kill this process.
-  if (parent_is_gone(lifeline.get())) ::_exit(EXIT_FAILURE);
-  lifeline.reset();
-  ::_exit(body(confinement));
+  return confinement;
 }
 
 // ---- the parent
 
-Go make_go(pid_t child, uint64_t namespaces) {
-  Go go{};
-  auto identity = give_identity(child, (namespaces & CLONE_NEWUSER) != 0);
-  go.has_identity = identity.has_value();
+void give_order(const JailedProcess& process, uint64_t namespaces, const JailOptions& options,
+                Confinement confinement) {
+  JailOrder order{
+      .namespaces = namespaces, .limits = options.limits, .confinement = std::move(confinement)};
+  auto identity = give_identity(process.pid, (namespaces & CLONE_NEWUSER) != 0);
+  order.has_identity = identity.has_value();
   if (identity) {
-    go.identity = *identity;
+    order.identity = *identity;
   } else {
-    identity.error().message.copy(go.why_not.data(), go.why_not.size() - 1);
+    order.why_no_identity = identity.error().message;
   }
-  return go;
+  const std::vector<uint8_t> datagram = save_state(order);
+  // A child that is gone already is found by whoever waits for its word.
+  ::send(process.lifeline.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL);
 }
 
-}  // namespace
+using Make = std::function<Result<Forked>(int cgroup, Confinement& confinement)>;
 
-Result<JailedProcess> start_jailed(const JailOptions& options, std::span<const int> kept,
-                                   const JailedBody& body) {
+// `make` makes the process; a fork does not come back from it.
+Result<JailedProcess> start_with(const JailOptions& options, Fd lifeline, const Make& make) {
   Confinement confinement;
   JailedProcess process;
-  auto lifeline = make_lifeline();
-  if (!lifeline) return std::unexpected(lifeline.error());
+  process.lifeline = std::move(lifeline);
   auto cgroup = Cgroup::make(options.limits.memory_bytes);
   if (cgroup) {
     process.cgroup = std::move(*cgroup);
   } else {
     confinement.refuse(Layer::kCgroup, cgroup.error().message);
   }
-  auto forked = fork_into_namespaces(process.cgroup.fd(), confinement);
-  if (!forked) return std::unexpected(forked.error());
-  if (forked->pid == 0) {
-    lifeline->first.reset();
-    live_in_jail(options, kept, body, std::move(lifeline->second), forked->namespaces,
-                 std::move(confinement));
-  }
-  process.pid = forked->pid;
-  process.lifeline = std::move(lifeline->first);
-  const Go go = make_go(process.pid, forked->namespaces);
-  ::send(process.lifeline.get(), &go, sizeof go, MSG_NOSIGNAL);
+  auto made = make(process.cgroup.fd(), confinement);
+  if (!made) return std::unexpected(made.error());
+  process.pid = made->pid;
+  give_order(process, made->namespaces, options, std::move(confinement));
   return process;
+}
+
+}  // namespace
+
+Confinement enter_jail(Fd lifeline, std::span<const int> kept,
+                       const std::function<void()>& beforehand) {
+  die_with_parent();
+  JailOrder order = wait_for_order(lifeline.get());
+  leave_terminal_and_signals();
+  std::vector<int> all(kept.begin(), kept.end());
+  all.push_back(lifeline.get());
+  keep_only_descriptors(all, /*keep_stderr=*/false);
+  if (beforehand) beforehand();
+  Confinement confinement = take_layers(std::move(order));
+  die_with_parent();
+  // The parent may have died before the line above: then nobody would ever kill this process.
+  if (parent_is_gone(lifeline.get())) ::_exit(EXIT_FAILURE);
+  return confinement;
+}
+
+Result<JailedProcess> start_in_jail(const JailOptions& options, int program, const char* name,
+                                    std::span<const int> descriptors) {
+  auto lifeline = make_lifeline();
+  if (!lifeline) return std::unexpected(lifeline.error());
+  std::vector<int> all{lifeline->second.get()};
+  all.insert(all.end(), descriptors.begin(), descriptors.end());
+  return start_with(options, std::move(lifeline->first), [&](int cgroup, Confinement& confinement) {
+    return spawn_into_namespaces({.file = program, .name = name, .descriptors = all}, cgroup,
+                                 confinement);
+  });
+}
+
+Result<JailedProcess> start_jailed(const JailOptions& options, std::span<const int> kept,
+                                   const JailedBody& body) {
+  auto lifeline = make_lifeline();
+  if (!lifeline) return std::unexpected(lifeline.error());
+  const int near_end = lifeline->first.get();
+  return start_with(options, std::move(lifeline->first),
+                    [&](int cgroup, Confinement& confinement) -> Result<Forked> {
+                      auto forked = fork_into_namespaces(cgroup, confinement);
+                      if (!forked || forked->pid != 0) return forked;
+                      ::close(near_end);
+                      ::_exit(body(enter_jail(std::move(lifeline->second), kept, nullptr)));
+                    });
 }
 
 Confinement probe_confinement() {

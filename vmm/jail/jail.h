@@ -1,11 +1,12 @@
-// Starts a process in the jail of a VMM: a fork whose child has every layer of confinement.h but
-// the system call filters on before it runs its body. The filters follow per thread (filter.h).
+// Starts a process in the jail of a VMM: one that has every layer of confinement.h but the system
+// call filters on before it looks at anything of a guest's. The filters follow per thread
+// (filter.h).
 //
 //   parent                            child (in its new namespaces)
-//   cgroup, fork ───────────────────> dies with its parent; waits
-//   uid and gid maps ── "go" ───────> own descriptors only, beforehand(), empty root, limits, uid,
-//   no capabilities
-//                                     body(confinement)
+//   cgroup, child ──────────────────> dies with its parent; executes the program, which calls
+//                                     enter_jail(): waits
+//   uid and gid maps ── order ──────> own descriptors only, beforehand(), empty root, limits, uid,
+//                                     no capabilities
 //
 // A layer that the host refuses is left out and noted; it is for the caller to go on or not.
 #pragma once
@@ -20,13 +21,12 @@
 #include "vmm/jail/cgroup.h"
 #include "vmm/jail/confinement.h"
 #include "vmm/jail/limits.h"
+#include "vmm/jail/spawn.h"
 
 namespace thimble {
 
 struct JailOptions {
   Limits limits;
-  // Runs in the child while it still has the host's files: for what it opens of its own process.
-  std::function<void()> beforehand = {};
 };
 
 // The parent's hold on the process.
@@ -36,8 +36,20 @@ struct JailedProcess {
   Cgroup cgroup;  // goes last, when the process is gone
 };
 
-// The body's result is the exit status. `kept` are the descriptors that the child keeps, besides
-// /dev/null as 0, 1 and 2. The caller has one thread, which must live as long as the child may.
+// The program finds its lifeline as its first descriptor, 3, and then `descriptors` (at most 3); it
+// has to give the first to enter_jail(). The thread that calls must live as long as the child may.
+Result<JailedProcess> start_in_jail(const JailOptions& options, int program, const char* name,
+                                    std::span<const int> descriptors);
+
+// For the program, while it has one thread and before anything else; ends the process when the
+// parent is gone. `kept` are the descriptors that it keeps, besides /dev/null as 0, 1 and 2.
+// `beforehand`, or none, is called while it still has the host's files: for what it opens of its
+// own process.
+Confinement enter_jail(Fd lifeline, std::span<const int> kept,
+                       const std::function<void()>& beforehand);
+
+// A fork instead of a program, for what is to be tried out: the child runs `body` in the jail, and
+// its result is the exit status. The caller has one thread.
 using JailedBody = std::function<int(const Confinement&)>;
 Result<JailedProcess> start_jailed(const JailOptions& options, std::span<const int> kept,
                                    const JailedBody& body);

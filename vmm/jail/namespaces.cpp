@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
 
 #include "devices/fd.h"
 
@@ -69,10 +70,9 @@ pid_t clone_process(uint64_t flags, int cgroup) {
 
 // 0 when a process can be made with these flags, or an errno.
 int try_flags(uint64_t flags) {
-  const pid_t child = clone_process(flags, -1);
-  if (child < 0) return errno;
-  if (child == 0) ::_exit(0);
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  const Spawned spawned = spawn(nullptr, flags, -1);
+  if (spawned.pid < 0) return spawned.error;
+  while (::waitpid(spawned.pid, nullptr, 0) < 0 && errno == EINTR) {
   }
   return 0;
 }
@@ -108,6 +108,23 @@ uint64_t find_allowed(Confinement& confinement) {
   return allowed;
 }
 
+// What is refused is noted before the process that counts is made, so that a fork knows it too.
+Result<Forked> make_in_namespaces(const std::function<pid_t(uint64_t flags, int cgroup)>& make,
+                                  int cgroup, Confinement& confinement) {
+  Forked forked;
+  forked.namespaces = all_kinds();
+  forked.pid = make(forked.namespaces, cgroup);
+  if (forked.pid >= 0) return forked;
+  if (try_flags(forked.namespaces) != 0) forked.namespaces = find_allowed(confinement);
+  forked.pid = make(forked.namespaces, cgroup);
+  if (forked.pid < 0 && cgroup >= 0) {
+    confinement.refuse(Layer::kCgroup, std::strerror(errno));
+    forked.pid = make(forked.namespaces, -1);
+  }
+  if (forked.pid < 0) return fail_errno("start a process for the VM");
+  return forked;
+}
+
 bool setting_is(const char* path, char value) {
   const Fd file(::open(path, O_RDONLY | O_CLOEXEC));
   char content[2] = {};
@@ -138,20 +155,22 @@ std::string user_namespace_advice(int error) {
   return "";
 }
 
-// What is refused is noted before the fork that counts, so that the child knows it too.
+Result<Forked> spawn_into_namespaces(const Program& program, int cgroup, Confinement& confinement) {
+  bool program_refused = false;
+  auto made = make_in_namespaces(
+      [&](uint64_t flags, int group) {
+        const Spawned spawned = spawn(&program, flags, group);
+        program_refused = spawned.program_refused;
+        errno = spawned.error;
+        return spawned.pid;
+      },
+      cgroup, confinement);
+  if (made || !program_refused) return made;
+  return fail("execute the program of the VMM: " + made.error().message);
+}
+
 Result<Forked> fork_into_namespaces(int cgroup, Confinement& confinement) {
-  Forked forked;
-  forked.namespaces = all_kinds();
-  forked.pid = clone_process(forked.namespaces, cgroup);
-  if (forked.pid >= 0) return forked;
-  if (try_flags(forked.namespaces) != 0) forked.namespaces = find_allowed(confinement);
-  forked.pid = clone_process(forked.namespaces, cgroup);
-  if (forked.pid < 0 && cgroup >= 0) {
-    confinement.refuse(Layer::kCgroup, std::strerror(errno));
-    forked.pid = clone_process(forked.namespaces, -1);
-  }
-  if (forked.pid < 0) return fail_errno("start a process for the VM");
-  return forked;
+  return make_in_namespaces(clone_process, cgroup, confinement);
 }
 
 }  // namespace thimble

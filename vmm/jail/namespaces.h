@@ -1,4 +1,4 @@
-// A fork whose child lives in namespaces of its own: user, mount, pid, network, ipc, uts, cgroup
+// A child that lives in namespaces of its own: user, mount, pid, network, ipc, uts, cgroup
 // (namespaces(7)). The child is made inside them, so that /dev/kvm sees one process from the VM's
 // creation on, and no other process of ours is in them.
 //
@@ -13,6 +13,7 @@
 
 #include "devices/result.h"
 #include "vmm/jail/confinement.h"
+#include "vmm/jail/spawn.h"
 
 namespace thimble {
 
@@ -21,9 +22,13 @@ struct Forked {
   uint64_t namespaces = 0;  // CLONE_NEW… flags that the child lives in
 };
 
-// Forks into as many of the namespaces as the host allows, and into the cgroup whose directory is
-// `cgroup` (-1: none). What was refused is added to `confinement`, in both processes alike. The
-// caller has one thread. An error means that no process could be made at all.
+// Starts a program in as many of the namespaces as the host allows, and in the cgroup whose
+// directory is `cgroup` (-1: none). What was refused is added to `confinement`. An error means that
+// no process could be made at all.
+Result<Forked> spawn_into_namespaces(const Program& program, int cgroup, Confinement& confinement);
+
+// The same with a fork: the child goes on here, with a copy of all memory and of `confinement`. The
+// caller has one thread.
 Result<Forked> fork_into_namespaces(int cgroup, Confinement& confinement);
 
 // In a user namespace of our own, with capabilities over it and /proc in reach: no process in it
