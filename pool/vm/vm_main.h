@@ -7,7 +7,10 @@
 
 namespace thimble {
 
+// How VmProcess::start() executes it: its name, which is its only argument, and its descriptors.
 constexpr const char* kVmmName = "thimble-vmm";
+constexpr int kVmmLifeline = 3;
+constexpr int kVmmBroker = 4;
 
 // What VmProcess::start() has executed: enters the jail and runs what it is told. `lifeline` is the
 // jail's (vmm/jail/jail.h), and from `broker` comes the spec (spec_message.h).

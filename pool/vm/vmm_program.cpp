@@ -11,6 +11,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "devices/fd.h"
 #include "pool/vm/vm_main.h"
@@ -75,17 +76,8 @@ Result<Fd> make_in(const char* folder, std::span<const uint8_t> bytes) {
   return file;
 }
 
-Result<Fd> make_program() {
-  const std::span bytes(thimble_embedded_vmm, thimble_embedded_vmm_end);
-  auto file = make_in_memory(bytes);
-  if (file) return file;
-  for (const char* folder : kFolders) {
-    if (auto other = make_in(folder, bytes)) return other;
-  }
-  return fail(file.error().message +
-              ": the host forbids programs in memory, and no folder takes them either: sysctl -w "
-              "vm.memfd_noexec=1, or mount /tmp without noexec");
-}
+// Set before there are threads, and never again.
+bool is_vmm_too = false;
 
 // A descriptor that somebody may have closed, and taken for something else since.
 struct Held {
@@ -99,7 +91,33 @@ struct Held {
   }
 };
 
+// Whatever its name is by now, or whose.
+Result<Fd> open_program() {
+  if (is_vmm_too) {
+    if (Fd own(::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)); own) return own;
+  }
+  return carried_vmm_program();
+}
+
 }  // namespace
+
+void become_vmm_if_asked(int argument_count, char** arguments) {
+  is_vmm_too = true;
+  if (argument_count != 1 || std::string_view(arguments[0]) != kVmmName) return;
+  ::_exit(vmm_main(Fd(kVmmLifeline), Fd(kVmmBroker)));
+}
+
+Result<Fd> carried_vmm_program() {
+  const std::span bytes(thimble_embedded_vmm, thimble_embedded_vmm_end);
+  auto file = make_in_memory(bytes);
+  if (file) return file;
+  for (const char* folder : kFolders) {
+    if (auto other = make_in(folder, bytes)) return other;
+  }
+  return fail(file.error().message +
+              ": the host forbids programs in memory, and no folder takes them either: sysctl -w "
+              "vm.memfd_noexec=1, or mount /tmp without noexec");
+}
 
 Result<int> vmm_program() {
   static std::mutex mutex;
@@ -107,7 +125,7 @@ Result<int> vmm_program() {
   const std::scoped_lock lock(mutex);
   if (held.is_there()) return held.file.get();
   [[maybe_unused]] const int lost = held.file.release();
-  auto file = make_program();
+  auto file = open_program();
   if (!file) return std::unexpected(file.error());
   struct stat made{};
   if (::fstat(file->get(), &made) != 0) return fail_errno("look at the program of the VMM");

@@ -7,9 +7,11 @@
 #include <liburing.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -34,6 +36,7 @@
 #include "vmm/jail/filter.h"
 #include "vmm/jail/jail.h"
 #include "vmm/jail/page_map.h"
+#include "vmm/jail/spawn.h"
 
 namespace thimble::test {
 namespace {
@@ -508,6 +511,75 @@ TEST(PageMap, ShowsWhatIsThereAndNotWhere) {
   const auto after = look_up(Fd(::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)), &here);
   ASSERT_TRUE(after);
   EXPECT_NE(after->second, 0U) << "it has its capability back";
+}
+
+// ---- how it is made
+
+TEST(Spawn, AFileThatIsNoProgramIsAnErrorAndLeavesNoProcess) {
+  const Fd file(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  const Program program{.file = file.get(), .name = "none", .descriptors = {}};
+  const Spawned spawned = spawn(&program, 0, -1);
+  EXPECT_EQ(spawned.pid, -1);
+  EXPECT_TRUE(spawned.program_refused);
+  EXPECT_EQ(spawned.error, EACCES);
+  EXPECT_EQ(::waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+// A program that waits: `cat` without arguments, whose stdin is a pipe that nobody writes to.
+TEST(Spawn, TheProgramGetsItsDescriptorsAndNeitherSignalsNorEnvironment) {
+  sigset_t before;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  const Fd cat(::open("/bin/cat", O_RDONLY | O_CLOEXEC));
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+  const Fd stdin_of_test(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  ::dup2(ends[0], STDIN_FILENO);
+  const Program program{.file = cat.get(), .name = "cat", .descriptors = std::span(ends).first(1)};
+  const Spawned spawned = spawn(&program, 0, -1);
+  ::dup2(stdin_of_test.get(), STDIN_FILENO);
+  ASSERT_GT(spawned.pid, 0);
+  const uint64_t blocked = std::stoull(status_of(spawned.pid, "SigBlk"), nullptr, 16);
+  EXPECT_NE(blocked & (uint64_t{1} << (SIGTERM - 1)), 0U);
+  EXPECT_EQ(read_file("/proc/" + std::to_string(spawned.pid) + "/environ"), "");
+  EXPECT_TRUE(fs::exists("/proc/" + std::to_string(spawned.pid) + "/fd/3"));
+  ::kill(spawned.pid, SIGKILL);
+  ::waitpid(spawned.pid, nullptr, 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  sigset_t after;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  EXPECT_EQ(std::memcmp(&before, &after, 8), 0);
+}
+
+// In a mount namespace of the test's, so that nobody else sees the group's place.
+TEST(Spawn, InACgroup) {
+  const std::string place = (fs::temp_directory_path() / "thimble-spawn-test.XXXXXX").string();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string folder = place;
+    if (::mkdtemp(folder.data()) == nullptr || ::unshare(CLONE_NEWNS) != 0 ||
+        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        ::mount("none", folder.c_str(), "cgroup2", 0, nullptr) != 0) {
+      ::_exit(77);
+    }
+    const std::string group = folder + "/spawn-test-" + std::to_string(::getpid());
+    if (::mkdir(group.c_str(), 0755) != 0) ::_exit(77);
+    const Fd directory(::open(group.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const Spawned spawned = spawn(nullptr, CLONE_NEWPID, directory.get());
+    siginfo_t ended{};
+    const bool lived = spawned.pid > 0 && ::waitid(P_PID, static_cast<id_t>(spawned.pid), &ended,
+                                                   WEXITED | WNOWAIT) == 0;
+    const std::string where = read_file("/proc/" + std::to_string(spawned.pid) + "/cgroup");
+    const bool reaped = ::waitpid(spawned.pid, nullptr, 0) == spawned.pid;
+    ::rmdir(group.c_str());
+    ::umount2(folder.c_str(), MNT_DETACH);
+    ::rmdir(folder.c_str());
+    ::_exit(lived && reaped && where.find("/spawn-test-") != std::string::npos ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "this user, or host, makes no cgroups";
+  EXPECT_EQ(status, 0);
 }
 
 // ---- the end

@@ -19,6 +19,7 @@
 namespace thimble::test {
 namespace {
 
+namespace fs = std::filesystem;
 using Kind = VmEvent::Kind;
 
 std::string read_file(const std::string& path) {
@@ -161,6 +162,41 @@ TEST_F(ParentSecrets, TheDaemonsVmsHaveNone) {
   for (const char* state : {"ready", "claimed"}) {
     for (const pid_t pid : pids_in(state)) expect_nothing_of_ours(pid);
   }
+}
+
+// The first child of a process, once it has `tasks` threads.
+pid_t child_of(pid_t parent, size_t tasks) {
+  const std::string children = folder_of(parent) + "task/" + std::to_string(parent) + "/children";
+  for (int i = 0; i < 1000; ++i) {
+    const pid_t child = std::atoi(read_file(children).c_str());
+    if (child > 0 && entries_of(folder_of(child) + "task") >= tasks) return child;
+    ::usleep(10000);
+  }
+  return -1;
+}
+
+// `thimble`, which executes itself and not what the library carries.
+TEST_F(ParentSecrets, AVmOfTheCommandLineHasNone) {
+  const fs::path thimble =
+      fs::read_symlink("/proc/self/exe").parent_path().parent_path() / "bin/thimble";
+  if (!fs::exists(thimble)) GTEST_SKIP() << "there is no " << thimble;
+  const std::string kernel = payload_path("sleeping_echo");
+  const pid_t front = ::fork();
+  if (front == 0) {
+    const int null = ::open("/dev/null", O_RDWR);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(null, STDOUT_FILENO);
+    ::execl(thimble.c_str(), thimble.c_str(), "boot", "--kernel", kernel.c_str(), nullptr);
+    ::_exit(1);
+  }
+  const pid_t vmm = child_of(front, 3);
+  EXPECT_GT(vmm, 0);
+  EXPECT_GE(times_in_memory(front, secret_), 1U);
+  if (vmm > 0) expect_nothing_of_ours(vmm);
+  EXPECT_EQ(fs::read_symlink(folder_of(vmm) + "exe"), thimble);
+  ::kill(front, SIGKILL);
+  ::waitpid(front, nullptr, 0);
+  EXPECT_TRUE(is_gone(vmm));
 }
 
 TEST_F(ParentSecrets, NoTwoVmsHaveALayoutOrACanaryInCommon) {

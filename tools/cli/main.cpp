@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "mcp-agent/server_run.h"
+#include "pool/vm/vmm_program.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/options.h"
 #include "tools/cli/say.h"
@@ -88,6 +89,7 @@ int main_of(const Arguments& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  thimble::become_vmm_if_asked(argc, argv);
   open_missing_descriptors();
   ::signal(SIGCHLD, SIG_DFL);  // a parent that ignores it would keep us from reaping the VMM
   // No exception crosses our own code; what a library lets through ends here, in one line.
