@@ -10,15 +10,28 @@ namespace thimble::image {
 namespace fs = std::filesystem;
 namespace {
 
+// A link in the root may point anywhere: what is copied takes its place, and does not go through
+// it.
+void remove_links(const fs::path& unpacked, const fs::path& to) {
+  std::error_code code;
+  for (fs::recursive_directory_iterator it(unpacked, code), end; !code && it != end;
+       it.increment(code)) {
+    std::error_code ignored;
+    if (it->symlink_status(ignored).type() == fs::file_type::directory) continue;
+    const fs::path place = to / it->path().lexically_relative(unpacked);
+    if (fs::is_symlink(fs::symlink_status(place, ignored))) fs::remove(place, ignored);
+  }
+}
+
 // dpkg-deb -x would replace a link such as /lib by a directory, so packages are unpacked beside the
 // root and merged into it.
 Result<void> merge(const fs::path& unpacked, const fs::path& to) {
   for (const fs::path& entry : list_directory(unpacked)) {
     const std::string name = entry.filename().string();
     const bool merged = name == "bin" || name == "sbin" || name == "lib" || name == "lib64";
-    if (Result<void> copied = copy_tree(entry, merged ? to / "usr" / name : to / name); !copied) {
-      return copied;
-    }
+    const fs::path place = merged ? to / "usr" / name : to / name;
+    remove_links(entry, place);
+    if (Result<void> copied = copy_tree(entry, place); !copied) return copied;
   }
   return {};
 }
@@ -92,14 +105,31 @@ Result<void> unpack_debian(Building& building, const std::vector<std::string>& p
     if (!done) return std::unexpected(done.error());
     building.inputs["debian"][field(package, "Package")] = field(package, "Version");
   }
-  for (const char* unwanted : {"usr/share/doc", "usr/share/man", "usr/share/locale",
-                               "usr/share/lintian", "usr/share/bug"}) {
+  // Of the time zones' three sets of rules, one.
+  for (const char* unwanted :
+       {"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/bug",
+        "usr/share/zoneinfo/posix", "usr/share/zoneinfo/right"}) {
     remove_tree(unpacked / unwanted);
   }
   Result<void> merged = merge(unpacked, to);
   remove_tree(unpacked);
   remove_tree(downloads);
   return merged;
+}
+
+std::vector<std::string> debian_knows(const std::vector<std::string>& packages) {
+  if (packages.empty()) return {};
+  Command show{.argv = {"apt-cache", "show", "--no-all-versions"}, .env = {{"LC_ALL", "C"}}};
+  show.argv.insert(show.argv.end(), packages.begin(), packages.end());
+  // It fails when one of them is unknown.
+  const Result<Output> shown = run_process(show);
+  if (!shown) return {};
+  const std::string lines = "\n" + shown->out;
+  std::vector<std::string> known;
+  for (const std::string& package : packages) {
+    if (lines.contains("\nPackage: " + package + "\n")) known.push_back(package);
+  }
+  return known;
 }
 
 std::map<std::string, std::string> debian_owners(const std::vector<fs::path>& paths) {

@@ -17,6 +17,9 @@ namespace thimble::image {
 Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
                            const std::filesystem::path& to);
 
+// Those of `packages` that this machine's lists of Debian's packages have.
+std::vector<std::string> debian_knows(const std::vector<std::string>& packages);
+
 // For each path that an installed package owns: "package version".
 std::map<std::string, std::string> debian_owners(const std::vector<std::filesystem::path>& paths);
 
