@@ -119,6 +119,30 @@ std::string refuse_source(const std::string& place, const json& entry) {
   return {};
 }
 
+// A command's file as npm takes it: below the package whatever is written. Empty: none.
+std::string inner_path(const std::string& text) {
+  if (text.find('\0') != std::string::npos) return {};
+  const fs::path path = (fs::path("/") / text).lexically_normal().relative_path();
+  return path.has_filename() ? path.string() : std::string();
+}
+
+// What a command is called: npm takes the last part of the name.
+std::string command_name(const std::string& text) {
+  return text.find('\0') == std::string::npos ? fs::path(text).filename().string() : std::string();
+}
+
+constexpr std::size_t kShownScript = 160;
+
+// Of the packages that said in the lock file that they have scripts.
+void read_scripts(const Folder& folder, InstalledPackage& installed) {
+  for (auto& [place, script] : installed.scripts) {
+    const Result<std::string> text = folder.read(place + "/package.json", 1 << 20);
+    if (text) script = install_scripts(*text);
+    // npm's own script for a package that has sources of an addon and says nothing.
+    if (script.empty()) script = "install: node-gyp rebuild";
+  }
+}
+
 }  // namespace
 
 Result<fs::path> pinned_file(Building& building, const PinnedPackage& package, const char* file,
@@ -167,7 +191,10 @@ Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPa
     }
     locked[place] = {{"version", string_of(entry, "version")},
                      {"integrity", string_of(entry, "integrity")}};
-    installed.runs_scripts = installed.runs_scripts || entry.contains("hasInstallScript");
+    if (entry.contains("hasInstallScript")) {
+      installed.runs_scripts = true;
+      installed.scripts[place];
+    }
     ++installed.packages;
   }
   inputs["npm"] = std::move(locked);
@@ -190,11 +217,10 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
     }
   }
   for (const auto& [name, path] : bins) {
-    if (path.empty() || !is_inner_name(fs::path(path).lexically_normal().string())) {
-      return fail(text("package %s: its command %s points outside the package", package.c_str(),
-                       name.c_str()));
-    }
-    installed.bins[name] = (fs::path("node_modules") / package / path).lexically_normal().string();
+    const std::string command = command_name(name);
+    const std::string inner = inner_path(path);
+    if (command.empty() || inner.empty()) continue;
+    installed.bins[command] = (fs::path("node_modules") / package / inner).string();
   }
   if (installed.bins.empty()) {
     return fail("package " + package + ": has no command to run (no \"bin\" in package.json)");
@@ -211,6 +237,19 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
     installed.default_bin = installed.bins.begin()->first;
   }
   return {};
+}
+
+std::string install_scripts(const std::string& package_json) {
+  const json value = json::parse(package_json, nullptr, false);
+  const auto scripts = value.is_object() ? value.find("scripts") : value.end();
+  if (!value.is_object() || scripts == value.end()) return {};
+  std::string line;
+  for (const char* name : {"preinstall", "install", "postinstall"}) {
+    const std::string script = string_of(*scripts, name);
+    if (!script.empty()) line += (line.empty() ? "" : "; ") + (name + (": " + script));
+  }
+  std::erase_if(line, [](unsigned char c) { return c < ' ' || c == 0x7f; });
+  return line.substr(0, kShownScript);
 }
 
 Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
@@ -237,6 +276,7 @@ Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
   if (!package_json) return std::unexpected(package_json.error());
   done = read_bins(*package_json, spec.name, installed);
   if (!done) return std::unexpected(done.error());
+  read_scripts(*folder, installed);
 
   // What npm notes for itself would make the bytes depend on the request's wording.
   remove_tree(directory / "package-lock.json");

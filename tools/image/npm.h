@@ -34,11 +34,13 @@ Result<std::filesystem::path> pinned_file(Building& building, const PinnedPackag
                                           const char* file, bool strip);
 
 struct InstalledPackage {
-  std::string version;                      // exact
-  std::map<std::string, std::string> bins;  // command name -> path relative to the install
-  std::string default_bin;                  // the command that npx would run; may be empty
-  std::size_t packages = 0;                 // how many were installed with it
-  bool runs_scripts = false;                // some package asked for an install script
+  std::string version;                          // exact
+  std::map<std::string, std::string> bins;      // command name -> path relative to the install
+  std::string default_bin;                      // the command that npx would run; may be empty
+  std::size_t packages = 0;                     // how many were installed with it
+  bool runs_scripts = false;                    // some package asked for an install script
+  std::map<std::string, std::string> scripts;   // package -> what its install script would run
+  std::map<std::string, std::string> unusable;  // command name -> why it cannot be started
 };
 
 // Installs the package below `directory` (node_modules and package.json) and records every
@@ -51,5 +53,7 @@ Result<void> record_lock(const std::string& lock_text, nlohmann::json& inputs,
                          InstalledPackage& installed);
 Result<void> read_bins(const std::string& package_json, const std::string& package,
                        InstalledPackage& installed);
+// "postinstall: node install.js" for each script that npm would run after unpacking; one line.
+std::string install_scripts(const std::string& package_json);
 
 }  // namespace thimble::image

@@ -212,6 +212,25 @@ Result<Words> guest_argv(const Plan& plan, const Image& image) {
   return argv;
 }
 
+std::string string_member(const nlohmann::json& object, const std::string& name) {
+  const auto found = object.find(name);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+// Why a command of a package is none here, when it was left out for a reason (recipe_npm.cpp).
+Error explain_command(const Store& store, const Plan& plan, const Image& image, Error error) {
+  const Result<nlohmann::json> inputs = store.inputs(image);
+  if (!inputs) return error;
+  std::string name = plan.image_command;
+  if (name.empty()) name = string_member(*inputs, "default_command");
+  const auto unusable = inputs->find("unusable_commands");
+  const std::string why =
+      unusable == inputs->end() ? std::string() : string_member(*unusable, name);
+  if (why.empty()) return error;
+  return Error{"command " + name + " of " + image.name + ": " + why +
+               ": others can be chosen with -p PACKAGE COMMAND: " + joined_names(image.commands)};
+}
+
 }  // namespace
 
 Result<PlanContext> PlanContext::from_process(std::string image) {
@@ -237,7 +256,7 @@ Result<Prepared> prepare_plan(const Store& store, const Plan& plan, const Progre
   if (!image) return std::unexpected(image.error());
   Prepared prepared;
   Result<Words> argv = guest_argv(plan, *image);
-  if (!argv) return std::unexpected(argv.error());
+  if (!argv) return std::unexpected(explain_command(store, plan, *image, argv.error()));
   prepared.argv = std::move(*argv);
   for (const HostPath& path : plan.mounts) {
     const Result<Image> packed = ensure_image(store, path.request, progress);

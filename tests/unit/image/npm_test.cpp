@@ -60,6 +60,22 @@ TEST(NpmLockTest, RemembersThatAPackageWantedToRunAScript) {
       R"({"packages":{"node_modules/a":{"integrity":"sha512-x","hasInstallScript":true}}})", inputs,
       installed));
   EXPECT_TRUE(installed.runs_scripts);
+  EXPECT_TRUE(installed.scripts.contains("node_modules/a"));
+}
+
+TEST(NpmScriptTest, NamesWhatWouldBeRunInOneLine) {
+  EXPECT_EQ(install_scripts(R"({"scripts":{"install":"node-gyp rebuild","test":"x"}})"),
+            "install: node-gyp rebuild");
+  EXPECT_EQ(install_scripts(R"({"scripts":{"preinstall":"a","postinstall":"b"}})"),
+            "preinstall: a; postinstall: b");
+  EXPECT_EQ(install_scripts(R"({"scripts":{"install":"a\nerror: \u001b[2Jb"}})"),
+            "install: aerror: [2Jb");
+  EXPECT_EQ(install_scripts(R"({"scripts":{"install":")" + std::string(9999, 'x') + "\"}}").size(),
+            160U);
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"scripts":[]})", R"({"scripts":{"install":7}})"}) {
+    EXPECT_EQ(install_scripts(text), "") << text;
+  }
 }
 
 TEST(NpmLockTest, DamagedLockFilesAreRefused) {
@@ -84,12 +100,28 @@ TEST(NpmBinTest, ChoosesTheCommandThatNpxWouldRun) {
   EXPECT_EQ(default_bin(R"({"bin":{"a":"a.js","b":"b.js"}})", "tool"), "") << "ambiguous";
 }
 
-TEST(NpmBinTest, CommandsOutsideThePackageAreRefused) {
-  for (const char* json :
-       {R"({"bin":"../../../etc/passwd"})", R"({"bin":{"x":"/bin/sh"}})", R"({"bin":{"x":""}})",
-        R"({"bin":{"x":"a/../../b"}})", R"({"bin":{"x":".."}})", R"({"bin":{"x":"a\u0000b"}})"}) {
+// As npm itself takes such paths: as if the package were the root.
+TEST(NpmBinTest, CommandsStayInsideThePackage) {
+  const std::map<std::string, std::string> paths = {
+      {R"({"bin":"../../../etc/passwd"})", "node_modules/tool/etc/passwd"},
+      {R"({"bin":{"tool":"/bin/sh"}})", "node_modules/tool/bin/sh"},
+      {R"({"bin":{"tool":"a/../../b"}})", "node_modules/tool/b"},
+      {R"({"bin":{"../../tool":"./cli.js"}})", "node_modules/tool/cli.js"}};
+  for (const auto& [json, place] : paths) {
     InstalledPackage installed;
-    EXPECT_FALSE(read_bins(json, "tool", installed)) << json;
+    ASSERT_TRUE(read_bins(json, "tool", installed)) << json;
+    EXPECT_EQ(installed.bins["tool"], place) << json;
+  }
+}
+
+TEST(NpmBinTest, ABadCommandIsNoneAndTheOthersStay) {
+  for (const char* bad : {R"("x":"")", R"("x":7)", R"("":"x.js")", R"("x":"..")", R"("a/":"x.js")",
+                          R"("x":"a\u0000b")", R"("x\u0000":"x.js")", R"("x":"dir/")"}) {
+    InstalledPackage installed;
+    const std::string json = std::string(R"({"bin":{"good":"good.js",)") + bad + "}}";
+    ASSERT_TRUE(read_bins(json, "tool", installed)) << json;
+    EXPECT_EQ(installed.bins.size(), 1U) << json;
+    EXPECT_EQ(installed.default_bin, "good") << json;
   }
 }
 
