@@ -6,6 +6,7 @@
 #include "tools/image/debian.h"
 #include "tools/image/files.h"
 #include "tools/image/image.h"
+#include "tools/image/libraries.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
 #include "tools/image/renewal.h"
@@ -16,6 +17,25 @@ namespace {
 
 Result<void> make_base(Building& building) {
   Result<void> done = make_skeleton(building);
+  if (done) done = add_busybox(building);
+  if (done) done = add_certificates(building);
+  return done;
+}
+
+// What programs for Debian expect to find, besides their own libraries: all of glibc with its
+// locale, the compiler's runtime libraries, bash, time zones, names of services and protocols.
+const std::vector<std::string>& debian_base() {
+  static const std::vector<std::string> packages = {
+      "bash", "libc-bin", "libc6", "libgcc-s1", "libstdc++6", "libtinfo6", "netbase", "tzdata"};
+  return packages;
+}
+
+// Debian's own first: a link of busybox's never takes a program's place.
+Result<void> make_debian_base(Building& building, std::vector<std::string> packages) {
+  packages.insert(packages.end(), debian_base().begin(), debian_base().end());
+  Result<void> done = make_skeleton(building);
+  building.progress("taking libraries, bash and time zones from Debian");
+  if (done) done = unpack_debian(building, packages, building.root);
   if (done) done = add_busybox(building);
   if (done) done = add_certificates(building);
   return done;
@@ -56,7 +76,11 @@ Result<void> add_system_node(Building& building) {
 Result<void> add_pinned_node(Building& building) {
   const Result<fs::path> node = pinned_file(building, kNode, "bin/node", true);
   if (!node) return std::unexpected(node.error());
-  return add_executable(building, *node, "node");
+  const fs::path place = building.root / "usr/bin/node";
+  Result<void> done = copy_regular(*node, place);
+  std::error_code code;
+  fs::permissions(place, fs::perms(0755), code);
+  return done;
 }
 
 }  // namespace
@@ -71,9 +95,9 @@ Result<Manifest> make_busybox(Building& building) {
 }
 
 Result<Manifest> make_node(Building& building, NodeSource source) {
-  Result<void> done = make_base(building);
+  Result<void> done = make_debian_base(building, {});
   if (done) {
-    building.progress("adding node and its libraries");
+    building.progress("adding node");
     done = source == NodeSource::kNpm ? add_pinned_node(building) : add_system_node(building);
   }
   if (!done) return std::unexpected(done.error());
@@ -88,30 +112,41 @@ Result<Manifest> make_node(Building& building, NodeSource source) {
 }
 
 Result<Manifest> make_python(Building& building) {
-  // python3.11 with its whole standard library and what its extension modules link to.
+  // python3.11 with its whole standard library, as Debian splits it, and what its extension modules
+  // link to.
   const std::vector<std::string> kPackages = {"libbz2-1.0",
-                                              "libc6",
+                                              "libcom-err2",
+                                              "libcrypt1",
+                                              "libdb5.3",
                                               "libexpat1",
                                               "libffi8",
+                                              "libgdbm6",
+                                              "libgssapi-krb5-2",
+                                              "libk5crypto3",
+                                              "libkeyutils1",
+                                              "libkrb5-3",
+                                              "libkrb5support0",
                                               "liblzma5",
                                               "libncursesw6",
+                                              "libnsl2",
                                               "libpython3.11-minimal",
                                               "libpython3.11-stdlib",
                                               "libreadline8",
                                               "libsqlite3-0",
                                               "libssl3",
-                                              "libtinfo6",
+                                              "libtirpc-common",
+                                              "libtirpc3",
                                               "libuuid1",
+                                              "python3-distutils",
+                                              "python3-gdbm",
+                                              "python3-lib2to3",
                                               "python3.11-minimal",
                                               "zlib1g"};
-  if (Result<void> done = make_base(building); !done) return std::unexpected(done.error());
-  building.progress("downloading python3.11 and its libraries from Debian");
   const fs::path& root = building.root;
-  if (Result<void> done = unpack_debian(building, kPackages, root); !done) {
-    return std::unexpected(done.error());
-  }
-  // Character set converters of the C library: python has its own.
-  remove_tree(root / "usr/lib/x86_64-linux-gnu/gconv");
+  Result<void> done = make_debian_base(building, kPackages);
+  // Should a module link to more than is listed above.
+  if (done) done = add_libraries(building, collect_needs(root / "usr/lib/python3.11/lib-dynload"));
+  if (!done) return std::unexpected(done.error());
   for (const char* name : {"python3", "python"}) {
     const Result<void> linked = make_symlink("python3.11", root / "usr/bin" / name);
     if (!linked) return std::unexpected(linked.error());

@@ -23,13 +23,13 @@ struct TextFile {
   const char* text;
 };
 
-constexpr std::array<TextFile, 6> kEtc = {{
+// No /etc/hosts: the guest's init writes it, with the name that the guest has.
+constexpr std::array<TextFile, 5> kEtc = {{
     {"etc/passwd",
      "root:x:0:0:root:/root:/bin/sh\n"
      "user:x:1000:1000:user:/home/user:/bin/sh\n"
      "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"},
     {"etc/group", "root:x:0:\nuser:x:1000:\nnogroup:x:65534:\n"},
-    {"etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"},
     {"etc/resolv.conf", ""},
     {"etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"},
     {"etc/os-release", "ID=thimble\nNAME=thimble\nPRETTY_NAME=\"thimble guest\"\n"},
@@ -162,7 +162,13 @@ Result<void> add_certificates(Building& building) {
   const fs::path place = building.root / fs::path(kCertificates).relative_path();
   if (Result<void> made = make_directories(place.parent_path()); !made) return made;
   building.inputs["certificates"] = {{"sha256", sha256_text(*text)}};
-  return write_file(place, *text);
+  if (Result<void> written = write_file(place, *text); !written) return written;
+  // Where Debian's OpenSSL looks.
+  const fs::path openssl = building.root / "usr/lib/ssl";
+  Result<void> done = make_directories(openssl);
+  if (done) done = make_symlink(kCertificates, openssl / "cert.pem");
+  if (done) done = make_symlink("/etc/ssl/certs", openssl / "certs");
+  return done;
 }
 
 }  // namespace thimble::image

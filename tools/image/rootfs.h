@@ -21,7 +21,7 @@ struct Building {
   Progress progress;
 };
 
-// Directories, /etc with root, nobody and user (1000), no password anywhere, loopback names only.
+// Directories, /etc with root, nobody and user (1000), no password anywhere.
 Result<void> make_skeleton(const Building& building);
 
 // Copies an executable to /usr/bin and every shared library that it needs to where its loader
@@ -33,7 +33,7 @@ Result<void> add_executable(Building& building, const std::filesystem::path& bin
 // busybox with links for its applets, so that servers which call a shell find one.
 Result<void> add_busybox(Building& building);
 
-// This machine's CA certificates, when it has any.
+// This machine's CA certificates, when it has any, where OpenSSL, Go and others look for them.
 Result<void> add_certificates(Building& building);
 
 }  // namespace thimble::image
