@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
+
+#include "vmm/unix_socket.h"
 
 namespace thimble {
 
@@ -28,10 +31,10 @@ Result<sockaddr_un> unix_address(const std::string& path) {
 Result<Fd> connect_unix(const std::string& path) {
   auto address = unix_address(path);
   if (!address) return std::unexpected(address.error());
-  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return fail_errno("create a socket");
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0) {
-    return fail_errno("connect to " + path);
+  auto fd = make_unix_socket(SOCK_STREAM);
+  if (!fd) return fd;
+  if (const int why = connect_to(*fd, *address); why != 0) {
+    return fail_errno("connect to " + path, why);
   }
   return fd;
 }
@@ -39,21 +42,19 @@ Result<Fd> connect_unix(const std::string& path) {
 Result<UnixListener> UnixListener::bind(const std::string& path) {
   auto address = unix_address(path);
   if (!address) return std::unexpected(address.error());
-  if (connect_unix(path)) return fail("listen on " + path + ": somebody else already does");
+  auto client = make_unix_socket(SOCK_STREAM);
+  if (!client) return std::unexpected(client.error());
+  const int why = connect_to(*client, *address);
   struct stat info{};
   if (lstat(path.c_str(), &info) == 0) {
     if (!S_ISSOCK(info.st_mode)) return fail("listen on " + path + ": a file is in the way");
+    // Anything else may be the moment's: too many that wait to be let in, say.
+    if (why != ECONNREFUSED) return fail("listen on " + path + ": somebody else already does");
     ::unlink(path.c_str());
   }
-  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!fd) return fail_errno("create a socket");
-  // On Linux the socket file takes the descriptor's mode: only the owner may connect.
-  fchmod(fd.get(), S_IRUSR | S_IWUSR);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) != 0 ||
-      listen(fd.get(), kBacklog) != 0) {
-    return fail_errno("listen on " + path);
-  }
-  return UnixListener(std::move(fd), path);
+  auto fd = listen_at(*address, SOCK_STREAM, kBacklog);
+  if (!fd) return fail_in("listen on " + path, fd);
+  return UnixListener(std::move(*fd), path);
 }
 
 UnixListener::~UnixListener() {

@@ -9,8 +9,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "pool/daemon/runtime_folder.h"
 #include "pool/vm/printable.h"
-#include "vmm/unix_listener.h"
+#include "vmm/unix_socket.h"
 
 namespace thimble {
 
@@ -45,18 +46,14 @@ bool is_ok(const json& object) {
 
 }  // namespace
 
-Result<std::optional<DaemonClient>> DaemonClient::connect(const std::string& path) {
-  auto address = unix_address(path);
-  if (!address) return std::unexpected(address.error());
-  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return fail_errno("make a socket");
-  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
-    if (errno == ENOENT || errno == ECONNREFUSED) return std::nullopt;
-    return fail_errno("connect to the daemon at " + path);
+Result<std::optional<DaemonClient>> DaemonClient::connect(const OwnedFolder& folder) {
+  auto socket = connect_in(folder, kDaemonSocket, SOCK_SEQPACKET);
+  if (!socket) return std::unexpected(socket.error());
+  if (!*socket) return std::nullopt;
+  if (peer_uid((*socket)->get()) != ::geteuid()) {
+    return fail(folder.path_of(kDaemonSocket) + " is served by another user");
   }
-  const auto uid = peer_uid(socket.get());
-  if (uid != ::geteuid()) return fail(path + " is served by another user");
-  return DaemonClient(std::move(socket));
+  return DaemonClient(std::move(**socket));
 }
 
 Result<Datagram> DaemonClient::exchange(const DaemonRequest& request, milliseconds patience) {

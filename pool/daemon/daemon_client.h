@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "devices/base/owned_folder.h"
 #include "devices/fd.h"
 #include "devices/result.h"
 #include "pool/daemon/daemon_wire.h"
@@ -14,8 +15,8 @@ namespace thimble {
 
 class DaemonClient {
  public:
-  // Nothing when no daemon serves `path`; an error when somebody else does.
-  static Result<std::optional<DaemonClient>> connect(const std::string& path);
+  // Nothing when no daemon serves `folder` (runtime_folder.h); an error when somebody else does.
+  static Result<std::optional<DaemonClient>> connect(const OwnedFolder& folder);
 
   // The reply as it came, a JSON object; an error when the daemon refused, or did not answer in
   // time.

@@ -2,9 +2,7 @@
 #include "pool/daemon/daemon_start.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,7 +13,7 @@
 #include <utility>
 
 #include "pool/daemon/runtime_folder.h"
-#include "vmm/unix_listener.h"
+#include "vmm/unix_socket.h"
 
 namespace thimble {
 
@@ -23,19 +21,6 @@ namespace {
 
 constexpr int kBacklog = 1024;
 constexpr int kFirstOfSystemd = 3;
-
-Result<Fd> listen_at(const std::string& path) {
-  auto address = unix_address(path);
-  if (!address) return std::unexpected(address.error());
-  Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return fail_errno("make a socket");
-  ::unlink(path.c_str());  // of one that was killed: we hold the lock
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
-      ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), kBacklog) != 0) {
-    return fail_errno("listen at " + path);
-  }
-  return socket;
-}
 
 int option_of(int fd, int option) {
   int value = -1;
@@ -87,26 +72,25 @@ std::vector<char*> pointers_to(std::vector<std::string>& words) {
 
 }  // namespace
 
-Result<std::optional<DaemonPlace>> DaemonPlace::take(const std::string& folder) {
-  const std::string path = daemon_lock(folder);
-  Fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!lock) return fail_errno("open " + path);
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return std::nullopt;
-    return fail_errno("lock " + path);
-  }
-  auto listener = listen_at(daemon_socket(folder));
+Result<std::optional<DaemonPlace>> DaemonPlace::take(const OwnedFolder& folder) {
+  OwnedFolder own = folder.share();
+  auto lock = FileLock::take(own, kDaemonLock);
+  if (!lock) return std::unexpected(lock.error());
+  if (!*lock) return std::nullopt;
+  // One that was killed may have left its socket: we hold the lock.
+  auto listener = listen_in(own, kDaemonSocket, SOCK_SEQPACKET, kBacklog);
   if (!listener) return std::unexpected(listener.error());
-  return DaemonPlace(std::move(lock), std::move(*listener), daemon_socket(folder));
+  return DaemonPlace(std::move(own), std::move(**lock), std::move(*listener));
 }
 
 DaemonPlace::DaemonPlace(DaemonPlace&& other) noexcept
-    : lock_(std::move(other.lock_)),
-      listener_(std::move(other.listener_)),
-      socket_(std::exchange(other.socket_, {})) {}
+    : folder_(std::move(other.folder_)),
+      lock_(std::exchange(other.lock_, std::nullopt)),
+      listener_(std::move(other.listener_)) {}
 
 DaemonPlace::~DaemonPlace() {
-  if (!socket_.empty()) ::unlink(socket_.c_str());
+  if (lock_) [[maybe_unused]]
+    auto gone = folder_.remove(kDaemonSocket);
 }
 
 Result<std::optional<Fd>> socket_of_systemd() {
@@ -128,10 +112,9 @@ Result<std::optional<Fd>> socket_of_systemd() {
   return socket;
 }
 
-Result<void> start_daemon(const std::string& folder, const std::vector<std::string>& arguments) {
-  const std::string path = daemon_log(folder);
-  const Fd log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!log) return fail_errno("open " + path);
+Result<void> start_daemon(const OwnedFolder& folder, const std::vector<std::string>& arguments) {
+  const auto log = folder.write_to(kDaemonLog, O_APPEND);
+  if (!log) return std::unexpected(log.error());
   std::vector<std::string> words{"thimble", "daemon"};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = small_environment();
@@ -139,7 +122,7 @@ Result<void> start_daemon(const std::string& folder, const std::vector<std::stri
   std::vector<char*> envp = pointers_to(variables);
   const pid_t first = ::fork();
   if (first < 0) return fail_errno("start the daemon");
-  if (first == 0) become_daemon("/proc/self/exe", argv.data(), envp.data(), log.get());
+  if (first == 0) become_daemon("/proc/self/exe", argv.data(), envp.data(), log->get());
   int status = 0;
   while (::waitpid(first, &status, 0) < 0 && errno == EINTR) {
   }

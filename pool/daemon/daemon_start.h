@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "devices/base/file_lock.h"
+#include "devices/base/owned_folder.h"
 #include "devices/fd.h"
 #include "devices/result.h"
 
@@ -16,7 +18,7 @@ namespace thimble {
 class DaemonPlace {
  public:
   // Takes the lock and listens. Nothing when another daemon serves this folder already.
-  static Result<std::optional<DaemonPlace>> take(const std::string& folder);
+  static Result<std::optional<DaemonPlace>> take(const OwnedFolder& folder);
 
   DaemonPlace(DaemonPlace&& other) noexcept;
   DaemonPlace& operator=(DaemonPlace&&) = delete;
@@ -28,11 +30,11 @@ class DaemonPlace {
   Fd listener() { return std::move(listener_); }
 
  private:
-  DaemonPlace(Fd lock, Fd listener, std::string socket)
-      : lock_(std::move(lock)), listener_(std::move(listener)), socket_(std::move(socket)) {}
-  Fd lock_;
+  DaemonPlace(OwnedFolder folder, FileLock lock, Fd listener)
+      : folder_(std::move(folder)), lock_(std::move(lock)), listener_(std::move(listener)) {}
+  OwnedFolder folder_;
+  std::optional<FileLock> lock_;  // nothing once moved from
   Fd listener_;
-  std::string socket_;
 };
 
 // The socket that systemd passes (sd_listen_fds(3)), when it has passed one to this very process.
@@ -43,6 +45,6 @@ Result<std::optional<Fd>> socket_of_systemd();
 // descriptors, terminal and environment (but for what says where things are), its log in the
 // folder. Returns when it is on its way. A second one that is started at the same time ends by
 // itself.
-Result<void> start_daemon(const std::string& folder, const std::vector<std::string>& arguments);
+Result<void> start_daemon(const OwnedFolder& folder, const std::vector<std::string>& arguments);
 
 }  // namespace thimble

@@ -2,14 +2,18 @@
 #include "pool/daemon/runtime_folder.h"
 
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstdlib>
 
 namespace thimble {
 
 namespace {
+
+constexpr FolderRules kRules{
+    .if_foreign = "name a folder of your own with THIMBLE_RUNTIME, or have it removed"};
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -21,28 +25,42 @@ bool is_our_folder(const std::string& path) {
   return ::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode) && info.st_uid == ::geteuid();
 }
 
-}  // namespace
-
-Result<void> make_private_folder(const std::string& path) {
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("make " + path);
-  struct stat info{};
-  if (::lstat(path.c_str(), &info) != 0) return fail_errno("look at " + path);
-  const bool ours = S_ISDIR(info.st_mode) && info.st_uid == ::geteuid();
-  if (ours && (info.st_mode & 0077) == 0) return {};
-  return fail(path + ": this must be a folder of yours that nobody else can enter (chmod 700)");
+// A home may be shared by hosts, and a daemon's lock and sockets are one host's.
+std::string folder_in_cache() {
+  std::string cache = variable("THIMBLE_CACHE");
+  if (cache.empty() && !variable("XDG_CACHE_HOME").empty()) {
+    cache = variable("XDG_CACHE_HOME") + "/thimble";
+  }
+  if (cache.empty() && !variable("HOME").empty()) cache = variable("HOME") + "/.cache/thimble";
+  utsname host{};
+  if (cache.empty() || ::uname(&host) != 0) return "";
+  std::string name(host.nodename);
+  std::ranges::replace(name, '/', '_');
+  return cache + "/run/" + (name.empty() || name.front() == '.' ? "host" : name);
 }
 
-Result<std::string> runtime_folder() {
-  const std::string uid = std::to_string(::geteuid());
-  std::string path = variable("THIMBLE_RUNTIME");
-  if (path.empty()) {
-    std::string base = variable("XDG_RUNTIME_DIR");
-    if (base.empty() || !is_our_folder(base)) base = "/run/user/" + uid;
-    path = is_our_folder(base) ? base + "/thimble" : "/tmp/thimble-" + uid;
+// Of the session, or of the system for root: made by whoever has set up the user, never in a place
+// like /tmp.
+std::string folder_of_session() {
+  for (const std::string& base :
+       {variable("XDG_RUNTIME_DIR"), "/run/user/" + std::to_string(::geteuid()),
+        std::string(::geteuid() == 0 ? "/run" : "")}) {
+    if (!base.empty() && is_our_folder(base)) return base + "/thimble";
   }
-  if (path.front() != '/') return fail("THIMBLE_RUNTIME=" + path + ": name an absolute path");
-  if (auto made = make_private_folder(path); !made) return std::unexpected(made.error());
-  return path;
+  return "";
+}
+
+}  // namespace
+
+Result<OwnedFolder> runtime_folder() {
+  std::string path = variable("THIMBLE_RUNTIME");
+  if (!path.empty() && path.front() != '/') {
+    return fail("THIMBLE_RUNTIME=" + path + ": name an absolute path");
+  }
+  if (path.empty()) path = folder_of_session();
+  if (path.empty()) path = folder_in_cache();
+  if (path.empty()) return fail("find a place for sockets: set XDG_RUNTIME_DIR or HOME");
+  return OwnedFolder::make(path, kRules);
 }
 
 }  // namespace thimble

@@ -1,12 +1,12 @@
 // See clone.h.
 #include "pool/template/clone.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <filesystem>
 
 #include "pool/template/file_mark.h"
+#include "vmm/load/read_file.h"
 
 namespace thimble {
 
@@ -17,8 +17,9 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
   spec.machine.vsock.emplace();
   for (const auto& [path, name] : opened.facts.disks) {
     Disk disk;
-    disk.file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!disk.file) return fail_errno("make the template again: open image " + path);
+    auto file = open_image(path);
+    if (!file) return fail_in("make the template again", file);
+    disk.file = std::move(*file);
     disk.name = name;
     spec.machine.disks.push_back(std::move(disk));
   }

@@ -1,7 +1,10 @@
 // The folder of a snapshot: the files `state` and `memory` (thimble/snapshot.h), private to their
 // owner. It appears under its name only when it is whole and on disk: until then it is a folder
 // NAME.partial-PID beside it, which goes when this object goes. The next save to NAME
-// removes one whose writer was killed (draft_lock.h).
+// removes one whose writer was killed (devices/base/file_lock.h).
+//
+// Only a folder of our own or of root's is opened, to which nobody else may write, and nothing in
+// it is followed: the snapshot of another user is refused.
 //
 // `verified` is a third file: which memory file has been compared with its digest, by device, inode
 // number, length and times. Whoever changes, replaces or copies the file changes one of those.
@@ -10,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "devices/base/owned_folder.h"
 #include "devices/result.h"
 #include "pool/vm/vm_process.h"
 #include "thimble/snapshot.h"
@@ -36,12 +40,16 @@ class SnapshotWriter {
   Result<void> commit();
 
  private:
-  SnapshotWriter(std::string path, std::string partial)
-      : path_(std::move(path)), partial_(std::move(partial)) {}
+  SnapshotWriter(std::string path, Fd parent, OwnedFolder folder, std::string partial)
+      : path_(std::move(path)),
+        parent_(std::move(parent)),
+        folder_(std::move(folder)),
+        partial_(std::move(partial)) {}
 
   std::string path_;
-  std::string partial_;  // empty once it has its name, or was moved from
-  Fd lock_;              // the folder
+  Fd parent_;            // where it is going to be
+  OwnedFolder folder_;   // locked
+  std::string partial_;  // its name in `parent_`; empty once it has its own, or was moved from
   Fd state_;
   Fd memory_;
 };

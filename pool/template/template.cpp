@@ -6,12 +6,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <cstdlib>
 #include <ctime>
-#include <fstream>
-#include <iterator>
 
-#include "pool/template/draft_lock.h"
 #include "pool/template/file_mark.h"
 #include "thimble/snapshot.h"
 
@@ -27,6 +25,7 @@ constexpr const char* kOldPrefix = ".old-";
 constexpr const char* kLockPrefix = ".lock-";
 constexpr const char* kFailurePrefix = ".failed-";
 constexpr size_t kMaxReason = 1000;
+constexpr const char* kParts[] = {"state", "memory", "working", "template"};
 
 // Letters, digits and ".-_", not beginning with a dot: a name is a folder's name, nothing more.
 Result<void> check_name(const std::string& name) {
@@ -40,145 +39,114 @@ Result<void> check_name(const std::string& name) {
   return fail("'" + name + "' is no name for a template: 1 to 64 letters, digits, '.', '-', '_'");
 }
 
-Result<Fd> open_in(const fs::path& folder, const char* name, int flags) {
-  const fs::path path = folder / name;
-  Fd file(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return fail_errno("open " + path.string());
-  return file;
+FileResult<TemplateFacts> read_facts(const OwnedFolder& folder) {
+  auto content = folder.content("template", kMaxFacts);
+  if (!content) return std::unexpected(content.error());
+  return template_from_json(*content, folder.path_of("template"));
 }
 
-Result<void> write_durably(const fs::path& path, std::string_view content) {
-  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!file) return fail_errno("make " + path.string());
-  while (!content.empty()) {
-    const ssize_t n = ::write(file.get(), content.data(), content.size());
+// A file that cannot be read just now may be as good as ever.
+bool can_be_read(int fd) {
+  std::array<char, size_t{1} << 16> bytes{};
+  off_t at = 0;
+  for (;;) {
+    const ssize_t n = ::pread(fd, bytes.data(), bytes.size(), at);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return fail_errno("write " + path.string());
-    content.remove_prefix(static_cast<size_t>(n));
+    if (n <= 0) return n == 0;
+    at += n;
   }
-  if (::fsync(file.get()) != 0) return fail_errno("write " + path.string());
-  return {};
 }
 
-Result<void> sync_path(const fs::path& path) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file || ::fsync(file.get()) != 0) return fail_errno("make " + path.string() + " durable");
-  return {};
+FileResult<void> verify(const SnapshotFiles& files) {
+  const int state = files.state.get();
+  const int memory = files.memory.get();
+  Fd of_state(::fcntl(state, F_DUPFD_CLOEXEC, 0));
+  Fd of_memory(::fcntl(memory, F_DUPFD_CLOEXEC, 0));
+  if (!of_state || !of_memory) return file_fault("duplicate a descriptor");
+  auto checked = Snapshot::open(std::move(of_state), std::move(of_memory));
+  if (checked) return {};
+  const bool read = can_be_read(state) && can_be_read(memory);
+  const auto kind = read ? FileFault::Kind::kUnsound : FileFault::Kind::kPassing;
+  return std::unexpected(FileFault{checked.error(), kind});
 }
 
-// For reading. Waits for nobody: a FIFO has no place here, and is not taken for a file.
-Result<Fd> open_at(const Fd& folder, const fs::path& path) {
-  Fd file(::openat(folder.get(), path.filename().c_str(),
-                   O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
-  struct stat status{};
-  if (!file || ::fstat(file.get(), &status) != 0) return fail_errno("open " + path.string());
-  if (!S_ISREG(status.st_mode)) return fail("open " + path.string() + ": it is no file");
-  return file;
-}
-
-Result<TemplateFacts> read_facts(const Fd& folder, const fs::path& path) {
-  const std::string where = path.string();
-  auto file = open_at(folder, path);
-  if (!file) return std::unexpected(file.error());
-  struct stat status{};
-  ::fstat(file->get(), &status);
-  if (status.st_size > static_cast<off_t>(kMaxFacts)) {
-    return fail("read " + where + ": it is too long: make the template again");
-  }
-  std::string content(static_cast<size_t>(status.st_size), 0);
-  for (size_t at = 0; at < content.size();) {
-    const ssize_t n = ::read(file->get(), content.data() + at, content.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return fail("read " + where + ": it is damaged: make the template again");
-    at += static_cast<size_t>(n);
-  }
-  return template_from_json(content, where);
+void remove_tree(const OwnedFolder& folder, const std::string& name) {
+  std::error_code code;
+  fs::remove_all(folder.way_to(name), code);
 }
 
 // A draft whose maker is no more.
-void remove_abandoned(const fs::path& draft) {
-  const Fd held = lock_draft(draft);
-  std::error_code code;
-  if (held) fs::remove_all(draft, code);
+void remove_abandoned(const OwnedFolder& store, const std::string& draft) {
+  const auto held = lock_folder(store, draft);
+  if (held && *held) remove_tree(store, draft);
 }
 
 // It goes with the one that takes it.
-void remove_idle_lock(const fs::path& path) { const auto taken = MakerLock::take(path); }
+void remove_idle_lock(const OwnedFolder& store, const std::string& name) {
+  const auto taken = FileLock::take(store, name);
+}
 
-bool is_older(const fs::path& path, std::chrono::seconds age) {
+bool look(const OwnedFolder& folder, const std::string& name, struct stat& status) {
+  return ::fstatat(folder.fd(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool is_older(const OwnedFolder& folder, const std::string& name, std::chrono::seconds age) {
   struct stat status{};
-  return ::lstat(path.c_str(), &status) == 0 &&
-         status.st_mtim.tv_sec + age.count() <= ::time(nullptr);
+  return look(folder, name, status) && status.st_mtim.tv_sec + age.count() <= ::time(nullptr);
 }
 
 }  // namespace
 
 Result<TemplateStore> TemplateStore::open(const fs::path& folder) {
-  struct stat status{};
-  if (::lstat(folder.c_str(), &status) != 0) {
-    std::error_code code;
-    fs::create_directories(folder.parent_path(), code);
-    if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) {
-      return fail_errno("make " + folder.string());
-    }
-    if (::lstat(folder.c_str(), &status) != 0) return fail_errno("look at " + folder.string());
-  }
-  const bool ours = S_ISDIR(status.st_mode) && status.st_uid == ::geteuid();
-  if (!ours || (status.st_mode & 0077) != 0) {
-    return fail(folder.string() +
-                ": templates hold what servers had in memory: this must be a folder of yours that "
-                "nobody else can enter (chmod 700)");
-  }
-  return TemplateStore(folder);
+  auto opened = OwnedFolder::make(
+      folder, {.if_foreign = "templates hold what servers had in memory: name a folder of your own "
+                             "with THIMBLE_TEMPLATES"});
+  if (!opened) return std::unexpected(opened.error());
+  return TemplateStore(std::move(*opened));
 }
 
 std::vector<std::string> TemplateStore::names() const {
-  std::vector<std::string> names;
-  std::error_code code;
-  for (const auto& entry : fs::directory_iterator(folder_, code)) {
-    std::string name = entry.path().filename().string();
-    if (check_name(name)) names.push_back(std::move(name));
-  }
-  std::ranges::sort(names);
+  auto names = folder_.names().value_or(std::vector<std::string>());
+  std::erase_if(names, [](const std::string& name) { return !check_name(name); });
   return names;
 }
 
-fs::path TemplateStore::path_of(const std::string& name) const { return folder_ / name; }
+fs::path TemplateStore::path_of(const std::string& name) const { return folder_.path_of(name); }
 
 // The folder itself, so that all that is opened in it belongs together even if it is replaced
 // meanwhile.
-Result<Fd> TemplateStore::open_folder_of(const std::string& name) const {
-  if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
-  const fs::path path = path_of(name);
-  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-  if (folder) return folder;
-  if (errno != ENOENT) return fail_errno("open " + path.string());
-  return fail("there is no template " + name + ": make it with `thimble template create " + name +
-              " -- CMD`");
+FileResult<OwnedFolder> TemplateStore::open_folder_of(const std::string& name) const {
+  if (auto fits = check_name(name); !fits) return unsound(fits.error().message);
+  auto folder = folder_.folder(name);
+  if (folder || folder.error().kind != FileFault::Kind::kMissing) return folder;
+  const std::string why = "there is no template " + name +
+                          ": make it with `thimble template create " + name + " -- CMD`";
+  return std::unexpected(FileFault{{why}, FileFault::Kind::kMissing});
 }
 
-Result<TemplateFacts> TemplateStore::facts(const std::string& name) const {
+FileResult<TemplateFacts> TemplateStore::facts(const std::string& name) const {
   auto folder = open_folder_of(name);
   if (!folder) return std::unexpected(folder.error());
-  return read_facts(*folder, path_of(name) / "template");
+  return read_facts(*folder);
 }
 
 bool TemplateStore::has(const std::string& name) const {
-  std::error_code code;
-  return check_name(name) && fs::exists(path_of(name) / "template", code);
+  struct stat status{};
+  return check_name(name) && look(folder_, name + "/template", status);
 }
 
 uint64_t TemplateStore::last_use(const std::string& name) const {
   struct stat status{};
-  if (::stat((path_of(name) / "template").c_str(), &status) != 0) return 0;
+  if (!check_name(name) || !look(folder_, name + "/template", status)) return 0;
   return static_cast<uint64_t>(status.st_mtim.tv_sec);
 }
 
 uint64_t TemplateStore::stored_bytes(const std::string& name) const {
   uint64_t bytes = 0;
-  for (const char* part : {"state", "memory", "working", "template"}) {
+  if (!check_name(name)) return bytes;
+  for (const std::string part : kParts) {
     struct stat status{};
-    if (::stat((path_of(name) / part).c_str(), &status) != 0) continue;
+    if (!look(folder_, name + "/" + part, status)) continue;
     bytes += static_cast<uint64_t>(status.st_blocks) * 512;
   }
   return bytes;
@@ -187,148 +155,146 @@ uint64_t TemplateStore::stored_bytes(const std::string& name) const {
 Result<void> TemplateStore::remove(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return fits;
   // Out of sight first, so that nobody opens half of it.
-  const fs::path away = folder_ / (kOldPrefix + name + "." + std::to_string(::getpid()));
+  const std::string away = kOldPrefix + name + "." + std::to_string(::getpid());
+  [[maybe_unused]] auto forgotten = folder_.remove(kFailurePrefix + name);
+  if (::renameat(folder_.fd(), name.c_str(), folder_.fd(), away.c_str()) != 0) {
+    if (errno == ENOENT) return fail("there is no template " + name);
+    return fail_errno("remove template " + name);
+  }
   std::error_code code;
-  fs::remove(folder_ / (kFailurePrefix + name), code);
-  fs::rename(path_of(name), away, code);
-  if (code == std::errc::no_such_file_or_directory) return fail("there is no template " + name);
-  if (code) return fail("remove template " + name + ": " + code.message());
-  fs::remove_all(away, code);
-  if (code) return fail("remove " + away.string() + ": " + code.message());
+  fs::remove_all(folder_.way_to(away), code);
+  if (code) return fail("remove " + folder_.path_of(away) + ": " + code.message());
   return {};
 }
 
-Result<TemplateStore::Opened> TemplateStore::open_template(const std::string& name) const {
-  const fs::path path = path_of(name);
+FileResult<TemplateStore::Opened> TemplateStore::open_template(const std::string& name) const {
   auto folder = open_folder_of(name);
   if (!folder) return std::unexpected(folder.error());
-  auto found = read_facts(*folder, path / "template");
+  auto found = read_facts(*folder);
   if (!found) return std::unexpected(found.error());
-  auto state = open_at(*folder, path / "state");
+  auto state = folder->read("state");
   if (!state) return std::unexpected(state.error());
-  auto memory = open_at(*folder, path / "memory");
+  auto memory = folder->read("memory");
   if (!memory) return std::unexpected(memory.error());
-  auto mark = file_mark(memory->get());
-  if (!mark) return std::unexpected(mark.error());
+  SnapshotFiles files{std::move(*state), std::move(*memory), Fd()};
+  auto mark = file_mark(files.memory.get());
+  if (!mark) return std::unexpected(FileFault{mark.error()});
   if (*mark != found->memory_mark) {
-    auto checked = Snapshot::open(Fd(::dup(state->get())), Fd(::dup(memory->get())));
-    if (!checked) return fail_in("template " + name, checked);
+    if (auto checked = verify(files); !checked)
+      return fault_in("template " + name, checked.error());
   }
-  ::utimensat(folder->get(), "template", nullptr, AT_SYMLINK_NOFOLLOW);
-  auto working = open_at(*folder, path / "working");
-  SnapshotFiles files{std::move(*state), std::move(*memory), working ? std::move(*working) : Fd()};
+  ::utimensat(folder->fd(), "template", nullptr, AT_SYMLINK_NOFOLLOW);
+  if (auto working = folder->read("working")) files.working_set = std::move(*working);
   return Opened{std::move(*found), std::move(files), std::move(*folder)};
 }
 
 Result<void> TemplateStore::keep_working_set(const Opened& of, std::span<const uint8_t> set) {
-  const int folder = of.folder.get();
-  const std::string fresh = "working." + std::to_string(::getpid());
-  const Fd file(::openat(folder, fresh.c_str(),
-                         O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, S_IRUSR | S_IWUSR));
-  if (!file) return fail_errno("keep a working set");
-  const bool written = ::write(file.get(), set.data(), set.size()) == std::ssize(set);
-  if (written && ::renameat(folder, fresh.c_str(), folder, "working") == 0) return {};
-  const int why = errno;
-  ::unlinkat(folder, fresh.c_str(), 0);
-  return fail_errno("keep a working set", why);
+  const std::string_view bytes(reinterpret_cast<const char*>(set.data()), set.size());
+  if (auto kept = of.folder->replace("working", bytes, OwnedFolder::Durable::kNo); !kept) {
+    return fail("keep a working set: " + kept.error().message);
+  }
+  return {};
 }
 
 void TemplateStore::sweep(std::chrono::seconds notes_older_than) const {
-  std::error_code code;
-  std::vector<fs::path> found;
-  for (const auto& entry : fs::directory_iterator(folder_, code)) found.push_back(entry.path());
-  for (const fs::path& path : found) {
-    const std::string name = path.filename().string();
-    if (name.starts_with(kOldPrefix)) fs::remove_all(path, code);
-    if (name.starts_with(kDraftPrefix)) remove_abandoned(path);
-    if (!is_older(path, notes_older_than)) continue;
-    if (name.starts_with(kFailurePrefix)) fs::remove(path, code);
-    if (name.starts_with(kLockPrefix)) remove_idle_lock(path);
+  const auto found = folder_.names().value_or(std::vector<std::string>());
+  for (const std::string& name : found) {
+    if (name.starts_with(kOldPrefix)) remove_tree(folder_, name);
+    if (name.starts_with(kDraftPrefix)) remove_abandoned(folder_, name);
+    if (!is_older(folder_, name, notes_older_than)) continue;
+    if (name.starts_with(kFailurePrefix)) remove_tree(folder_, name);
+    if (name.starts_with(kLockPrefix)) remove_idle_lock(folder_, name);
   }
 }
 
 void TemplateStore::note_failure(const std::string& name, const std::string& why) const {
   if (!check_name(name)) return;
-  std::ofstream(folder_ / (kFailurePrefix + name), std::ios::trunc) << why.substr(0, kMaxReason);
+  // Advice: where it cannot be kept, the next run tries again.
+  [[maybe_unused]] auto noted =
+      folder_.replace(kFailurePrefix + name, std::string_view(why).substr(0, kMaxReason),
+                      OwnedFolder::Durable::kNo);
 }
 
 std::optional<std::string> TemplateStore::failure(const std::string& name) const {
-  const fs::path path = folder_ / (kFailurePrefix + name);
+  const std::string note = kFailurePrefix + name;
   struct stat status{};
-  if (!check_name(name) || ::stat(path.c_str(), &status) != 0) return std::nullopt;
+  if (!check_name(name) || !look(folder_, note, status)) return std::nullopt;
   const std::chrono::seconds counts = kFailureCounts;
   if (status.st_mtim.tv_sec + counts.count() < ::time(nullptr)) return std::nullopt;
-  std::ifstream file(path, std::ios::binary);
-  std::string why(kMaxReason, 0);
-  file.read(why.data(), static_cast<std::streamsize>(why.size()));
-  why.resize(static_cast<size_t>(file.gcount()));
-  return why;
+  return folder_.content(note, kMaxReason).value_or("");
 }
 
-Result<std::optional<MakerLock>> TemplateStore::lock(const std::string& name) const {
+Result<std::optional<FileLock>> TemplateStore::lock(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
-  return MakerLock::take(folder_ / (kLockPrefix + name));
+  return FileLock::take(folder_, kLockPrefix + name);
 }
 
 Result<TemplateStore::Draft> TemplateStore::draft(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   sweep();
   for (;;) {
-    std::string pattern = (folder_ / (std::string(kDraftPrefix) + name + ".XXXXXX")).string();
+    std::string pattern = folder_.way_to(std::string(kDraftPrefix) + name + ".XXXXXX");
     if (::mkdtemp(pattern.data()) == nullptr) {
-      return fail_errno("make a folder in " + folder_.string());
+      return fail_errno("make a folder in " + folder_.path());
     }
-    Fd lock = lock_draft(pattern);
-    if (lock) return Draft(pattern, path_of(name), std::move(lock));
+    std::string draft = fs::path(pattern).filename();
+    auto locked = lock_folder(folder_, draft);
+    if (!locked) return std::unexpected(locked.error());
+    if (*locked) return Draft(folder_.share(), std::move(**locked), std::move(draft), name);
     // One who sweeps in this very moment has taken it away, or is about to.
-    if (errno != EWOULDBLOCK && errno != ENOENT) return fail_errno("lock " + pattern);
   }
 }
 
 TemplateStore::Draft::Draft(Draft&& other) noexcept
-    : folder_(std::move(other.folder_)),
-      target_(std::move(other.target_)),
-      lock_(std::move(other.lock_)) {
-  other.folder_.clear();
-}
+    : store_(std::move(other.store_)),
+      folder_(std::move(other.folder_)),
+      draft_(std::exchange(other.draft_, {})),
+      name_(std::move(other.name_)) {}
 
 TemplateStore::Draft::~Draft() {
-  std::error_code code;
-  if (!folder_.empty()) fs::remove_all(folder_, code);
+  if (!draft_.empty()) remove_tree(store_, draft_);
 }
 
 Result<SnapshotFiles> TemplateStore::Draft::files() const {
-  auto state = open_in(folder_, "state", O_RDWR | O_CREAT | O_EXCL);
+  auto state = folder_.create("state");
   if (!state) return std::unexpected(state.error());
-  auto memory = open_in(folder_, "memory", O_RDWR | O_CREAT | O_EXCL);
+  auto memory = folder_.create("memory");
   if (!memory) return std::unexpected(memory.error());
   return SnapshotFiles{std::move(*state), std::move(*memory), Fd()};
 }
 
+// In place of an older one in one step: there is never none, and never half of one.
+FileResult<void> TemplateStore::Draft::take_its_name() {
+  const int store = store_.fd();
+  int renamed = ::renameat(store, draft_.c_str(), store, name_.c_str());
+  const bool replaces = renamed != 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR);
+  if (replaces) {
+    renamed = ::renameat2(store, draft_.c_str(), store, name_.c_str(), RENAME_EXCHANGE);
+  }
+  if (renamed != 0) return file_fault("name " + store_.path_of(name_));
+  if (replaces) remove_tree(store_, draft_);
+  draft_.clear();
+  return {};
+}
+
 Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
   for (const char* part : {"state", "memory"}) {
-    if (auto synced = sync_path(folder_ / part); !synced) return synced;
-    ::chmod((folder_ / part).c_str(), 0400);  // clones map it: it must stay as it is
+    auto file = folder_.read(part);
+    if (!file) return std::unexpected(file.error());
+    if (::fsync(file->get()) != 0) return fail_errno("make " + folder_.path_of(part) + " durable");
+    ::fchmod(file->get(), 0400);  // clones map it: it must stay as it is
+    if (part != std::string_view("memory")) continue;
+    auto mark = file_mark(file->get());
+    if (!mark) return std::unexpected(mark.error());
+    facts.memory_mark = std::move(*mark);
   }
-  auto memory = open_in(folder_, "memory", O_RDONLY);
-  if (!memory) return std::unexpected(memory.error());
-  auto mark = file_mark(memory->get());
-  if (!mark) return std::unexpected(mark.error());
-  facts.memory_mark = std::move(*mark);
-  if (auto done = write_durably(folder_ / "template", template_to_json(facts)); !done) return done;
-  if (auto synced = sync_path(folder_); !synced) return synced;
-  // In place of an older one in one step: there is never none, and never half of one.
-  int renamed = ::rename(folder_.c_str(), target_.c_str());
-  const bool replaces = renamed != 0 && (errno == ENOTEMPTY || errno == EEXIST);
-  if (replaces) {
-    renamed = ::renameat2(AT_FDCWD, folder_.c_str(), AT_FDCWD, target_.c_str(), RENAME_EXCHANGE);
-  }
-  if (renamed != 0) return fail_errno("name " + target_.string());
-  std::error_code code;
-  if (replaces) fs::remove_all(folder_, code);
-  folder_.clear();
-  fs::remove(target_.parent_path() / (kFailurePrefix + target_.filename().string()), code);
-  return sync_path(target_.parent_path());
+  auto written = folder_.replace("template", template_to_json(facts), OwnedFolder::Durable::kYes);
+  if (!written) return std::unexpected(written.error());
+  if (::fsync(folder_.fd()) != 0) return fail_errno("make " + folder_.path() + " durable");
+  if (auto named = take_its_name(); !named) return std::unexpected(named.error());
+  [[maybe_unused]] auto forgotten = store_.remove(kFailurePrefix + name_);
+  if (::fsync(store_.fd()) != 0) return fail_errno("make " + store_.path() + " durable");
+  return {};
 }
 
 }  // namespace thimble

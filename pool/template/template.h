@@ -8,8 +8,9 @@
 //               last use
 //
 // The memory holds whatever the server had loaded, keys included: the folder is 0700 and its files
-// 0600. It appears whole or not at all (made beside, then renamed); clones that run keep the files
-// of a template that was removed or replaced.
+// 0600, and nothing that somebody else has put there is used (devices/base/owned_folder.h). It
+// appears whole or not at all (made beside, then renamed); clones that run keep the files of a
+// template that was removed or replaced.
 #pragma once
 
 #include <chrono>
@@ -20,11 +21,12 @@
 #include <string>
 #include <vector>
 
+#include "devices/base/file_lock.h"
+#include "devices/base/owned_folder.h"
 #include "devices/fd.h"
 #include "devices/result.h"
 #include "pool/guest/guest_control.h"
 #include "pool/template/freeze.h"
-#include "pool/template/maker_lock.h"
 #include "pool/vm/vm_process.h"
 
 namespace thimble {
@@ -51,7 +53,7 @@ struct TemplateFacts {
 
 std::string template_to_json(const TemplateFacts& facts);
 // Refuses anything that is not wholly sound; `where` names the file in the message.
-Result<TemplateFacts> template_from_json(std::string_view text, const std::string& where);
+FileResult<TemplateFacts> template_from_json(std::string_view text, const std::string& where);
 
 // The folder of all templates of a user.
 class TemplateStore {
@@ -59,10 +61,10 @@ class TemplateStore {
   // Makes it when it is missing.
   static Result<TemplateStore> open(const std::filesystem::path& folder);
 
-  [[nodiscard]] const std::filesystem::path& folder() const { return folder_; }
+  [[nodiscard]] std::filesystem::path folder() const { return folder_.path(); }
   [[nodiscard]] std::vector<std::string> names() const;  // sorted
   [[nodiscard]] std::filesystem::path path_of(const std::string& name) const;
-  Result<TemplateFacts> facts(const std::string& name) const;
+  FileResult<TemplateFacts> facts(const std::string& name) const;
   [[nodiscard]] bool has(const std::string& name) const;
   // Bytes on the disk.
   [[nodiscard]] uint64_t stored_bytes(const std::string& name) const;
@@ -84,12 +86,13 @@ class TemplateStore {
   struct Opened {
     TemplateFacts facts;
     SnapshotFiles files;
-    Fd folder;
+    std::optional<OwnedFolder> folder;
   };
   // Advice for later clones. Kept by this very template, even if another one has its name by now.
   static Result<void> keep_working_set(const Opened& of, std::span<const uint8_t> set);
 
-  Result<Opened> open_template(const std::string& name) const;  // counts as a use
+  // Counts as a use. Only what is missing or unsound is worth making anew.
+  FileResult<Opened> open_template(const std::string& name) const;
 
   // A template that is being made; gone with this object unless it was published.
   class Draft {
@@ -106,21 +109,26 @@ class TemplateStore {
 
    private:
     friend class TemplateStore;
-    Draft(std::filesystem::path folder, std::filesystem::path target, Fd lock)
-        : folder_(std::move(folder)), target_(std::move(target)), lock_(std::move(lock)) {}
-    std::filesystem::path folder_;
-    std::filesystem::path target_;
-    Fd lock_;  // on the folder, as long as its maker lives
+    Draft(OwnedFolder store, OwnedFolder folder, std::string draft, std::string name)
+        : store_(std::move(store)),
+          folder_(std::move(folder)),
+          draft_(std::move(draft)),
+          name_(std::move(name)) {}
+    [[nodiscard]] FileResult<void> take_its_name();
+    OwnedFolder store_;
+    OwnedFolder folder_;  // locked, as long as its maker lives
+    std::string draft_;   // its name until then; empty once it has its own, or was moved from
+    std::string name_;
   };
   Result<Draft> draft(const std::string& name) const;
 
   // Held by the one process that makes `name`; empty while another holds it.
-  Result<std::optional<MakerLock>> lock(const std::string& name) const;
+  Result<std::optional<FileLock>> lock(const std::string& name) const;
 
  private:
-  explicit TemplateStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
-  [[nodiscard]] Result<Fd> open_folder_of(const std::string& name) const;
-  std::filesystem::path folder_;
+  explicit TemplateStore(OwnedFolder folder) : folder_(std::move(folder)) {}
+  [[nodiscard]] FileResult<OwnedFolder> open_folder_of(const std::string& name) const;
+  OwnedFolder folder_;
 };
 
 }  // namespace thimble

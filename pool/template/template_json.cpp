@@ -92,12 +92,12 @@ std::string template_to_json(const TemplateFacts& facts) {
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
-Result<TemplateFacts> template_from_json(std::string_view text, const std::string& where) {
+FileResult<TemplateFacts> template_from_json(std::string_view text, const std::string& where) {
   const json value = json::parse(text, nullptr, false);
-  if (!value.is_object()) return fail(where + ": damaged: make the template again");
+  if (!value.is_object()) return unsound(where + ": damaged: make the template again");
   const auto format = value.find("format");
   if (format == value.end() || *format != kFormat) {
-    return fail(where + ": made by another version of thimble: make the template again");
+    return unsound(where + ": made by another version of thimble: make the template again");
   }
   TemplateFacts facts;
   const bool sound =
@@ -106,7 +106,7 @@ Result<TemplateFacts> template_from_json(std::string_view text, const std::strin
       read_disks(value, facts) && read_server(value, facts.server) &&
       member(value, "inherited", facts.inherited) && member(value, "command", facts.command) &&
       member(value, "created", facts.created) && member(value, "memory_mark", facts.memory_mark);
-  if (!sound) return fail(where + ": damaged: make the template again");
+  if (!sound) return unsound(where + ": damaged: make the template again");
   return facts;
 }
 

@@ -206,14 +206,14 @@ class DaemonWalk : public Walk {
   Result<SteppedTree> start_traced(const StepPlan& plan) {
     auto tree = SteppedTree::start(plan, [this] { return serve({}); });
     for (int i = 0; i < 5000 && tree && ::kill(tree->pid(), 0) == 0; ++i) {
-      const auto client = DaemonClient::connect(daemon_socket(folder_));
+      const auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
       if (client && *client) break;
       ::usleep(2000);
     }
     return tree;
   }
   void ask_to_end() {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
+    auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
     DaemonRequest request;
     request.op = DaemonRequest::Op::kStop;
     if (client && *client) (void)(*client)->ask(request, 5s);

@@ -178,14 +178,15 @@ contains "… the third is refused with the reason" "failed 2 times in a row" "$
 wait_until "… and nothing of them is left" none_claimed
 name=$("$THIMBLE" template ls | grep '^auto.*ready' | head -1 | cut -d' ' -f1)
 bend "$(folder_of "$name")"
+bent=$(stat -c %i "$(folder_of "$name")/state")
 equal "where thimble chose the template, a VM boots instead" cba "$(serve)"
 contains "… which is said" "booting instead" "$(<"$SCRATCH/err")"
-made_anew() { "$THIMBLE" template ls | grep -q '^auto.*ready'; }
-wait_until "… the template is made anew" made_anew
+made_anew() { [[ $(stat -c %i "$(folder_of "$name")/state") != "$bent" ]]; }
+wait_until "… the template is made anew, in its place" made_anew
 equal "… and used" cba "$(serve)"
 contains "… as before" "a clone of $name" "$(<"$SCRATCH/err")"
 
 "$THIMBLE" daemon --stop
 wait_until "in the end no VM is left" nobody -x thimble-vmm
-equal "… and no file but those that are to be" "daemon.lock vms" "$(ls "$THIMBLE_RUNTIME" | xargs)"
+equal "… and no file but those that are to be" "vms" "$(ls "$THIMBLE_RUNTIME" | xargs)"
 finish

@@ -55,7 +55,7 @@ TEST_F(DaemonVms, AKilledClientLeavesNoVm) {
 TEST_F(DaemonVms, AClientThatVanishesBeforeItsAnswerLeavesNoVm) {
   start();
   {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
+    auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
     ASSERT_TRUE(client && *client);
     EXPECT_FALSE((*client)->ask({.op = DaemonRequest::Op::kClaim,
                                  .id = {store_, "sleeps"},

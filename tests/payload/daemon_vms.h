@@ -88,7 +88,7 @@ class DaemonVms : public ::testing::Test {
 
   // In a process that has nothing else to do.
   int serve(DaemonOptions options) {
-    auto place = DaemonPlace::take(folder_);
+    auto place = DaemonPlace::take(*OwnedFolder::open(folder_));
     if (!place || !*place) return 2;
     auto daemon = Daemon::create((*place)->listener(), std::move(options));
     return daemon && (*daemon)->run() ? 0 : 4;
@@ -105,7 +105,7 @@ class DaemonVms : public ::testing::Test {
   }
 
   nlohmann::json status() {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
+    auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
     if (!client || !*client) return nullptr;
     auto reply = (*client)->ask({}, std::chrono::seconds(10));
     return reply ? nlohmann::json::parse(*reply, nullptr, false) : nlohmann::json(nullptr);
@@ -126,7 +126,7 @@ class DaemonVms : public ::testing::Test {
     return false;
   }
   DaemonClient::Claim claim(const std::string& name) {
-    auto client = DaemonClient::connect(daemon_socket(folder_));
+    auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
     if (!client || !*client) {
       DaemonClient::Claim none;
       none.unreachable = "none";

@@ -77,7 +77,7 @@ class Pool:
                              *self.server.words, env=environment)  # fmt: skip
 
     def _claims(self, how, count, line):
-        words = [HERE + "/claims", how, str(count), RUNTIME + "/daemon.sock", STORE, self.template]
+        words = [HERE + "/claims", how, str(count), RUNTIME, STORE, self.template]
         return self._only(*words, *([line] if line else []), stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
 

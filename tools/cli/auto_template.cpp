@@ -77,6 +77,10 @@ std::optional<CloneOrder> AutoTemplate::find() const {
     const TemplateStore* const store = store_of(name);
     if (store == nullptr) continue;
     auto order = order_clone(*store, name);
+    if (!order && order.error().kind == FileFault::Kind::kPassing) {
+      say(order.error().message + ": booting instead");
+      return std::nullopt;
+    }
     if (!order) {
       say(order.error().message + ": it is made anew");
       forget(name);
@@ -94,16 +98,19 @@ void AutoTemplate::forget(const std::string& name) const {
   if (auto removed = store->remove(name); !removed && verbose_) say(removed.error().message);
 }
 
-void AutoTemplate::make_in_background(const Arguments& arguments) const {
+void AutoTemplate::make_in_background(const Arguments& arguments,
+                                      const std::string& refused) const {
   for (const Point point : points_) {
     const std::string name = key_.name(point);
-    if (store_of(name) != nullptr) return;  // what is less good is not missed
+    const bool anew = name == refused;
+    if (!anew && store_of(name) != nullptr) return;  // what is less good is not missed
     if (const auto why = stores_.front().failure(name)) {
       if (verbose_) say("no template frozen " + std::string(point_name(point)) + ": " + *why);
       continue;
     }
     if (verbose_) say("making a template for the next run: " + name);
     Arguments command = {"template", "auto", "--in-background", "--freeze", point_name(point)};
+    if (anew) command.emplace_back("--anew");
     command.insert(command.end(), arguments.begin(), arguments.end());
     if (auto started = start_in_background(command); !started && verbose_) {
       say(started.error().message);

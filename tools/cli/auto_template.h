@@ -31,18 +31,17 @@ class AutoTemplate {
   // A clone of this kind leaves nothing to be made.
   [[nodiscard]] FreezeRequest::Point best_point() const { return points_.front(); }
 
-  // A template that this host refuses is no template.
-  void forget(const std::string& name) const;
-
   // Starts a process of its own, in no hurry, that makes what is missing and is not being made by
   // another; `arguments` are those of `thimble run`. Does nothing when nothing is missing, or when
-  // the last try failed not long ago.
-  void make_in_background(const Arguments& arguments) const;
+  // the last try failed not long ago. One that was just `refused` by name is made anew, and there
+  // until the new one takes its place: the refusal may have been of the moment.
+  void make_in_background(const Arguments& arguments, const std::string& refused = {}) const;
 
  private:
   AutoTemplate(const RunOptions& options, ServerSpec server, std::vector<TemplateStore> stores,
                std::vector<FreezeRequest::Point> points, TemplateKey key);
   [[nodiscard]] const TemplateStore* store_of(const std::string& name) const;
+  void forget(const std::string& name) const;
 
   ServerSpec server_;
   std::vector<TemplateStore> stores_;         // where new ones go comes first

@@ -114,7 +114,7 @@ Result<void> understand(const RawOptions& raw, DaemonOptions& options) {
 Result<int> stop_daemon() {
   auto folder = runtime_folder();
   if (!folder) return std::unexpected(folder.error());
-  auto client = DaemonClient::connect(daemon_socket(*folder));
+  auto client = DaemonClient::connect(*folder);
   if (!client) return std::unexpected(client.error());
   if (!*client) return fail("no daemon runs");
   DaemonRequest request;

@@ -40,7 +40,7 @@ std::string joined(const json& words) {
 
 json describe(const Launched& launched) {
   const json facts = launched.facts();
-  const auto keeper = launched.keeper();
+  const auto keeper = launched.keeper().value_or(std::nullopt);
   json one = {{"name", launched.name()},
               {"state", keeper ? "running" : "ended"},
               {"command", joined(facts.value("arguments", json::array()))},
@@ -56,7 +56,7 @@ json describe(const Launched& launched) {
 Result<json> ask_daemon() {
   auto folder = runtime_folder();
   if (!folder) return std::unexpected(folder.error());
-  auto client = DaemonClient::connect(daemon_socket(*folder));
+  auto client = DaemonClient::connect(*folder);
   if (!client) return std::unexpected(client.error());
   if (!*client) return json(nullptr);
   auto reply = (*client)->ask({}, kAnswerPatience);

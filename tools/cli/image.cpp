@@ -110,7 +110,9 @@ int run_list(bool as_json) {
   if (!store) return report(store.error());
   json rows = json::array();
   std::string text;
-  for (const StoredName& entry : store->names()) {
+  const Result<std::vector<StoredName>> names = store->names();
+  if (!names) return report(names.error());
+  for (const StoredName& entry : *names) {
     const Result<Image> image = store->open_image(entry.digest, entry.name);
     if (!image) {
       report(image.error());

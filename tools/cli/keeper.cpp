@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "devices/text.h"
-#include "vmm/unix_listener.h"
+#include "vmm/unix_socket.h"
 
 namespace thimble::cli {
 
@@ -42,16 +42,10 @@ Result<Pipe> make_pipe() {
   return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
-Result<Fd> listen_for_client(const std::string& path) {
-  auto address = unix_address(path);
-  if (!address) return std::unexpected(address.error());
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return fail_errno("make a socket");
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0 ||
-      ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), 8) != 0) {
-    return fail_errno("listen at " + path);
-  }
-  return socket;
+Result<Fd> listen_for_client(const Launched& launched) {
+  const auto folder = launched.folder();
+  if (!folder) return std::unexpected(folder.error());
+  return listen_in(*folder, "socket", SOCK_STREAM, 8);
 }
 
 // All of it, or false: the other end is gone.
@@ -72,12 +66,12 @@ bool write_all(int fd, std::string_view bytes) {
 
 class Log {
  public:
-  explicit Log(const Launched& launched) : path_(launched.path("log")) { open(); }
+  explicit Log(const Launched& launched) : launched_(launched) { open(); }
 
   void write(std::string_view bytes) {
     struct stat info{};
     if (::fstat(file_.get(), &info) == 0 && info.st_size > kMaxLog) {
-      ::rename(path_.c_str(), (path_ + ".1").c_str());
+      ::rename(launched_.path("log").c_str(), launched_.path("log.1").c_str());
       open();
     }
     // A full disk costs lines, not the server.
@@ -86,9 +80,11 @@ class Log {
 
  private:
   void open() {
-    file_ = Fd(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+    const auto folder = launched_.folder();
+    auto file = folder ? folder->write_to("log", O_APPEND) : FileResult<Fd>();
+    file_ = file ? std::move(*file) : Fd();
   }
-  std::string path_;
+  const Launched& launched_;
   Fd file_;
 };
 
@@ -287,7 +283,7 @@ int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready)
   ::sigprocmask(SIG_BLOCK, &ending, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   Fd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
-  auto listener = listen_for_client(launched.path("socket"));
+  auto listener = listen_for_client(launched);
   if (!listener) return tell(listener.error());
   auto child = start_run(std::move(arguments));
   if (!child) return tell(child.error());

@@ -148,10 +148,13 @@ Result<int> launch_many_main(const Arguments& arguments) {
 // ---- stop
 
 Result<void> stop(const Launched& launched) {
-  if (const auto pid = launched.keeper()) {
+  const auto keeper = launched.keeper();
+  if (!keeper) return std::unexpected(keeper.error());
+  if (const auto pid = *keeper) {
     const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0)));
+    if (!handle && errno != ESRCH) return fail_errno("stop " + launched.name());
     // Looked at again: the number may have been given to somebody else meanwhile.
-    if (handle && launched.keeper() == pid) {
+    if (handle && launched.keeper().value_or(pid) == pid) {
       ::syscall(SYS_pidfd_send_signal, handle.get(), SIGTERM, nullptr, 0);
       pollfd gone{handle.get(), POLLIN, 0};
       const auto patience = std::chrono::milliseconds(kStopPatience).count();
@@ -208,7 +211,9 @@ void show_from(const Fd& file, off_t& offset) {
 }
 
 Fd open_log(const Launched& launched, const char* name) {
-  return Fd(::open(launched.path(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  const auto folder = launched.folder();
+  auto file = folder ? folder->read(name) : FileResult<Fd>();
+  return file ? std::move(*file) : Fd();
 }
 
 Result<int> logs_main(const Arguments& arguments) {
@@ -232,7 +237,7 @@ Result<int> logs_main(const Arguments& arguments) {
   if (!file) return fail(name + " has no log yet");
   offset = 0;
   show_from(file, offset);
-  while (follow && launched->keeper()) {
+  while (follow && launched->keeper().value_or(std::nullopt)) {
     ::poll(nullptr, 0, 200);
     show_from(file, offset);
     Fd newest = open_log(*launched, "log");

@@ -1,17 +1,14 @@
 // See launched.h.
 #include "tools/cli/launched.h"
 
-#include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "devices/text.h"
+#include "devices/base/file_lock.h"
 #include "pool/daemon/runtime_folder.h"
 
 namespace thimble::cli {
@@ -20,6 +17,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kMaxName = 40;  // a socket's path is short
+constexpr size_t kMaxFacts = size_t{4} << 20;
 
 Result<void> check_name(const std::string& name) {
   const auto fits = [](char c) {
@@ -32,12 +30,10 @@ Result<void> check_name(const std::string& name) {
   return fail("'" + name + "' is no name for a VM: 1 to 40 letters, digits, '.', '-', '_'");
 }
 
-Result<std::string> folder_of_all() {
+Result<OwnedFolder> folder_of_all() {
   auto folder = runtime_folder();
   if (!folder) return folder;
-  std::string vms = *folder + "/vms";
-  if (auto made = make_private_folder(vms); !made) return std::unexpected(made.error());
-  return vms;
+  return folder->make_folder("vms");
 }
 
 }  // namespace
@@ -45,13 +41,14 @@ Result<std::string> folder_of_all() {
 Result<std::vector<Launched>> Launched::all() {
   auto folder = folder_of_all();
   if (!folder) return std::unexpected(folder.error());
+  auto names = folder->names();
+  if (!names) return std::unexpected(names.error());
   std::vector<Launched> all;
-  std::error_code code;
-  for (const auto& entry : fs::directory_iterator(*folder, code)) {
-    std::string name = entry.path().filename().string();
-    if (check_name(name)) all.push_back(Launched(std::move(name), entry.path().string()));
+  for (std::string& name : *names) {
+    if (!check_name(name)) continue;
+    std::string path = folder->path_of(name);
+    all.push_back(Launched(std::move(name), std::move(path)));
   }
-  std::ranges::sort(all, {}, &Launched::name);
   return all;
 }
 
@@ -59,67 +56,71 @@ Result<Launched> Launched::find(const std::string& name) {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   auto folder = folder_of_all();
   if (!folder) return std::unexpected(folder.error());
-  Launched launched(name, *folder + "/" + name);
-  std::error_code code;
-  if (!fs::exists(launched.folder_, code)) {
+  if (auto there = folder->folder(name); !there) {
+    if (there.error().kind != FileFault::Kind::kMissing) return std::unexpected(there.error());
     return fail("no VM " + name + " was launched (see thimble status)");
   }
-  return launched;
+  return Launched(name, folder->path_of(name));
 }
 
 Result<Launched> Launched::make(const std::string& name) {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   auto folder = folder_of_all();
   if (!folder) return std::unexpected(folder.error());
-  Launched launched(name, *folder + "/" + name);
-  if (launched.keeper()) {
+  Launched launched(name, folder->path_of(name));
+  auto keeper = launched.keeper();
+  if (!keeper) return std::unexpected(keeper.error());
+  if (*keeper) {
     return fail("a VM " + name + " runs already: `thimble stop " + name + "` ends it");
   }
   launched.forget();
-  if (::mkdir(launched.folder_.c_str(), 0700) != 0) {
-    return fail_errno("make " + launched.folder_);
-  }
+  if (auto made = folder->make_folder(name); !made) return std::unexpected(made.error());
   return launched;
 }
 
-std::optional<pid_t> Launched::keeper() const {
-  const Fd file(::open(path("lock").c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-  if (!file) return std::nullopt;
+Result<std::optional<pid_t>> Launched::keeper() const {
+  const auto gone = [](const FileFault& why) { return why.kind == FileFault::Kind::kMissing; };
+  const auto own = folder();
+  if (!own && gone(own.error())) return std::nullopt;
+  if (!own) return std::unexpected(own.error());
+  const auto file = own->read("lock");
+  if (!file && gone(file.error())) return std::nullopt;
+  if (!file) return std::unexpected(file.error());
   // Whoever gets the lock is not the keeper's neighbour for longer than this call.
-  if (::flock(file.get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
-  std::array<char, 24> digits{};
-  if (::pread(file.get(), digits.data(), digits.size() - 1, 0) <= 0) return std::nullopt;
-  const long pid = std::strtol(digits.data(), nullptr, 10);
+  if (::flock(file->get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
+  if (errno != EWOULDBLOCK) return fail_errno("look at the lock of " + name_);
+  const pid_t pid = lock_holder(*own, "lock");
   if (pid <= 1) return std::nullopt;
-  return static_cast<pid_t>(pid);
+  return pid;
 }
 
 Result<Fd> Launched::lock() const {
-  Fd file(::open(path("lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file) return fail_errno("open " + path("lock"));
-  if (::flock(file.get(), LOCK_EX) != 0) return fail_errno("lock " + path("lock"));
+  const auto own = folder();
+  if (!own) return std::unexpected(own.error());
+  auto file = own->write_to("lock");
+  if (!file) return std::unexpected(file.error());
+  if (::flock(file->get(), LOCK_EX) != 0) return fail_errno("lock " + path("lock"));
   const std::string pid = std::to_string(::getpid());
-  if (::pwrite(file.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+  if (::pwrite(file->get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return fail_errno("write " + path("lock"));
   }
-  return file;
+  return std::move(*file);
 }
 
 nlohmann::json Launched::facts() const {
-  std::ifstream file(path("facts"));
-  auto facts = nlohmann::json::parse(file, nullptr, false);
+  const auto own = folder();
+  const std::string content = own ? own->content("facts", kMaxFacts).value_or("") : std::string();
+  auto facts = nlohmann::json::parse(content, nullptr, false);
   return facts.is_object() ? facts : nlohmann::json::object();
 }
 
 // Read at any time by others: appears whole.
 Result<void> Launched::write_facts(const nlohmann::json& facts) const {
-  const std::string made = path("facts.new");
-  {
-    std::ofstream file(made);
-    file << facts.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
-    if (!file.flush()) return fail("write " + made);
-  }
-  if (::rename(made.c_str(), path("facts").c_str()) != 0) return fail_errno("write " + made);
+  const auto own = folder();
+  if (!own) return std::unexpected(own.error());
+  const auto text = facts.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  auto written = own->replace("facts", text, OwnedFolder::Durable::kNo);
+  if (!written) return std::unexpected(written.error());
   return {};
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/base/owned_folder.h"
 #include "devices/fd.h"
 #include "devices/result.h"
 
@@ -28,8 +29,9 @@ class Launched {
 
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string path(const char* file) const { return folder_ + "/" + file; }
-  // Of its keeper; nothing when that has ended.
-  [[nodiscard]] std::optional<pid_t> keeper() const;
+  [[nodiscard]] FileResult<OwnedFolder> folder() const { return OwnedFolder::open(folder_); }
+  // Of its keeper; nothing when that has ended. An error says neither.
+  [[nodiscard]] Result<std::optional<pid_t>> keeper() const;
   [[nodiscard]] nlohmann::json facts() const;
   Result<void> write_facts(const nlohmann::json& facts) const;
   // The keeper's: locks, for as long as the result lives.

@@ -39,7 +39,7 @@ Result<std::optional<VmProcess>> claim_from_daemon(const std::string& store,
   if (want == Wanted::kNo) return without_daemon(options, "it is switched off");
   auto folder = runtime_folder();
   if (!folder) return without_daemon(options, folder.error().message);
-  auto client = DaemonClient::connect(daemon_socket(*folder));
+  auto client = DaemonClient::connect(*folder);
   if (!client) return without_daemon(options, client.error().message);
   if (!*client) {
     if (want == Wanted::kExisting) return without_daemon(options, "none runs");

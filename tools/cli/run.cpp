@@ -39,12 +39,13 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
   if (!server) return std::unexpected(server.error());
   const auto templates = AutoTemplate::open(options, *prepared, *server);
   if (!templates) return run_cold(options, *prepared, std::move(*server), nullptr);
+  std::string refused;
   if (auto order = templates->find()) {
     const std::string name = order->id.name;
     if (options.verbose) say("a clone of " + name);
     order->on_refused = [&](std::string_view why) {
       say("template " + name + ": " + std::string(why) + ": booting instead");
-      templates->forget(name);
+      refused = name;
     };
     if (order->opened.facts.point != templates->best_point()) {
       order->on_started = [&] { templates->make_in_background(arguments); };
@@ -53,7 +54,7 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
     if (!status || *status != kExitRefused) return status;
   }
   return run_cold(options, *prepared, std::move(*server),
-                  [&] { templates->make_in_background(arguments); });
+                  [&] { templates->make_in_background(arguments, refused); });
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // See server_vm.h.
 #include "tools/cli/server_vm.h"
 
-#include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/random.h>
 #include <time.h>
@@ -14,6 +13,7 @@
 #include "tools/cli/guest_files.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/say.h"
+#include "vmm/load/read_file.h"
 
 namespace thimble::cli {
 
@@ -47,8 +47,9 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
 
 Result<Disk> open_disk(const std::filesystem::path& path, std::string name) {
   Disk disk;
-  disk.file = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!disk.file) return fail_errno("open image " + path.string());
+  auto file = open_image(path);
+  if (!file) return std::unexpected(file.error());
+  disk.file = std::move(*file);
   disk.name = std::move(name);
   return disk;
 }

@@ -51,6 +51,7 @@ struct CreateOptions {
   std::string freeze;
   std::string ready_within = "60s";
   bool in_background = false;
+  bool anew = false;
 };
 
 void declare_create(Options& declared, CreateOptions& options) {
@@ -59,6 +60,7 @@ void declare_create(Options& declared, CreateOptions& options) {
                "Give up when CMD does not settle in this time (default: 60s)");
   declared.add_flag("--in-background", options.in_background,
                     "Yield to all other work, and note a failure for later runs");
+  declared.add_flag("--anew", options.anew, "auto: make it even when there is one, in its place");
 }
 
 Result<TemplateOrder> make_order(const CreateOptions& create, const RunOptions& options,
@@ -102,7 +104,7 @@ Result<int> make(std::string name, const CreateOptions& create, const RunOptions
   auto lock = store->lock(name);
   if (!lock) return std::unexpected(lock.error());
   if (!*lock) return fail("template " + name + " is being made by somebody else");
-  if (by_itself && store->has(name)) return 0;
+  if (by_itself && !create.anew && store->has(name)) return 0;
   if (auto made = make_template(*store, *order, options, *prepared); !made) {
     if (create.in_background) store->note_failure(name, made.error().message);
     return std::unexpected(made.error());

@@ -28,7 +28,7 @@ Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order, bool
     return fail("template " + order.id.name + " was replaced or removed just now: run it again");
   }
   // The rest of what was opened is still needed when the working set comes.
-  auto spec = clone_spec({order.opened.facts, std::move(order.opened.files), Fd()});
+  auto spec = clone_spec({order.opened.facts, std::move(order.opened.files), {}});
   if (!spec) return std::unexpected(spec.error());
   auto rest_after = rest_setting();
   if (!rest_after) return std::unexpected(rest_after.error());
@@ -60,7 +60,7 @@ bool working_sets_wanted() {
 
 }  // namespace
 
-Result<CloneOrder> order_clone(const TemplateStore& store, const std::string& name) {
+FileResult<CloneOrder> order_clone(const TemplateStore& store, const std::string& name) {
   const TemplateId id{std::filesystem::absolute(store.folder()).string(), name};
   const std::string version = template_version(id).value_or("");
   auto opened = store.open_template(name);

@@ -27,8 +27,8 @@ struct CloneOrder {
   std::function<void(std::string_view why)> on_refused;
   std::function<void()> on_started;
 };
-// An error for a template that is not there or not whole.
-Result<CloneOrder> order_clone(const TemplateStore& store, const std::string& name);
+// A fault for a template that is not there or not whole, or cannot be opened just now.
+FileResult<CloneOrder> order_clone(const TemplateStore& store, const std::string& name);
 
 Result<int> run_clone(const RunOptions& options, CloneOrder order);
 

@@ -14,7 +14,7 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/say.h"
-#include "vmm/unix_listener.h"
+#include "vmm/unix_socket.h"
 
 namespace thimble::cli {
 
@@ -89,10 +89,12 @@ std::string text_in(const json& object, const char* name) {
 Result<int> test(const std::string& name, bool as_json) {
   auto launched = Launched::find(name);
   if (!launched) return std::unexpected(launched.error());
-  if (!launched->keeper()) return fail(name + " does not run any more: see thimble logs " + name);
-  auto socket = connect_unix(launched->path("socket"));
+  const auto folder = launched->folder();
+  if (!folder) return std::unexpected(folder.error());
+  auto socket = connect_in(*folder, "socket", SOCK_STREAM);
   if (!socket) return std::unexpected(socket.error());
-  Conversation talk(std::move(*socket));
+  if (!*socket) return fail(name + " does not run any more: see thimble logs " + name);
+  Conversation talk(std::move(**socket));
   const auto begin = Clock::now();
   auto sent = talk.send({{"jsonrpc", "2.0"},
                          {"id", 1},

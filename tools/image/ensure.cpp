@@ -11,13 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
 #include "tools/image/build.h"
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
-#include "tools/image/lock.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
@@ -37,15 +37,22 @@ void write_line(std::string_view line) {
   }
 }
 
+// All but the standard ones and these two.
+void close_others(int one, int other) {
+  const auto low = static_cast<unsigned>(std::min(one, other));
+  const auto high = static_cast<unsigned>(std::max(one, other));
+  if (low > 3) ::close_range(3, low - 1, 0);
+  if (high > low + 1) ::close_range(low + 1, high - 1, 0);
+  ::close_range(high + 1, ~0U, 0);
+}
+
 // Cuts every tie to the client: its terminal, its pipes (it may wait for their end), its signals.
-bool detach(const fs::path& log, int lock) {
+bool detach(const Store& store, int log, int lock) {
   if (::setsid() < 0 || ::chdir("/") != 0) return false;
   const int null = ::open("/dev/null", O_RDWR);
-  const int out = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  if (null < 0 || out < 0) return false;
-  if (::dup2(null, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(out, 2) < 0) return false;
-  if (lock > 3) ::close_range(3, static_cast<unsigned>(lock) - 1, 0);
-  ::close_range(static_cast<unsigned>(lock) + 1, ~0U, 0);
+  if (null < 0) return false;
+  if (::dup2(null, 0) < 0 || ::dup2(log, 1) < 0 || ::dup2(log, 2) < 0) return false;
+  close_others(store.folder().fd(), lock);
   for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
   ::signal(SIGPIPE, SIG_IGN);
   // A full file-size limit is an error of write(2) like a full disk, not a death.
@@ -61,14 +68,14 @@ void build_and_log(const Store& store, const Request& request, const std::string
   const Result<Image> image = build_image(store, request, key, write_line);
   if (!image) return write_line(std::string(kErrorMark) + image.error().message);
   // Waiters that follow it have it open.
-  ::unlink(store.log_path(request.name).c_str());
+  store.remove_log(request.name);
 }
 
 // Starts the builder, which takes the lock over.
 Result<void> start_builder(const Store& store, const Request& request, const std::string& key,
                            FileLock lock) {
-  const fs::path log = store.log_path(request.name);
-  ::unlink(log.c_str());
+  const Result<Fd> log = store.make_log(request.name);
+  if (!log) return std::unexpected(log.error());
   const pid_t child = ::fork();
   if (child < 0) return fail_errno("start a process that builds the image");
   if (child == 0) {
@@ -78,8 +85,8 @@ Result<void> start_builder(const Store& store, const Request& request, const std
       lock.leave_to_child();
       ::_exit(builder < 0 ? 1 : 0);
     }
-    if (detach(log, lock.fd())) {
-      lock.record_owner();
+    if (detach(store, log->get(), lock.fd())) {
+      lock.record_holder();
       build_and_log(store, request, key);
     }
     {
@@ -96,11 +103,11 @@ Result<void> start_builder(const Store& store, const Request& request, const std
 // Follows a log file from its start and remembers an error line.
 class LogFollower {
  public:
-  LogFollower(fs::path path, const Progress& progress)
-      : path_(std::move(path)), progress_(progress) {}
+  LogFollower(const Store& store, std::string name, const Progress& progress)
+      : store_(store), name_(std::move(name)), progress_(progress) {}
 
   void read_on() {
-    if (!file_) file_ = Descriptor(::open(path_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!file_) file_ = store_.open_log(name_).value_or(Fd());
     if (!file_) return;
     char buffer[4096];
     for (;;) {
@@ -125,9 +132,10 @@ class LogFollower {
     }
   }
 
-  fs::path path_;
+  const Store& store_;
+  std::string name_;
   const Progress& progress_;
-  Descriptor file_;
+  Fd file_;
   std::string pending_;
   std::string error_;
 };
@@ -135,11 +143,11 @@ class LogFollower {
 // Waits until nobody holds the lock. The error is the builder's, or empty when it just died.
 Result<void> wait_for_builder(const Store& store, const std::string& name,
                               const Progress& progress) {
-  LogFollower log(store.log_path(name), progress);
+  LogFollower log(store, name, progress);
   for (;;) {
     // Before the lock: what the builder wrote before letting go is then surely read below.
     log.read_on();
-    Result<std::optional<FileLock>> lock = FileLock::try_take(store.lock_path(name));
+    Result<std::optional<FileLock>> lock = store.lock(name);
     if (!lock) return std::unexpected(lock.error());
     if (*lock) {
       log.read_on();
@@ -152,7 +160,7 @@ Result<void> wait_for_builder(const Store& store, const std::string& name,
 Result<Image> build_detached(const Store& store, const Request& request, const std::string& key,
                              const Progress& progress, Refresh refresh) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
-    Result<std::optional<FileLock>> lock = FileLock::try_take(store.lock_path(request.name));
+    Result<std::optional<FileLock>> lock = store.lock(request.name);
     if (!lock) return std::unexpected(lock.error());
     if (*lock) {
       // Somebody may have finished between the look and the lock.
@@ -165,7 +173,7 @@ Result<Image> build_detached(const Store& store, const Request& request, const s
         return std::unexpected(started.error());
       }
     } else {
-      progress("waiting for process " + std::to_string(lock_owner(store.lock_path(request.name))) +
+      progress("waiting for process " + std::to_string(store.lock_holder(request.name)) +
                ", which builds the same image");
     }
     refresh = Refresh::kNo;

@@ -54,31 +54,36 @@ Result<void> make_erofs(const std::filesystem::path& directory, const std::files
 }
 
 Result<void> check_erofs_file(const std::filesystem::path& path) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) return fail_errno("image " + path.string());
+  const auto size = check_erofs(file.get(), path);
+  if (!size) return std::unexpected(size.error());
+  return {};
+}
+
+FileResult<std::uint64_t> check_erofs(int file, const std::filesystem::path& path) {
   const std::string what = "image " + path.string();
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) return fail_errno(what);
   struct stat status{};
-  if (::fstat(file.get(), &status) != 0) return fail_errno(what);
-  if (!S_ISREG(status.st_mode)) return fail(what + ": not a regular file: give an erofs image");
+  if (::fstat(file, &status) != 0) return file_fault(what);
+  if (!S_ISREG(status.st_mode)) return unsound(what + ": not a regular file: give an erofs image");
   std::array<unsigned char, kSuperblockSize> block{};
-  const ssize_t count = ::pread(file.get(), block.data(), block.size(), kSuperblockOffset);
-  if (count < 0) return fail_errno(what);
+  const ssize_t count = ::pread(file, block.data(), block.size(), kSuperblockOffset);
+  if (count < 0) return file_fault(what);
   if (static_cast<std::size_t>(count) < block.size() ||
       load<std::uint32_t>(block, kMagicAt) != kMagic) {
-    return fail(what + ": not an erofs image: make one with `thimble image build` or mkfs.erofs");
+    return unsound(what +
+                   ": not an erofs image: make one with `thimble image build` or mkfs.erofs");
   }
   const unsigned bits = load<std::uint8_t>(block, kBlockBitsAt);
   const std::uint64_t blocks = load<std::uint32_t>(block, kBlocksAt);
   if (bits < kMinBlockBits || bits > kMaxBlockBits || blocks == 0) {
-    return fail(what + ": damaged erofs superblock: build the image again");
+    return unsound(what + ": damaged erofs superblock: build the image again");
   }
   const std::uint64_t needed = blocks << bits;
   const auto size = static_cast<std::uint64_t>(status.st_size);
-  if (size < needed) {
-    return fail(what + ": cut short: holds " + std::to_string(size) + " of " +
-                std::to_string(needed) + " bytes: build or copy the image again");
-  }
-  return {};
+  if (size >= needed) return size;
+  return unsound(what + ": cut short: holds " + std::to_string(size) + " of " +
+                 std::to_string(needed) + " bytes: build or copy the image again");
 }
 
 }  // namespace thimble::image

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/base/file_fault.h"
 #include "devices/result.h"
 
 namespace thimble::image {
@@ -22,5 +23,7 @@ Result<void> make_erofs(const std::filesystem::path& directory, const std::files
 // Fails unless `path` is a regular file that starts with a sound erofs superblock (on-disk format:
 // fs/erofs/erofs_fs.h of Linux) and holds as many blocks as that says. Reads one block only.
 Result<void> check_erofs_file(const std::filesystem::path& path);
+// The same for one that is open, and its length.
+FileResult<std::uint64_t> check_erofs(int file, const std::filesystem::path& path);
 
 }  // namespace thimble::image

@@ -53,8 +53,11 @@ Result<void> write_descriptor(int fd, std::string_view text, const std::string& 
 }
 
 Result<std::string> read_file(const fs::path& path, std::uint64_t limit) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return fail_errno("open " + path.string());
+  // Not blocking, so that a FIFO is refused and not waited for.
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat status{};
+  if (!file || ::fstat(file.get(), &status) != 0) return fail_errno("open " + path.string());
+  if (!S_ISREG(status.st_mode)) return fail("open " + path.string() + ": it is no regular file");
   return read_descriptor(file.get(), limit, path.string());
 }
 

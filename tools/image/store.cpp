@@ -1,6 +1,7 @@
 // The image store on disk.
 #include "tools/image/store.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
-#include "tools/image/lock.h"
 #include "tools/image/sha256.h"
 
 namespace thimble::image {
@@ -27,6 +27,8 @@ constexpr std::chrono::hours kUnnamedGrace{1};
 // Copies of host directories come back in a moment when they are wanted again.
 constexpr std::chrono::hours kHostPathGrace{24 * 7};
 constexpr std::string_view kHostPathPrefix = "path:";
+constexpr std::size_t kLongestName = 1 << 16;
+constexpr std::size_t kLongestManifest = 64 << 20;
 
 bool is_hex(std::string_view text) {
   return text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
@@ -80,12 +82,48 @@ Image image_of(const Manifest& manifest, const std::string& name, const std::str
                .workdir = manifest.workdir};
 }
 
-bool unused_for(const fs::path& path, std::chrono::hours grace) {
-  struct stat status{};
-  if (::stat(path.c_str(), &status) != 0) return true;
-  const auto age =
-      std::chrono::system_clock::now() - std::chrono::system_clock::from_time_t(status.st_mtime);
-  return age > grace;
+std::string name_file(const std::string& name) { return "names/" + file_name_of(name) + ".json"; }
+std::string lock_file(const std::string& name) { return "locks/" + file_name_of(name); }
+std::string log_file(const std::string& name) { return "logs/" + file_name_of(name) + ".log"; }
+
+bool is_digest(const std::string& name) { return name.size() == kDigestLength && is_hex(name); }
+
+FileFault in_image(const std::string& name, FileFault fault) {
+  fault.message = "image " + name + ": " + fault.message;
+  return fault;
+}
+
+// Copies of the user's own directories lie here: nobody else may enter, whatever it was made with.
+FileResult<OwnedFolder> open_root(const OwnedFolder& cache) {
+  const auto open = [&] {
+    return OwnedFolder::open_in(cache.fd(), "images", cache.path_of("images"));
+  };
+  auto root = open();
+  if (root || root.error().kind == FileFault::Kind::kPassing) return root;
+  const auto made = cache.make_folder("images");
+  if (!made) return std::unexpected(made.error());
+  ::fchmod(made->fd(), 0700);
+  return open();
+}
+
+// In a folder that others have filled.
+Result<void> write_beside(const fs::path& staged, std::string_view inputs,
+                          std::string_view manifest) {
+  const auto folder = OwnedFolder::open(staged, {.others_may_read = true});
+  if (!folder) return std::unexpected(folder.error());
+  auto done = folder->replace("inputs.json", inputs, OwnedFolder::Durable::kYes);
+  if (done) done = folder->replace("manifest.json", manifest, OwnedFolder::Durable::kYes);
+  return done;
+}
+
+Error cannot_open(const FileFault& fault) {
+  const std::string what = "open the image store: " + fault.message;
+  const bool says_how = what.contains("THIMBLE_CACHE") || what.contains("chmod");
+  return {says_how ? what : what + ": set THIMBLE_CACHE to a directory that you may write to"};
+}
+
+std::vector<std::string> names_in(const OwnedFolder& folder) {
+  return folder.names().value_or(std::vector<std::string>());
 }
 
 }  // namespace
@@ -97,30 +135,47 @@ Result<Store> Store::open() {
 }
 
 Result<Store> Store::open_at(const fs::path& cache) {
-  const fs::path root = cache / "images";
-  for (const char* part : {"names", "tmp", "locks", "logs"}) {
-    if (const Result<void> made = make_directories(root / part); !made) {
-      return fail("open the image store: " + made.error().message +
-                  ": set THIMBLE_CACHE to a directory that you may write to");
-    }
+  const auto opened = OwnedFolder::make(
+      cache,
+      {.others_may_read = true,
+       .may_be_link = true,
+       .if_foreign = "set THIMBLE_CACHE to a folder of your own (an image of theirs that you "
+                     "trust runs by --image FILE)"});
+  if (!opened) return std::unexpected(cannot_open(opened.error()));
+  auto root = open_root(*opened);
+  if (!root) return std::unexpected(cannot_open(root.error()));
+  return Store(cache, std::move(*root));
+}
+
+fs::path Store::log_path(const std::string& name) const { return root_.path_of(log_file(name)); }
+
+Result<std::optional<FileLock>> Store::lock(const std::string& name) const {
+  if (const auto made = root_.make_folder("locks"); !made) return std::unexpected(made.error());
+  return FileLock::take(root_, lock_file(name));
+}
+
+pid_t Store::lock_holder(const std::string& name) const {
+  return thimble::lock_holder(root_, lock_file(name));
+}
+
+Result<Fd> Store::make_log(const std::string& name) const {
+  remove_log(name);
+  if (const auto made = root_.make_folder("logs"); !made) return std::unexpected(made.error());
+  return root_.write_to(log_file(name), O_APPEND);
+}
+
+FileResult<Fd> Store::open_log(const std::string& name) const { return root_.read(log_file(name)); }
+
+void Store::remove_log(const std::string& name) const {
+  [[maybe_unused]] const auto gone = root_.remove(log_file(name));
+}
+
+// Nothing: there is no such name, or what stands there is none.
+FileResult<std::optional<StoredName>> Store::read_name(const std::string& file) const {
+  const auto text = root_.content(file, kLongestName);
+  if (!text && text.error().kind == FileFault::Kind::kPassing) {
+    return std::unexpected(text.error());
   }
-  // Copies of the user's own directories lie here.
-  ::chmod(root.c_str(), 0700);
-  return Store(cache, root);
-}
-
-fs::path Store::name_path(const std::string& name) const {
-  return root_ / "names" / (file_name_of(name) + ".json");
-}
-fs::path Store::lock_path(const std::string& name) const {
-  return root_ / "locks" / file_name_of(name);
-}
-fs::path Store::log_path(const std::string& name) const {
-  return root_ / "logs" / (file_name_of(name) + ".log");
-}
-
-std::optional<StoredName> Store::read_name(const fs::path& path) const {
-  const Result<std::string> text = read_file(path, 1 << 16);
   if (!text) return std::nullopt;
   const json value = json::parse(*text, nullptr, false);
   if (!value.is_object()) return std::nullopt;
@@ -129,58 +184,67 @@ std::optional<StoredName> Store::read_name(const fs::path& path) const {
     return found != value.end() && found->is_string() ? found->get<std::string>() : std::string();
   };
   StoredName entry{member("name"), member("digest"), member("key")};
-  if (entry.name.empty() || entry.digest.size() != kDigestLength || !is_hex(entry.digest)) {
-    return std::nullopt;
-  }
+  if (entry.name.empty() || !is_digest(entry.digest)) return std::nullopt;
   return entry;
 }
 
-std::vector<StoredName> Store::names() const {
+FileResult<std::vector<StoredName>> Store::names() const {
   std::vector<StoredName> entries;
-  for (const fs::path& path : list_directory(root_ / "names")) {
-    if (path.extension() != ".json") continue;
-    if (std::optional<StoredName> entry = read_name(path)) entries.push_back(std::move(*entry));
+  const auto folder = root_.folder("names");
+  if (!folder && folder.error().kind == FileFault::Kind::kMissing) return entries;
+  const auto files = folder ? folder->names() : std::unexpected(folder.error());
+  if (!files) return std::unexpected(files.error());
+  for (const std::string& file : *files) {
+    if (!file.ends_with(".json")) continue;
+    auto entry = read_name("names/" + file);
+    if (!entry) return std::unexpected(entry.error());
+    if (*entry) entries.push_back(std::move(**entry));
   }
   std::ranges::sort(entries, {}, &StoredName::name);
   return entries;
 }
 
-bool Store::is_named(const std::string& digest) const {
-  return std::ranges::any_of(names(), [&](const StoredName& e) { return e.digest == digest; });
+FileResult<bool> Store::is_named(const std::string& digest) const {
+  const auto all = names();
+  if (!all) return std::unexpected(all.error());
+  return std::ranges::any_of(*all, [&](const StoredName& e) { return e.digest == digest; });
 }
 
 Result<std::optional<Image>> Store::lookup(const std::string& name, const std::string& key) const {
-  const std::optional<StoredName> entry = read_name(name_path(name));
+  const auto found = read_name(name_file(name));
+  if (!found) return std::unexpected(found.error());
+  const std::optional<StoredName>& entry = *found;
   if (!entry || entry->name != name || entry->key != key) return std::optional<Image>();
-  Result<Image> image = open_image(entry->digest, name);
+  auto image = open_image(entry->digest, name);
+  if (image) return std::optional<Image>(std::move(*image));
+  if (image.error().kind == FileFault::Kind::kPassing) return std::unexpected(image.error());
   // A damaged image is as good as none: it is built again.
-  if (!image) return std::optional<Image>();
-  return std::optional<Image>(std::move(*image));
+  return std::optional<Image>();
 }
 
-Result<Image> Store::open_image(const std::string& digest, const std::string& name) const {
-  const fs::path directory = root_ / digest;
-  const fs::path manifest_path = directory / "manifest.json";
-  const Result<std::string> text = read_file(manifest_path);
-  if (!text) return fail("image " + name + ": " + text.error().message);
+FileResult<Image> Store::open_image(const std::string& digest, const std::string& name) const {
+  const std::string manifest_file = digest + "/manifest.json";
+  const fs::path path = root_.path_of(manifest_file);
+  const auto text = root_.content(manifest_file, kLongestManifest);
+  if (!text) return std::unexpected(in_image(name, text.error()));
   if (sha256_text(*text) != digest) {
-    return fail("image " + name + ": " + manifest_path.string() +
-                " was altered: remove the image and build it again");
+    return unsound("image " + name + ": " + path.string() +
+                   " was altered: remove the image and build it again");
   }
-  const Result<Manifest> manifest = manifest_from_json(*text, manifest_path.string());
-  if (!manifest) return fail("image " + name + ": " + manifest.error().message);
-  Image image = image_of(*manifest, name, digest, directory);
-  if (const Result<void> sound = check_erofs_file(image.erofs); !sound) {
-    return std::unexpected(sound.error());
+  const Result<Manifest> manifest = manifest_from_json(*text, path.string());
+  if (!manifest) return unsound("image " + name + ": " + manifest.error().message);
+  Image image = image_of(*manifest, name, digest, path.parent_path());
+  const auto erofs = root_.read(digest + "/rootfs.erofs");
+  if (!erofs) return std::unexpected(in_image(name, erofs.error()));
+  const auto size = check_erofs(erofs->get(), image.erofs);
+  if (!size) return std::unexpected(size.error());
+  if (*size != manifest->rootfs_size) {
+    return unsound("image " + name + ": " + image.erofs.string() + " holds " +
+                   std::to_string(*size) + " bytes, its manifest says " +
+                   std::to_string(manifest->rootfs_size) + ": remove the image and build it again");
   }
-  std::error_code code;
-  const std::uint64_t size = fs::file_size(image.erofs, code);
-  if (code || size != manifest->rootfs_size) {
-    return fail("image " + name + ": " + image.erofs.string() + " holds " + std::to_string(size) +
-                " bytes, its manifest says " + std::to_string(manifest->rootfs_size) +
-                ": remove the image and build it again");
-  }
-  ::utimensat(-1, directory.c_str(), nullptr, 0);  // sweep() sees that it is in use
+  // sweep() sees that it is in use.
+  ::utimensat(root_.fd(), digest.c_str(), nullptr, AT_SYMLINK_NOFOLLOW);
   return image;
 }
 
@@ -192,15 +256,15 @@ Result<Image> Store::find(std::string_view text) const {
   }
   for (const std::string& name : {wanted, versionless}) {
     if (name.empty()) continue;
-    const std::optional<StoredName> entry = read_name(name_path(name));
-    if (entry && entry->name == name) return open_image(entry->digest, name);
+    const auto entry = read_name(name_file(name));
+    if (!entry) return std::unexpected(entry.error());
+    if (*entry && (*entry)->name == name) return open_image((*entry)->digest, name);
   }
   if (wanted.size() >= kShortestPrefix && wanted.size() <= kDigestLength && is_hex(wanted)) {
-    std::vector<fs::path> matches;
-    for (const fs::path& path : list_directory(root_)) {
-      if (path.filename().string().starts_with(wanted)) matches.push_back(path);
-    }
-    if (matches.size() == 1) return open_image(matches[0].filename().string(), wanted);
+    auto matches = root_.names();
+    if (!matches) return std::unexpected(matches.error());
+    std::erase_if(*matches, [&](const std::string& name) { return !name.starts_with(wanted); });
+    if (matches->size() == 1) return open_image(matches->front(), wanted);
   }
   return fail("image " + wanted +
               ": there is none of that name: `thimble image ls` shows what there is, `thimble "
@@ -208,21 +272,21 @@ Result<Image> Store::find(std::string_view text) const {
 }
 
 Result<Manifest> Store::manifest(const Image& image) const {
-  const fs::path path = root_ / image.digest / "manifest.json";
-  const Result<std::string> text = read_file(path);
+  const std::string file = image.digest + "/manifest.json";
+  const auto text = root_.content(file, kLongestManifest);
   if (!text) return std::unexpected(text.error());
-  return manifest_from_json(*text, path.string());
+  return manifest_from_json(*text, root_.path_of(file));
 }
 
 Result<json> Store::inputs(const Image& image) const {
   const Result<Manifest> expected = manifest(image);
   if (!expected) return std::unexpected(expected.error());
-  const fs::path path = root_ / image.digest / "inputs.json";
-  const Result<std::string> text = read_file(path);
+  const std::string file = image.digest + "/inputs.json";
+  const auto text = root_.content(file, kLongestManifest);
   if (!text) return std::unexpected(text.error());
   json value = json::parse(*text, nullptr, false);
   if (sha256_text(*text) != expected->inputs_sha256 || !value.is_object()) {
-    return fail("image " + image.name + ": " + path.string() +
+    return fail("image " + image.name + ": " + root_.path_of(file) +
                 " was altered: remove the image and build it again");
   }
   return value;
@@ -238,23 +302,33 @@ Result<void> Store::verify(const Image& image) const {
               " was altered: its SHA-256 is not the manifest's: remove it and build it again");
 }
 
+void Store::remove_image(const std::string& digest) const { remove_tree(root_.path_of(digest)); }
+
 Result<void> Store::remove(std::string_view text) const {
   const std::string wanted(text);
-  const std::optional<StoredName> entry = read_name(name_path(wanted));
+  const auto entry = read_name(name_file(wanted));
+  if (!entry) return std::unexpected(entry.error());
+  const auto all = names();
+  if (!all) return std::unexpected(all.error());
   std::string digest;
-  if (entry) {
-    digest = entry->digest;
-    if (::unlink(name_path(wanted).c_str()) != 0) return fail_errno("remove image " + wanted);
-    if (is_named(digest)) return {};
+  if (*entry) {
+    digest = (*entry)->digest;
+    if (auto gone = root_.remove(name_file(wanted)); !gone) return std::unexpected(gone.error());
+    const auto named = is_named(digest);
+    if (!named) return std::unexpected(named.error());
+    if (*named) return {};
   } else {
     const Result<Image> image = find(text);
     if (!image) return std::unexpected(image.error());
     digest = image->digest;
-    for (const StoredName& other : names()) {
-      if (other.digest == digest) ::unlink(name_path(other.name).c_str());
+    for (const StoredName& other : *all) {
+      if (other.digest != digest) continue;
+      if (auto gone = root_.remove(name_file(other.name)); !gone) {
+        return std::unexpected(gone.error());
+      }
     }
   }
-  remove_tree(root_ / digest);
+  remove_image(digest);
   return {};
 }
 
@@ -273,13 +347,16 @@ Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const js
   manifest.inputs_sha256 = sha256_text(inputs_text);
   const std::string text = manifest_to_json(manifest);
   const std::string digest = sha256_text(text);
-  if (!open_image(digest, name)) {
-    Result<void> done = replace_file(staged / "inputs.json", inputs_text);
-    if (done) done = replace_file(staged / "manifest.json", text);
+  const auto there = open_image(digest, name);
+  if (!there && there.error().kind == FileFault::Kind::kPassing) {
+    return std::unexpected(there.error());
+  }
+  if (!there) {
+    Result<void> done = write_beside(staged, inputs_text, text);
     if (done) done = sync_file(erofs);
     if (done) {
-      remove_tree(root_ / digest);  // a damaged one of the same digest
-      done = rename_path(staged, root_ / digest);
+      remove_image(digest);  // a damaged one of the same digest
+      done = rename_path(staged, root_.path_of(digest));
     }
     // Somebody else may have published the same bytes in between.
     if (!done && !open_image(digest, name)) return std::unexpected(done.error());
@@ -291,37 +368,50 @@ Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const js
 }
 
 Result<void> Store::set_name(const StoredName& entry) const {
-  return replace_file(
-      name_path(entry.name),
-      to_text({{"name", entry.name}, {"digest", entry.digest}, {"key", entry.key}}));
+  if (const auto made = root_.make_folder("names"); !made) return std::unexpected(made.error());
+  const std::string text =
+      to_text({{"name", entry.name}, {"digest", entry.digest}, {"key", entry.key}});
+  return root_.replace(name_file(entry.name), text, OwnedFolder::Durable::kYes);
 }
 
 Result<fs::path> Store::make_build_directory(const std::string& name) const {
+  const auto above = root_.make_folder("tmp");
+  if (!above) return std::unexpected(above.error());
   // The process id is only there to be unique: who owns the directory is told by the lock.
-  fs::path path = root_ / "tmp" / (file_name_of(name) + "." + std::to_string(::getpid()));
-  remove_tree(path);
-  if (const Result<void> made = make_directories(path); !made) {
-    return std::unexpected(made.error());
-  }
-  return path;
+  const std::string directory = file_name_of(name) + "." + std::to_string(::getpid());
+  remove_tree(above->path_of(directory));
+  const auto made = above->make_folder(directory);
+  if (!made) return std::unexpected(made.error());
+  return made->path();
 }
 
+bool Store::unused_for(const std::string& digest, std::chrono::hours grace) const {
+  struct stat status{};
+  if (::fstatat(root_.fd(), digest.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    return errno == ENOENT;
+  }
+  const auto age =
+      std::chrono::system_clock::now() - std::chrono::system_clock::from_time_t(status.st_mtime);
+  return age > grace;
+}
+
+// What cannot be looked at just now stays.
 void Store::sweep() const {
-  for (const fs::path& path : list_directory(root_ / "tmp")) {
-    const std::string lock_name = path.stem().string();
-    const Result<std::optional<FileLock>> lock = FileLock::try_take(root_ / "locks" / lock_name);
-    if (lock && *lock) remove_tree(path);
+  const auto builds = root_.folder("tmp");
+  for (const fs::path name : builds ? names_in(*builds) : std::vector<std::string>()) {
+    const auto lock = FileLock::take(root_, "locks/" + name.stem().string());
+    if (lock && *lock) remove_tree(builds->path_of(name.string()));
   }
-  for (const StoredName& entry : names()) {
-    if (entry.name.starts_with(kHostPathPrefix) &&
-        unused_for(root_ / entry.digest, kHostPathGrace)) {
-      ::unlink(name_path(entry.name).c_str());
-    }
+  const auto all = names();
+  if (!all) return;
+  for (const StoredName& entry : *all) {
+    if (!entry.name.starts_with(kHostPathPrefix)) continue;
+    if (!unused_for(entry.digest, kHostPathGrace)) continue;
+    [[maybe_unused]] const auto gone = root_.remove(name_file(entry.name));
   }
-  for (const fs::path& path : list_directory(root_)) {
-    const std::string name = path.filename().string();
-    if (name.size() != kDigestLength || !is_hex(name)) continue;
-    if (unused_for(path, kUnnamedGrace) && !is_named(name)) remove_tree(path);
+  for (const std::string& name : names_in(root_)) {
+    if (!is_digest(name) || !unused_for(name, kUnnamedGrace)) continue;
+    if (!is_named(name).value_or(true)) remove_image(name);
   }
 }
 

@@ -6,16 +6,21 @@
 //   images/tmp/<lock>.<pid>/                      a build in progress, owned by who holds the lock
 //   images/locks/, images/logs/                   one per name that is being built
 //
-// Images appear by rename and are checked when they are opened. Nothing here keeps state in memory:
-// a Store is only a path, and may be used by any thread.
+// Images appear by rename and are checked when they are opened. The cache is a folder of ours or of
+// root's to which nobody else may write, and images/ is closed to all others: whoever could put an
+// image there would decide what we run (devices/base/owned_folder.h). Nothing here keeps state in
+// memory: a Store is only a folder, and may be used by any thread.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "devices/base/file_lock.h"
+#include "devices/base/owned_folder.h"
 #include "devices/result.h"
 #include "tools/image/image.h"
 #include "tools/image/manifest.h"
@@ -36,21 +41,23 @@ class Store {
   static Result<Store> open_at(const std::filesystem::path& cache);
 
   const std::filesystem::path& cache() const { return cache_; }
-  const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path root() const { return root_.path(); }
+  const OwnedFolder& folder() const { return root_; }
 
-  // The image of that name when it was built for `key` and is whole; empty otherwise.
+  // The image of that name when it was built for `key` and is whole; empty otherwise. An error is
+  // of the moment, and no reason to build.
   Result<std::optional<Image>> lookup(const std::string& name, const std::string& key) const;
   // By name, by "npm:…" without a version, or by a digest prefix of at least 8 digits.
   Result<Image> find(std::string_view name_or_digest) const;
   // By exact digest; checks manifest digest, superblock and size, not the whole content.
-  Result<Image> open_image(const std::string& digest, const std::string& name) const;
+  FileResult<Image> open_image(const std::string& digest, const std::string& name) const;
   Result<Manifest> manifest(const Image& image) const;
   // Versions and integrity of all that went in.
   Result<nlohmann::json> inputs(const Image& image) const;
   // Reads all of the image and compares its SHA-256.
   Result<void> verify(const Image& image) const;
 
-  std::vector<StoredName> names() const;  // sorted by name
+  FileResult<std::vector<StoredName>> names() const;  // sorted by name
   // Removes the name, and the image unless another name has it.
   Result<void> remove(std::string_view name_or_digest) const;
 
@@ -62,8 +69,15 @@ class Store {
   // Adds a second name to an image.
   Result<void> set_name(const StoredName& entry) const;
 
-  std::filesystem::path lock_path(const std::string& name) const;
-  std::filesystem::path log_path(const std::string& name) const;
+  // Held by the one process that builds `name`; empty while another holds it.
+  Result<std::optional<FileLock>> lock(const std::string& name) const;
+  // Process id of who does, 0 when unknown.
+  pid_t lock_holder(const std::string& name) const;
+  // What that process says: begun anew, to be read from its start, or gone.
+  Result<Fd> make_log(const std::string& name) const;
+  FileResult<Fd> open_log(const std::string& name) const;
+  void remove_log(const std::string& name) const;
+  std::filesystem::path log_path(const std::string& name) const;  // for messages
   // An empty directory for a build whose lock the caller holds.
   Result<std::filesystem::path> make_build_directory(const std::string& name) const;
   // Removes what dead builders left, copies of host directories that nobody used for a week, and
@@ -71,15 +85,16 @@ class Store {
   void sweep() const;
 
  private:
-  Store(std::filesystem::path cache, std::filesystem::path root)
+  Store(std::filesystem::path cache, OwnedFolder root)
       : cache_(std::move(cache)), root_(std::move(root)) {}
 
-  std::filesystem::path name_path(const std::string& name) const;
-  std::optional<StoredName> read_name(const std::filesystem::path& path) const;
-  bool is_named(const std::string& digest) const;
+  FileResult<std::optional<StoredName>> read_name(const std::string& file) const;
+  FileResult<bool> is_named(const std::string& digest) const;
+  void remove_image(const std::string& digest) const;
+  bool unused_for(const std::string& digest, std::chrono::hours grace) const;
 
   std::filesystem::path cache_;
-  std::filesystem::path root_;
+  OwnedFolder root_;
 };
 
 }  // namespace thimble::image

@@ -24,6 +24,12 @@ Result<Fd> open_regular(const char* what, const ForeignFile& file) {
   return fd;
 }
 
+Result<Fd> open_image(const std::string& path) {
+  auto file = open_regular("image", {path});
+  if (file && ::fcntl(file->get(), F_SETFL, 0) != 0) return fail_errno("open image " + path);
+  return file;
+}
+
 bool read_at(int fd, uint64_t offset, std::span<uint8_t> out) {
   while (!out.empty()) {
     if (offset > static_cast<uint64_t>(std::numeric_limits<off_t>::max())) return false;

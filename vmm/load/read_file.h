@@ -21,6 +21,9 @@ struct ForeignFile {
 // FIFO is refused instead of waited for.
 Result<Fd> open_regular(const char* what, const ForeignFile& file);
 
+// A root image, to be a disk. Reads of it wait, unlike those of what is only looked at.
+Result<Fd> open_image(const std::string& path);
+
 // Fills `out` from `offset` on; false on an error or when the file ends before.
 bool read_at(int fd, uint64_t offset, std::span<uint8_t> out);
 

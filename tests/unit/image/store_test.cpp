@@ -16,7 +16,6 @@
 #include "tools/image/build.h"
 #include "tools/image/ensure.h"
 #include "tools/image/erofs.h"
-#include "tools/image/lock.h"
 #include "tools/image/sha256.h"
 
 namespace thimble::image {
@@ -58,8 +57,8 @@ TEST_F(StoreTest, ABuiltImageIsFoundByNameAndDigestAndListed) {
   const Image image = build();
   EXPECT_EQ(store_.find("mine")->digest, image.digest);
   EXPECT_EQ(store_.find(image.digest.substr(0, 12))->digest, image.digest);
-  ASSERT_EQ(store_.names().size(), 1U);
-  EXPECT_EQ(store_.names()[0].name, "mine");
+  ASSERT_EQ(store_.names()->size(), 1U);
+  EXPECT_EQ((*store_.names())[0].name, "mine");
   EXPECT_TRUE(store_.verify(image));
 }
 
@@ -155,11 +154,12 @@ TEST_F(StoreTest, HostileNamesStayInsideTheStore) {
 }
 
 TEST_F(StoreTest, DamagedNameFilesAreNotNames) {
+  ASSERT_TRUE(make_directories(store_.root() / "names"));
   for (const char* text :
        {"", "{", "[]", "{\"name\":1}", "{\"name\":\"x\",\"digest\":\"../..\"}"}) {
     ASSERT_TRUE(write_file(store_.root() / "names/x.json", text));
     EXPECT_FALSE(store_.find("x"));
-    EXPECT_TRUE(store_.names().empty());
+    EXPECT_TRUE(store_.names()->empty());
   }
 }
 
@@ -181,12 +181,12 @@ TEST_F(StoreTest, TwoProcessesThatWantOneImageBuildItOnce) {
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     EXPECT_GE(WEXITSTATUS(status), 2);
   }
-  EXPECT_EQ(store_.names().size(), 1U);
+  EXPECT_EQ(store_.names()->size(), 1U);
   EXPECT_EQ(count("tmp"), 0U);
 }
 
 TEST_F(StoreTest, WhoComesSecondIsToldAndWaitsForTheFirst) {
-  Result<std::optional<FileLock>> held = FileLock::try_take(store_.lock_path("mine"));
+  Result<std::optional<FileLock>> held = store_.lock("mine");
   ASSERT_TRUE(held && *held);
   std::thread release([&held] {
     std::this_thread::sleep_for(std::chrono::milliseconds(200));
@@ -218,7 +218,7 @@ TEST_F(StoreTest, ABuildGoesOnWhenItsClientIsKilled) {
   ASSERT_EQ(::waitpid(client, nullptr, 0), client);
   ::close(ends[0]);
   ::close(ends[1]);
-  for (int i = 0; i < 1000 && store_.names().empty(); ++i) {
+  for (int i = 0; i < 1000 && store_.names()->empty(); ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   EXPECT_TRUE(store_.find("mine")) << "nobody finished the build";
@@ -240,7 +240,7 @@ TEST_F(StoreTest, ADetachedBuilderHoldsNoneOfItsClientsDescriptors) {
   char byte = 0;
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(::read(ends[0], &byte, 1), 0) << "something was written to stdout";
-  const bool still_building = store_.names().empty();
+  const bool still_building = store_.names()->empty();
   ::close(ends[0]);
   ASSERT_EQ(::waitpid(client, nullptr, 0), client);
   EXPECT_TRUE(still_building || std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
@@ -276,13 +276,13 @@ TEST_F(StoreTest, AFullDiskIsToldAsSuchAndLeavesNothing) {
   ASSERT_FALSE(image);
   EXPECT_TRUE(image.error().message.starts_with("disk full: ")) << image.error().message;
   EXPECT_EQ(count("tmp"), 0U);
-  EXPECT_TRUE(store_.names().empty());
+  EXPECT_TRUE(store_.names()->empty());
 }
 
 TEST_F(StoreTest, WhatADeadBuilderLeftIsSweptAndALiveOnesStays) {
   ASSERT_TRUE(store_.make_build_directory("dead"));
   ASSERT_TRUE(store_.make_build_directory("live"));
-  const Result<std::optional<FileLock>> lock = FileLock::try_take(store_.lock_path("live"));
+  const Result<std::optional<FileLock>> lock = store_.lock("live");
   ASSERT_TRUE(lock && *lock);
   store_.sweep();
   ASSERT_EQ(count("tmp"), 1U);
@@ -293,12 +293,12 @@ TEST_F(StoreTest, CopiesOfHostDirectoriesThatNobodyUsesAreSweptAndImagesStay) {
   const Image image = build();
   ASSERT_TRUE(store_.set_name({"path:/x", image.digest, "k"}));
   store_.sweep();
-  EXPECT_EQ(store_.names().size(), 2U) << "used just now";
+  EXPECT_EQ(store_.names()->size(), 2U) << "used just now";
   const timespec old[2] = {{1000, 0}, {1000, 0}};
   ASSERT_EQ(::utimensat(AT_FDCWD, (store_.root() / image.digest).c_str(), old, 0), 0);
   store_.sweep();
-  ASSERT_EQ(store_.names().size(), 1U);
-  EXPECT_EQ(store_.names()[0].name, "mine");
+  ASSERT_EQ(store_.names()->size(), 1U);
+  EXPECT_EQ((*store_.names())[0].name, "mine");
   ASSERT_TRUE(store_.find("mine")) << "an image that a user named is kept";
   const Image used = *store_.find("mine");
   ASSERT_TRUE(store_.set_name({"mine", std::string(64, 'a'), "k"}));
@@ -316,6 +316,118 @@ TEST_F(StoreTest, ABareErofsFileIsAnImageAndSomethingElseIsNot) {
   EXPECT_EQ(ensure_image(store_, request, ignore_line)->erofs, file);
   request.path = scratch_.path() / "tree/hello.txt";
   EXPECT_FALSE(ensure_image(store_, request, ignore_line));
+}
+
+// ---- what is stored is judged by what it is, not by what the host cannot do just now
+
+// With no descriptor to spare while it lives.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    EXPECT_EQ(::getrlimit(RLIMIT_NOFILE, &before_), 0);
+    const int next = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+    ::close(next);
+    const rlimit none{static_cast<rlim_t>(next), before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  }
+  ~NoDescriptors() { EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &before_), 0); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(StoreTest, AShortageBuildsNothingAgainAndRemovesNothing) {
+  const Image image = build();
+  const std::string key = *request_key(directory_request());
+  const timespec old[2] = {{1000, 0}, {1000, 0}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, (store_.root() / image.digest).c_str(), old, 0), 0);
+  {
+    const NoDescriptors now;
+    const auto found = store_.lookup("mine", key);
+    ASSERT_FALSE(found) << "no verdict";
+    EXPECT_NE(found.error().message.find("Too many open files"), std::string::npos);
+    EXPECT_FALSE(store_.find("mine"));
+    EXPECT_FALSE(store_.names());
+    EXPECT_FALSE(store_.remove("mine"));
+    EXPECT_FALSE(store_.remove(image.digest));
+    store_.sweep();
+  }
+  const auto found = store_.lookup("mine", key);
+  ASSERT_TRUE(found && *found);
+  EXPECT_EQ((*found)->digest, image.digest);
+}
+
+// ---- what somebody else has put there
+
+TEST_F(StoreTest, WhatStandsInAFilesPlaceIsNotFollowedOrWaitedFor) {
+  const fs::path canary = scratch_.add("canary", "safe");
+  const Image image = build();
+  for (const std::string part : {"manifest.json", "rootfs.erofs"}) {
+    for (const bool fifo : {false, true}) {
+      const fs::path at = store_.root() / image.digest / part;
+      fs::rename(at, scratch_.path() / "elsewhere");
+      fifo ? (void)::mkfifo(at.c_str(), 0600)
+           : fs::create_symlink(scratch_.path() / "elsewhere", at);
+      EXPECT_FALSE(store_.find("mine")) << part;
+      fs::rename(scratch_.path() / "elsewhere", at);
+      EXPECT_TRUE(store_.find("mine"));
+    }
+  }
+  fs::create_directory(store_.root() / "logs");
+  fs::create_directory(store_.root() / "locks");
+  fs::create_symlink(canary, store_.root() / "logs/mine.log");
+  fs::create_symlink(canary, store_.root() / "locks/mine");
+  fs::create_symlink(canary, store_.root() / "names/second.json");
+  EXPECT_FALSE(store_.lock("mine"));
+  EXPECT_TRUE(store_.make_log("mine")) << "in its place";
+  EXPECT_TRUE(store_.set_name({"second", image.digest, "x"}));
+  EXPECT_EQ(*read_file(canary), "safe");
+}
+
+TEST_F(StoreTest, AFolderInItThatLeadsElsewhereIsNotUsed) {
+  fs::create_directory(scratch_.path() / "elsewhere");
+  for (const char* part : {"names", "tmp", "locks", "logs"}) {
+    fs::create_directory_symlink(scratch_.path() / "elsewhere", store_.root() / part);
+  }
+  EXPECT_FALSE(store_.set_name({"x", std::string(64, 'a'), ""}));
+  EXPECT_FALSE(store_.make_build_directory("x"));
+  EXPECT_FALSE(store_.lock("x"));
+  EXPECT_FALSE(store_.make_log("x"));
+  EXPECT_TRUE(fs::is_empty(scratch_.path() / "elsewhere"));
+}
+
+TEST(StoreOpenTest, ACacheOfAnotherUserIsRefusedAndSaysWhoseAndWhatToDo) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make folders of somebody else";
+  for (const char* whose : {"cache", "cache/images"}) {
+    const Scratch scratch;
+    ASSERT_TRUE(Store::open_at(scratch.path() / "cache"));
+    ASSERT_EQ(::chown((scratch.path() / whose).c_str(), 4321, 4321), 0);
+    const Result<Store> store = Store::open_at(scratch.path() / "cache");
+    ASSERT_FALSE(store);
+    EXPECT_NE(store.error().message.find("belongs to user 4321"), std::string::npos);
+    EXPECT_TRUE(fs::is_empty(scratch.path() / "cache/images")) << "nothing was made in it";
+  }
+}
+
+TEST(StoreOpenTest, ACacheThatOthersMayWriteToIsRefusedWithTheMend) {
+  for (const char* part : {"cache", "cache/images"}) {
+    const Scratch scratch;
+    ASSERT_TRUE(Store::open_at(scratch.path() / "cache"));
+    ASSERT_EQ(::chmod((scratch.path() / part).c_str(), 0777), 0);
+    const Result<Store> store = Store::open_at(scratch.path() / "cache");
+    ASSERT_FALSE(store) << part;
+    EXPECT_NE(store.error().message.find("chmod go-w"), std::string::npos) << store.error().message;
+  }
+}
+
+TEST(StoreOpenTest, ImagesThatOthersCouldReadAreClosedAndALinkedCacheIsFollowed) {
+  const Scratch scratch;
+  fs::create_directories(scratch.path() / "cache/images");
+  fs::permissions(scratch.path() / "cache/images", fs::perms(0755));
+  fs::create_directory_symlink(scratch.path() / "cache", scratch.path() / "link");
+  const Result<Store> store = Store::open_at(scratch.path() / "link");
+  ASSERT_TRUE(store) << store.error().message;
+  EXPECT_EQ(fs::status(scratch.path() / "cache/images").permissions(), fs::perms(0700));
 }
 
 TEST(StoreOpenTest, ACacheThatCannotBeMadeSaysWhatToDo) {

@@ -16,6 +16,7 @@
 
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "pool/daemon/daemon_client.h"
@@ -49,7 +50,7 @@ class DaemonTest : public ::testing::Test {
     for (int i = 0; i < 1000 && !connect(); ++i) ::usleep(10000);
   }
   int serve(DaemonOptions options) {
-    auto place = DaemonPlace::take(folder_);
+    auto place = DaemonPlace::take(*OwnedFolder::open(folder_));
     if (!place) return 2;
     if (!*place) return 3;
     auto daemon = Daemon::create((*place)->listener(), std::move(options));
@@ -69,7 +70,7 @@ class DaemonTest : public ::testing::Test {
   Fd connect() {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    const std::string path = daemon_socket(folder_);
+    const std::string path = (folder_ + "/daemon.sock");
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     Fd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     const auto* generic = reinterpret_cast<const sockaddr*>(&address);
@@ -220,7 +221,7 @@ TEST_F(DaemonTest, AnotherUserIsTurnedAway) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become somebody else";
   start();
   fs::permissions(folder_, fs::perms::all);
-  fs::permissions(daemon_socket(folder_), fs::perms::all);
+  fs::permissions((folder_ + "/daemon.sock"), fs::perms::all);
   const pid_t other = ::fork();
   if (other == 0) {
     if (::setresgid(65534, 65534, 65534) != 0 || ::setresuid(65534, 65534, 65534) != 0) ::_exit(9);
@@ -244,8 +245,8 @@ TEST_F(DaemonTest, TheNextOneCleansUpAfterAKilledOne) {
   start();
   ASSERT_TRUE(answers());
   end(SIGKILL);
-  EXPECT_TRUE(fs::exists(daemon_socket(folder_))) << "nobody could remove it";
-  auto client = DaemonClient::connect(daemon_socket(folder_));
+  EXPECT_TRUE(fs::exists((folder_ + "/daemon.sock"))) << "nobody could remove it";
+  auto client = DaemonClient::connect(*OwnedFolder::open(folder_));
   ASSERT_TRUE(client);
   EXPECT_FALSE(*client) << "nobody serves it";
   start();
@@ -256,7 +257,7 @@ TEST_F(DaemonTest, ASignalEndsItInOrder) {
   start();
   ASSERT_TRUE(answers());
   EXPECT_EQ(end(SIGTERM), 0);
-  EXPECT_FALSE(fs::exists(daemon_socket(folder_)));
+  EXPECT_FALSE(fs::exists((folder_ + "/daemon.sock")));
 }
 
 TEST_F(DaemonTest, ARequestEndsIt) {
@@ -278,14 +279,92 @@ TEST_F(DaemonTest, ItEndsByItselfWhenItIsNotUsed) {
   EXPECT_EQ(wait(), 0);
 }
 
-TEST_F(DaemonTest, AFolderThatOthersCanEnterIsRefused) {
-  const std::string open = folder_ + "/open";
-  ASSERT_EQ(::mkdir(open.c_str(), 0755), 0);
-  EXPECT_FALSE(make_private_folder(open));
+// ---- where it lies
+
+class RuntimeFolderTest : public DaemonTest {
+ protected:
+  void SetUp() override {
+    DaemonTest::SetUp();
+    for (const char* name :
+         {"THIMBLE_RUNTIME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "THIMBLE_CACHE"}) {
+      ::unsetenv(name);
+    }
+  }
+  std::string make(const char* name, mode_t mode) {
+    std::string path = folder_ + "/" + name;
+    EXPECT_EQ(::mkdir(path.c_str(), mode), 0);
+    EXPECT_EQ(::chmod(path.c_str(), mode), 0);
+    return path;
+  }
+};
+
+TEST_F(RuntimeFolderTest, IsTheOneThatIsNamed) {
+  ::setenv("THIMBLE_RUNTIME", (folder_ + "/named").c_str(), 1);
+  EXPECT_EQ(runtime_folder()->path(), folder_ + "/named");
+  ::setenv("THIMBLE_RUNTIME", "not/absolute", 1);
+  EXPECT_FALSE(runtime_folder());
+}
+
+TEST_F(RuntimeFolderTest, IsRefusedWithTheMendWhereOthersCanEnterOrItIsALink) {
+  ::setenv("THIMBLE_RUNTIME", make("open", 0755).c_str(), 1);
+  const auto open = runtime_folder();
+  ASSERT_FALSE(open);
+  EXPECT_NE(open.error().message.find("chmod 700"), std::string::npos) << open.error().message;
   ASSERT_EQ(::symlink(folder_.c_str(), (folder_ + "/link").c_str()), 0);
-  EXPECT_FALSE(make_private_folder(folder_ + "/link"));
-  EXPECT_TRUE(make_private_folder(folder_ + "/new"));
-  EXPECT_TRUE(make_private_folder(folder_ + "/new")) << "again";
+  ::setenv("THIMBLE_RUNTIME", (folder_ + "/link").c_str(), 1);
+  EXPECT_FALSE(runtime_folder());
+}
+
+TEST_F(RuntimeFolderTest, ThatAnotherUserHasTakenFirstIsRefusedAndSaysWhose) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make a folder of somebody else";
+  const std::string session = make("session", 0700);
+  ::setenv("XDG_RUNTIME_DIR", session.c_str(), 1);
+  ASSERT_EQ(::mkdir((session + "/thimble").c_str(), 0700), 0);
+  ASSERT_EQ(::chown((session + "/thimble").c_str(), 4321, 4321), 0);
+  const auto taken = runtime_folder();
+  ASSERT_FALSE(taken);
+  EXPECT_NE(taken.error().message.find("belongs to user 4321"), std::string::npos);
+  EXPECT_NE(taken.error().message.find("THIMBLE_RUNTIME"), std::string::npos);
+}
+
+// Another user may make /tmp/thimble-UID as he likes: nobody looks there.
+TEST_F(RuntimeFolderTest, IsInTheCacheWhereThereIsNoSession) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to become a user without a session";
+  fs::permissions(folder_, fs::perms::all);
+  ::setenv("HOME", make("home", 0777).c_str(), 1);
+  const pid_t user = ::fork();
+  if (user == 0) {
+    if (::setresgid(4321, 4321, 4321) != 0 || ::setresuid(4321, 4321, 4321) != 0) ::_exit(9);
+    const auto folder = runtime_folder();
+    ::_exit(folder && folder->path().starts_with(folder_ + "/home/.cache/thimble/run/") ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(user, &status, 0);
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(RuntimeFolderTest, MayHaveALongPath) {
+  folder_ += "/" + std::string(200, 'x');
+  ASSERT_TRUE(OwnedFolder::make(folder_));
+  const auto folder = OwnedFolder::open(folder_);
+  auto place = DaemonPlace::take(*folder);
+  ASSERT_TRUE(place && *place) << place.error().message;
+  const auto client = DaemonClient::connect(*folder);
+  EXPECT_TRUE(client && *client);
+  folder_ = fs::path(folder_).parent_path();
+}
+
+// What another user could have put there, had the folder once been open.
+TEST_F(RuntimeFolderTest, HoldsNoLogOrLockThatLeadsElsewhere) {
+  const std::string canary = folder_ + "/canary";
+  std::ofstream(canary) << "safe";
+  for (const char* name : {"/daemon.log", "/daemon.lock"}) {
+    ASSERT_EQ(::symlink(canary.c_str(), (folder_ + name).c_str()), 0);
+  }
+  const auto folder = OwnedFolder::open(folder_);
+  EXPECT_FALSE(start_daemon(*folder, {}));
+  EXPECT_FALSE(DaemonPlace::take(*folder));
+  EXPECT_EQ(fs::file_size(canary), 4U);
 }
 
 // ---- socket activation, by hand
@@ -311,7 +390,7 @@ int in_child_with(const Fd& socket, const char* count, bool for_me) {
 }
 
 TEST_F(DaemonTest, ASocketOfSystemdIsTakenOnlyWhenItIsForUsAndOfTheRightKind) {
-  auto place = DaemonPlace::take(folder_);
+  auto place = DaemonPlace::take(*OwnedFolder::open(folder_));
   ASSERT_TRUE(place && *place);
   const Fd good = (*place)->listener();
   const Fd stream(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

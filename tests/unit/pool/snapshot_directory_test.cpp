@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -96,6 +97,62 @@ TEST_F(SnapshotFolder, RemovesNothingElse) {
   EXPECT_EQ(names(), expected);
   EXPECT_TRUE(fs::exists(root_ / "one.partial-2" / "mine"));
   EXPECT_TRUE(fs::exists(root_ / "two.partial-1" / "memory"));
+}
+
+// ---- what others have put there. The files are no snapshot: each is refused, with its own reason.
+
+TEST_F(SnapshotFolder, OfAnotherUserIsRefusedAndSaysWhose) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make a folder of somebody else";
+  ASSERT_TRUE(SnapshotWriter::create(root_ / "one").value().commit());
+  ASSERT_EQ(::chown((root_ / "one").c_str(), 4321, 4321), 0);
+  const auto opened = open_snapshot(root_ / "one");
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("belongs to user 4321, not to you: copy it"),
+            std::string::npos)
+      << opened.error().message;
+}
+
+TEST_F(SnapshotFolder, ThatOthersMayWriteToIsRefusedWithTheMend) {
+  ASSERT_TRUE(SnapshotWriter::create(root_ / "one").value().commit());
+  fs::permissions(root_ / "one", fs::perms::all);
+  const auto opened = open_snapshot(root_ / "one");
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().message.find("chmod go-w"), std::string::npos);
+}
+
+TEST_F(SnapshotFolder, IsNotReadThroughLinksOrWaitedFor) {
+  for (const char* part : {"state", "memory"}) {
+    for (const bool fifo : {false, true}) {
+      ASSERT_TRUE(SnapshotWriter::create(root_ / "one").value().commit());
+      const fs::path at = root_ / "one" / part;
+      fs::rename(at, root_ / "elsewhere");
+      fifo ? (void)::mkfifo(at.c_str(), 0600) : fs::create_symlink(root_ / "elsewhere", at);
+      const auto opened = open_snapshot(root_ / "one");
+      ASSERT_FALSE(opened);
+      EXPECT_NE(opened.error().message.find(at.string()), std::string::npos)
+          << opened.error().message;
+      fs::remove_all(root_ / "one");
+    }
+  }
+}
+
+// A folder that has a partial one's name: of another user, or with links in it.
+TEST_F(SnapshotFolder, RemovesNothingThroughWhatIsNotOurs) {
+  std::ofstream(root_ / "canary") << "safe";
+  fs::create_directory(root_ / "mine");
+  std::ofstream(root_ / "mine/state") << "safe";
+  const fs::path linked = abandon("one.partial-1");
+  fs::remove(linked / "state");
+  fs::create_symlink(root_ / "canary", linked / "state");
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(abandon("one.partial-2").c_str(), 4321, 4321), 0);
+  }
+  fs::create_directory_symlink(root_ / "mine", root_ / "one.partial-3");
+  ASSERT_TRUE(SnapshotWriter::create(root_ / "one").value().commit());
+  EXPECT_FALSE(fs::exists(linked));
+  EXPECT_TRUE(fs::exists(root_ / "mine/state"));
+  EXPECT_EQ(fs::file_size(root_ / "canary"), 4U);
+  EXPECT_EQ(fs::exists(root_ / "one.partial-2/state"), ::geteuid() == 0);
 }
 
 }  // namespace

@@ -2,7 +2,9 @@
 // ones only.
 #include "pool/template/template.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -311,6 +313,103 @@ TEST_F(TemplateStoreTest, ALinkInPlaceOfAFileIsNotFollowed) {
   fs::rename(state, folder_ / "elsewhere");
   fs::create_symlink(folder_ / "elsewhere", state);
   EXPECT_FALSE(templates.open_template("it"));
+}
+
+// Only what is damaged is worth making anew: a shortage says nothing about it.
+TEST_F(TemplateStoreTest, OneThatCannotBeOpenedJustNowIsNotDamaged) {
+  const TemplateStore templates = store();
+  publish(templates, "it", "one");
+  const Fd highest(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  // At each number of descriptors that are left: the folder, the facts, the state, the memory.
+  for (rlim_t left = 0; left < 4; ++left) {
+    const rlimit few{static_cast<rlim_t>(highest.get()) + left, before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    const auto opened = templates.open_template("it");
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    if (opened) break;
+    EXPECT_EQ(opened.error().kind, FileFault::Kind::kPassing) << opened.error().message;
+    EXPECT_NE(opened.error().message.find("Too many open files"), std::string::npos);
+  }
+  EXPECT_TRUE(templates.open_template("it"));
+}
+
+TEST_F(TemplateStoreTest, WhatIsMissingOrDamagedIsTold) {
+  const TemplateStore templates = store();
+  EXPECT_EQ(templates.open_template("none").error().kind, FileFault::Kind::kMissing);
+  for (const char* part : {"memory", "template"}) {
+    publish(templates, "it", "one");
+    const fs::path file = templates.path_of("it") / part;
+    fs::permissions(file, fs::perms::owner_write, fs::perm_options::add);
+    std::ofstream(file) << "x";
+    EXPECT_EQ(templates.open_template("it").error().kind, FileFault::Kind::kUnsound) << part;
+  }
+}
+
+// In the place of each file, and of the whole.
+TEST_F(TemplateStoreTest, WhatHasTakenAPlaceIsNoTemplateAndIsReplacedByOne) {
+  const TemplateStore templates = store();
+  const fs::path canary = folder_ / "canary";
+  std::ofstream(canary) << "safe";
+  const auto put = [&](const fs::path& at, int how) {
+    fs::remove_all(at);
+    if (how == 0) ::mkfifo(at.c_str(), 0600);
+    if (how == 1) fs::create_symlink(canary, at);
+    if (how == 2) fs::create_directory(at);
+  };
+  for (int how = 0; how < 3; ++how) {
+    for (const char* part : {"state", "memory", "template"}) {
+      publish(templates, "it", "one");
+      put(templates.path_of("it") / part, how);
+      EXPECT_EQ(templates.open_template("it").error().kind, FileFault::Kind::kUnsound) << part;
+    }
+    publish(templates, "it", "one");
+    put(templates.path_of("it") / "working", how);
+    const auto without = templates.open_template("it");
+    ASSERT_TRUE(without) << without.error().message;
+    EXPECT_FALSE(without->files.working_set);
+    if (how == 2) continue;
+    put(templates.path_of("it"), how);
+    EXPECT_EQ(templates.open_template("it").error().kind, FileFault::Kind::kUnsound);
+    publish(templates, "it", "two");
+    EXPECT_EQ(state_of(*templates.open_template("it")), "two");
+  }
+  EXPECT_EQ(fs::file_size(canary), 4U);
+}
+
+TEST_F(TemplateStoreTest, NotesAndLocksThatLeadElsewhereAreNotFollowed) {
+  const TemplateStore templates = store();
+  const fs::path canary = folder_ / "canary";
+  std::ofstream(canary) << "safe";
+  for (const char* name : {".failed-it", ".lock-it"}) {
+    fs::create_symlink(canary, templates.folder() / name);
+  }
+  EXPECT_FALSE(templates.lock("it"));
+  EXPECT_EQ(templates.failure("it"), "");
+  templates.note_failure("it", "it ended");
+  EXPECT_EQ(templates.failure("it"), "it ended");
+  publish(templates, "it", "one");
+  fs::create_symlink(canary,
+                     templates.path_of("it") / ("working." + std::to_string(::getpid()) + ".new"));
+  const auto opened = templates.open_template("it");
+  const std::vector<uint8_t> set(100, 'x');
+  EXPECT_TRUE(TemplateStore::keep_working_set(*opened, set));
+  EXPECT_EQ(fs::file_size(canary), 4U);
+}
+
+TEST_F(TemplateStoreTest, ATemplateOfAnotherUserIsNone) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to make files of somebody else";
+  const TemplateStore templates = store();
+  for (const char* part : {"", "state", "memory", "template"}) {
+    publish(templates, "it", "one");
+    ASSERT_EQ(::chown((templates.path_of("it") / part).c_str(), 4321, 4321), 0);
+    const auto opened = templates.open_template("it");
+    ASSERT_FALSE(opened) << part;
+    EXPECT_NE(opened.error().message.find("belongs to user 4321"), std::string::npos)
+        << opened.error().message;
+    ASSERT_TRUE(templates.remove("it"));
+  }
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 
 #include "guest-init/protocol.h"
 #include "pool/daemon/daemon_client.h"
+#include "tools/bench/programs/pool_state.h"
 
 namespace thimble::bench {
 
@@ -39,12 +40,11 @@ Result<GuestIdentity> make_identity() {
 
 }  // namespace
 
-Result<ClaimedServer> ClaimedServer::claim(const std::string& socket, const TemplateId& id,
+Result<ClaimedServer> ClaimedServer::claim(const std::string& folder, const TemplateId& id,
                                            const std::string& line) {
-  auto client = DaemonClient::connect(socket);
+  auto client = connect_to_pool(folder);
   if (!client) return std::unexpected(client.error());
-  if (!*client) return fail("no daemon serves " + socket);
-  auto claimed = DaemonClient::claim(std::move(**client), id, false, "bench", kClaimPatience);
+  auto claimed = DaemonClient::claim(std::move(*client), id, false, "bench", kClaimPatience);
   if (!claimed.vm) return fail("claim: " + claimed.refused + claimed.unreachable);
   auto control = claimed.vm->connect(protocol::kControlPort);
   if (!control) return std::unexpected(control.error());

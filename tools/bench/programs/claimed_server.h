@@ -16,7 +16,7 @@ class ClaimedServer {
  public:
   // Claims a clone from the daemon at `socket` and tells it who it is. With a `line`, which the
   // server is sent as early as can be: until it has answered. With none: until the server runs.
-  static Result<ClaimedServer> claim(const std::string& socket, const TemplateId& id,
+  static Result<ClaimedServer> claim(const std::string& folder, const TemplateId& id,
                                      const std::string& line);
 
   // A line to the server, without its end; and the next one that it says.

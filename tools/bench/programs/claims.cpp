@@ -35,14 +35,14 @@ constexpr unsigned kLooks = 600;
 constexpr useconds_t kLookUs = 110'000;
 
 struct Claimed {
-  std::string socket;
+  std::string folder;
   TemplateId id;
   std::string line;  // what each server is sent at once; or empty
 };
 
-void await_settled(const std::string& socket, bool with_claimed) {
+void await_settled(const std::string& folder, bool with_claimed) {
   for (unsigned i = 0; i < kLooks; ++i) {
-    const auto settled = pool_is_settled(socket, with_claimed);
+    const auto settled = pool_is_settled(folder, with_claimed);
     if (!settled) give_up(settled.error().message);
     if (*settled) return;
     ::usleep(kLookUs);
@@ -74,9 +74,9 @@ void claim_some(const Claimed& pool, const std::string& how, unsigned long count
   const bool stay = how != "each";
   const Clocks start = Clocks::now();
   for (unsigned long i = 0; i < count; ++i) {
-    if (how != "storm") await_settled(pool.socket, stay);
+    if (how != "storm") await_settled(pool.folder, stay);
     const Clocks begin = Clocks::now();
-    auto server = ClaimedServer::claim(pool.socket, pool.id, pool.line);
+    auto server = ClaimedServer::claim(pool.folder, pool.id, pool.line);
     const Clocks took = Clocks::now() - begin;
     if (!server) give_up(server.error().message);
     print(server->pid(), took);

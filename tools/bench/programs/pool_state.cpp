@@ -4,15 +4,21 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "pool/daemon/daemon_client.h"
-
 namespace thimble::bench {
 
-Result<bool> pool_is_settled(const std::string& socket, bool with_claimed) {
-  auto client = DaemonClient::connect(socket);
+Result<DaemonClient> connect_to_pool(const std::string& folder) {
+  const auto opened = OwnedFolder::open(folder);
+  if (!opened) return std::unexpected(opened.error());
+  auto client = DaemonClient::connect(*opened);
   if (!client) return std::unexpected(client.error());
-  if (!*client) return fail("no daemon serves " + socket);
-  auto reply = (*client)->ask({}, std::chrono::seconds(60));
+  if (!*client) return fail("no daemon serves " + folder);
+  return std::move(**client);
+}
+
+Result<bool> pool_is_settled(const std::string& folder, bool with_claimed) {
+  auto client = connect_to_pool(folder);
+  if (!client) return std::unexpected(client.error());
+  auto reply = client->ask({}, std::chrono::seconds(60));
   if (!reply) return std::unexpected(reply.error());
   const auto status = nlohmann::json::parse(*reply, nullptr, false);
   if (!status.is_object() || !status.contains("vms")) return fail("a status without VMs");
