@@ -159,9 +159,12 @@ void Pool::cancel(uint64_t claim) {
   }
 }
 
-// False when the template is gone. Shells of an earlier one of the same name are of no use.
-bool Pool::adopt_version(Template& of, const Result<std::string>& version) {
+// False when the template is gone. Shells of an earlier one of the same name are of no use. What
+// cannot be told just now is as it was.
+bool Pool::adopt_version(Template& of, const FileResult<std::string>& version) {
   if (version && *version == of.version) return true;
+  const bool untold = !version && version.error().kind == FileFault::Kind::kPassing;
+  if (untold && !of.version.empty()) return true;
   if (!of.version.empty()) log("template " + of.id.name + " was changed or removed");
   of.version = version.value_or("");
   of.shells.succeed();

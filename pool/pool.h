@@ -24,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "devices/base/file_fault.h"
 #include "devices/event_loop.h"
 #include "pool/backoff.h"
 #include "pool/vm/vm_process.h"
@@ -71,8 +72,8 @@ struct PoolWorld {
   EventLoop* loop = nullptr;
   std::function<Clock::time_point()> now;
   // What distinguishes this template from another one of the same name; an error when there is
-  // none. Asked at every claim.
-  std::function<Result<std::string>(const TemplateId&)> version_of;
+  // none, or when that cannot be told just now. Asked at every claim.
+  std::function<FileResult<std::string>(const TemplateId&)> version_of;
   // Starts a VM process that will report kPrepared; `awaited`: by a claim, so that what only pays
   // when it is done beforehand is left out.
   std::function<Result<Shell>(const TemplateId&, bool awaited)> start_shell;
@@ -199,7 +200,7 @@ class Pool {
   void serve_waiting(Template& of);
   void refuse_waiting(Template& of, const Refusal& why);
   void hand_out(Vm& vm, const Waiting& claim);
-  bool adopt_version(Template& of, const Result<std::string>& version);
+  bool adopt_version(Template& of, const FileResult<std::string>& version);
 
   void on_shell_event(uint64_t id);
   void on_gone(uint64_t id);

@@ -25,7 +25,7 @@ constexpr mode_t kOthersWrite = 0022;
 constexpr mode_t kOthersEnter = 0077;
 
 // Root can do as it likes in any case.
-bool is_trusted(uid_t owner) { return owner == ::geteuid() || owner == 0; }
+bool is_trusted(uid_t owner) { return owner == 0 || owner == ::geteuid(); }
 
 // No link, no way out.
 int open_beneath(int folder, const std::string& name, int flags, mode_t mode = 0) {
@@ -117,7 +117,7 @@ FileResult<OwnedFolder> OwnedFolder::make_new(int parent, const std::string& nam
 }
 
 std::string OwnedFolder::path_of(std::string_view name) const {
-  return std::string(path_).append("/").append(name);
+  return std::string(path_).append(path_.ends_with('/') ? "" : "/").append(name);
 }
 
 OwnedFolder OwnedFolder::share() const {

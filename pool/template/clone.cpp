@@ -28,13 +28,17 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened) {
 }
 
 // Every template is written anew, its facts last (template.h).
-Result<std::string> template_version(const TemplateId& id) {
+FileResult<std::string> template_version(const TemplateId& id) {
   // Made with its template and never changed; the file of facts changes with each use.
   const std::string state = (std::filesystem::path(id.store) / id.name / "state").string();
-  if (::access(state.c_str(), F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-    return fail("there is no template " + id.name);
+  if (::access(state.c_str(), F_OK) != 0) {
+    if (errno != ENOENT && errno != ENOTDIR) return file_fault("look at " + state);
+    const std::string none = "there is no template " + id.name;
+    return std::unexpected(FileFault{{none}, FileFault::Kind::kMissing});
   }
-  return file_mark(state);
+  auto mark = file_mark(state);
+  if (!mark) return std::unexpected(FileFault{mark.error()});
+  return std::move(*mark);
 }
 
 Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions& options) {

@@ -16,7 +16,7 @@ namespace thimble {
 Result<VmSpec> clone_spec(TemplateStore::Opened opened);
 
 // What changes when a template is replaced by another one of its name; an error when there is none.
-Result<std::string> template_version(const TemplateId& id);
+FileResult<std::string> template_version(const TemplateId& id);
 
 struct ShellOptions {
   bool use_working_set = true;

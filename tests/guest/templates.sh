@@ -24,6 +24,15 @@ name=$("$THIMBLE" template ls | grep ready | cut -d' ' -f1)
 contains "… and the server is not started again: it says 'up' no more" "no" \
   "$(grep -q '^up$' "$SCRATCH/err" && echo yes || echo no)"
 
+# Without descriptors to spare, at whichever step: that says nothing about the template, which stays.
+for few in 6 8 10 12 14; do
+  bash -c 'ulimit -n "$0"; exec "$@"' "$few" timeout 120 "$THIMBLE" run --memory 128M -- \
+    python3 -c "$SERVER" < <(echo abc) >/dev/null 2>&1
+  holds "with $few descriptors the template stays" test -e "$THIMBLE_TEMPLATES/$name/template"
+done
+equal "… and serves as before" "cba" "$(serve)"
+contains "… by a clone" "a clone of $name" "$(<"$SCRATCH/err")"
+
 # The pages of its first requests.
 set=$THIMBLE_TEMPLATES/$name/working
 holds "a clone's end leaves its working set" test -s "$set"
@@ -102,6 +111,7 @@ name=$("$THIMBLE" template ls | cut -d' ' -f1)
 chmod 600 "$THIMBLE_TEMPLATES/$name/state"
 printf 'X' | dd of="$THIMBLE_TEMPLATES/$name/state" bs=1 seek=2000 conv=notrunc status=none
 equal "a bent template is no hindrance" "cba" "$(serve)"
+contains "… and that is said" "it is made anew" "$(<"$SCRATCH/err")"
 wait_until "… it is made anew" there_are ready 1
 equal "… and used" "cba" "$(serve)"
 "$THIMBLE" template create named --memory 128M --image python -- python3 -c "$SERVER" >/dev/null 2>&1

@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "devices/fd.h"
+#include "devices/base/owned_folder.h"
 #include "devices/text.h"
 #include "tools/doctor/host_files.h"
 
@@ -28,25 +28,31 @@ Error refusal(const std::string& reason) {
                ": use tools/lab run -- build/bin/thimble run …; `thimble doctor` says more"};
 }
 
+constexpr const char* kFile = "host/linux-verdict";
+constexpr size_t kLongest = size_t{1} << 16;
+
 // The file has two lines: the key and the answer, kYes or the reason.
-std::optional<std::string> remembered(const fs::path& file, const std::string& key) {
-  const auto whole = read_text(file);
-  if (!whole || !whole->starts_with(key + "\n")) return std::nullopt;
+std::optional<std::string> remembered(const OwnedFolder& cache, const std::string& key) {
+  auto whole = cache.content(kFile, kLongest);
+  if (!whole) return std::nullopt;
+  whole->erase(whole->find_last_not_of(" \t\n") + 1);
+  if (!whole->starts_with(key + "\n")) return std::nullopt;
   return whole->substr(key.size() + 1);
 }
 
-// Written beside and renamed, so that a reader finds the old answer or the new one. A cache that
-// cannot be written only costs the next run its time.
-void remember(const fs::path& file, const std::string& key, const std::string& answer) {
-  std::error_code ignored;
-  fs::create_directories(file.parent_path(), ignored);
-  std::string fresh = file.string() + ".XXXXXX";
-  const Fd out(::mkostemp(fresh.data(), O_CLOEXEC));
-  if (!out) return;
-  const std::string whole = key + "\n" + answer + "\n";
-  const bool written =
-      ::write(out.get(), whole.data(), whole.size()) == static_cast<ssize_t>(whole.size());
-  if (!written || ::rename(fresh.c_str(), file.c_str()) != 0) ::unlink(fresh.c_str());
+// A reader finds the old answer or the new one. A cache that cannot be written only costs the next
+// run its time.
+void remember(const OwnedFolder& cache, const std::string& key, const std::string& answer) {
+  if (!cache.make_folder("host")) return;
+  [[maybe_unused]] auto kept =
+      cache.replace(kFile, key + "\n" + answer + "\n", OwnedFolder::Durable::kNo);
+}
+
+// Ours, or there is nothing to be remembered.
+std::optional<OwnedFolder> open_cache(const fs::path& cache, bool keep) {
+  if (!keep) return std::nullopt;
+  auto folder = OwnedFolder::make(cache, {.others_may_read = true, .may_be_link = true});
+  return folder ? std::optional(std::move(*folder)) : std::nullopt;
 }
 
 // From the processor itself (CPUID leaves 0x80000002 to 0x80000004): to list all that it can, as
@@ -80,17 +86,16 @@ Result<void> linux_verdict(const fs::path& cache, const char* device,
   // May we open it at all: asked every time, since groups change without a new boot.
   auto kvm = Kvm::open(device);
   if (!kvm) return std::unexpected(refusal(kvm.error().message));
-  const fs::path file = cache.empty() ? fs::path() : cache / "host" / "linux-verdict";
   const std::string key = host_key(device);
-  const bool keep = !file.empty() && !key.empty();
-  std::optional<std::string> answer = keep ? remembered(file, key) : std::nullopt;
+  const auto folder = open_cache(cache, !cache.empty() && !key.empty());
+  std::optional<std::string> answer = folder ? remembered(*folder, key) : std::nullopt;
   if (!answer) {
     ProbeOptions options;
     options.device = device;
     options.only_syscall = true;
     const HostProbe probe = ask(options);
     answer = probe.can_run_linux ? std::string(kYes) : probe.reason;
-    if (keep && probe.certain) remember(file, key, *answer);
+    if (folder && probe.certain) remember(*folder, key, *answer);
   }
   if (*answer == kYes) return {};
   return std::unexpected(refusal(*answer));

@@ -47,7 +47,7 @@ std::string sha256_text(std::string_view text) {
 }
 
 Result<std::string> sha256_file(const std::filesystem::path& path) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!file) return fail_errno("open " + path.string());
   Sha256 hash;
   std::vector<char> buffer(1 << 18);

@@ -23,6 +23,9 @@ use_box() {
   local attempt status
   build_parts
   mkdir -p "$LAB" "$BOX"
+  # Its token lets whoever reads it run commands in the box.
+  [[ -O $LAB && -O $BOX && ! -L $BOX ]] ||
+    die "$BOX is not yours: set THIMBLE_CACHE to a folder of your own"
   chmod 700 "$BOX"
   for attempt in 1 2 3; do
     exec 9>"$BOX/users"

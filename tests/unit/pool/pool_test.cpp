@@ -58,9 +58,13 @@ class PoolTest : public ::testing::Test {
     PoolWorld world;
     world.loop = &loop_;
     world.now = [this] { return loop_.now(); };
-    world.version_of = [this](const TemplateId& id) -> Result<std::string> {
+    world.version_of = [this](const TemplateId& id) -> FileResult<std::string> {
       const auto found = versions_.find(id.name);
-      if (found == versions_.end()) return fail("there is no template " + id.name);
+      if (found != versions_.end() && found->second.empty()) return file_fault("look", ENOMEM);
+      if (found == versions_.end()) {
+        return std::unexpected(
+            FileFault{{"there is no template " + id.name}, FileFault::Kind::kMissing});
+      }
       return found->second;
     };
     world.start_shell = [this](const TemplateId& id, bool awaited) -> Result<PoolWorld::Shell> {
@@ -103,6 +107,7 @@ class PoolTest : public ::testing::Test {
   }
 
   FakeLoop loop_;
+  // An empty one cannot be told just now.
   std::map<std::string, std::string> versions_{{"a", "1"}, {"b", "1"}};
   Behaviour behaviour_ = Behaviour::kGood;
   int started_ = 0;
@@ -345,6 +350,20 @@ TEST_F(PoolTest, ShellsAreNotHungBecauseThePoolItselfWasStopped) {
   loop_.advance(20s);
   EXPECT_EQ(ready(), 1U) << "asked anew";
   EXPECT_EQ(pool_->templates()[0].failing, "");
+}
+
+// A shortage says nothing about the template: what is ready is handed out.
+TEST_F(PoolTest, AVersionThatCannotBeToldJustNowDiscardsNoShell) {
+  PoolLimits limits;
+  limits.refill_delay = 0ms;
+  make(limits);
+  ASSERT_TRUE(claim());
+  loop_.advance(10ms);
+  ASSERT_TRUE(serve_until_ready(1));
+  versions_["a"] = "";
+  EXPECT_TRUE(claim());
+  versions_.erase("a");
+  EXPECT_FALSE(claim()) << "that is told: there is none";
 }
 
 TEST_F(PoolTest, AFailureThatTheClientHearsOfFirstIsOneAllTheSame) {

@@ -8,8 +8,10 @@
 #include <sys/un.h>
 
 #include <cstring>
+#include <vector>
 
 #include "tests/unit/vmm/test_memory.h"
+#include "vmm/unix_socket.h"
 
 namespace thimble {
 namespace {
@@ -68,6 +70,24 @@ TEST_F(UnixListenerTest, SocketThatSomebodyServesIsRefusedAndStays) {
   ASSERT_FALSE(second);
   EXPECT_NE(second.error().message.find("already"), std::string::npos) << second.error().message;
   EXPECT_TRUE(connect_unix(path));
+}
+
+// One that lets nobody in just now, or is of another type, is served all the same.
+TEST_F(UnixListenerTest, SocketThatCannotBeConnectedToJustNowStays) {
+  const std::string path = folder_ / "vsock";
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    const auto served = listen_at(*unix_address(path), type, 0);
+    ASSERT_TRUE(served);
+    std::vector<Fd> waiting;
+    while (type == SOCK_STREAM && waiting.size() < 100) {
+      auto client = connect_unix(path);
+      if (!client) break;
+      waiting.push_back(std::move(*client));
+    }
+    EXPECT_FALSE(UnixListener::bind(path));
+    EXPECT_TRUE(exists(path)) << type;
+    ASSERT_EQ(::unlink(path.c_str()), 0);
+  }
 }
 
 TEST_F(UnixListenerTest, FileFolderOrLinkInTheWayIsRefusedAndKept) {
