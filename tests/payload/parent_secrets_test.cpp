@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "tests/payload/daemon_vms.h"
+#include "vmm/jail/sanitized.h"
 
 namespace thimble::test {
 namespace {
@@ -87,6 +88,7 @@ class ParentSecrets : public DaemonVms {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "only root sees the memory of a VM process";
+    if (kSanitized) GTEST_SKIP() << "a sanitizer's shadow memory is too large to be searched";
     DaemonVms::SetUp();
     secret_ = "secret-" + std::to_string(::getpid()) + "-";
     for (int i = 0; i < 4; ++i) secret_ += std::to_string(::random());

@@ -90,13 +90,16 @@ int begin(void* argument) {
 
 // clone3() is the only call that knows cgroups, and libc has no function for it. The child must not
 // come back into a frame that the caller still needs, so it leaves from within the assembly.
-pid_t clone_into_cgroup(uint64_t flags, int cgroup, Stack& stack, Start& start) {
+pid_t clone_onto(Stack& stack, uint64_t flags, int cgroup, Start& start) {
   clone_args args{};
-  args.flags = flags | CLONE_INTO_CGROUP;
+  args.flags = flags;
   args.exit_signal = SIGCHLD;
   args.stack = reinterpret_cast<uint64_t>(stack.data());
   args.stack_size = stack.size();
-  args.cgroup = static_cast<uint64_t>(cgroup);
+  if (cgroup >= 0) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<uint64_t>(cgroup);
+  }
   long made = SYS_clone3;
   asm volatile(
       "syscall\n\t"
@@ -131,10 +134,9 @@ Spawned spawn(const Program* program, uint64_t flags, int cgroup) {
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   flags |= CLONE_VM | CLONE_VFORK;
   Spawned spawned;
-  if (cgroup >= 0) {
-    spawned.pid = clone_into_cgroup(flags, cgroup, stack, start);
-  } else {
-    // Not clone3(): some containers' filters refuse it, since they cannot look into its arguments.
+  spawned.pid = clone_onto(stack, flags, cgroup, start);
+  if (spawned.pid < 0 && errno == ENOSYS && cgroup < 0) {
+    // Some containers' filters answer "no such call", since they cannot look into its arguments.
     spawned.pid =
         ::clone(begin, stack.data() + stack.size(), static_cast<int>(flags | SIGCHLD), &start);
   }
