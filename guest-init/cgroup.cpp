@@ -7,6 +7,9 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <linux/magic.h>
 
 #include "guest-init/lookup.h"
 #include "guest-init/protocol.h"
@@ -96,9 +99,13 @@ bool freeze_server(bool frozen, Failure& failure) {
               frozen ? "frozen" : "thawed");
 }
 
+// Read from the kernel's file only: root in the guest can mount a file of its own over it.
 uint32_t count_oom_kills() {
+  constexpr const char* kFile = "/sys/fs/cgroup/server/memory.events";
   char events[512];
-  const size_t size = read_file("/sys/fs/cgroup/server/memory.events", events, sizeof events);
+  struct statfs where;
+  if (statfs(kFile, &where) < 0 || where.f_type != CGROUP2_SUPER_MAGIC) return 0;
+  const size_t size = read_file(kFile, events, sizeof events);
   return static_cast<uint32_t>(parse_counter({events, size}, "oom_kill"));
 }
 

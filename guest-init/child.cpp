@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "guest-init/account.h"
 #include "guest-init/lookup.h"
+#include "guest-init/parent.h"
 
 namespace thimble::init {
 
@@ -20,7 +21,6 @@ namespace {
 
 // Less backpressure churn than the usual 64 KiB; memory is used only for what waits in a pipe.
 constexpr int kPipeBytes = 256 * 1024;
-constexpr size_t kMaxDatabase = size_t{64} * 1024;  // passwd, group
 
 struct Pipe {
   int read_end = -1;
@@ -73,21 +73,6 @@ void write_word(const char* path, const char* word) {
   close(fd);
 }
 
-// Reads a whole small file; an absent one is empty. Null with errno EFBIG when it is too large.
-bool read_database(const char* path, char* buffer, Bytes& content) {
-  content = {buffer, 0};
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
-  ssize_t got = 0;
-  while (content.size < kMaxDatabase &&
-         (got = read(fd, buffer + content.size, kMaxDatabase - content.size)) > 0) {
-    content.size += static_cast<size_t>(got);
-  }
-  close(fd);
-  errno = EFBIG;
-  return content.size < kMaxDatabase;
-}
-
 bool set_limits(const Start& start, Failure& failure) {
   for (uint32_t i = 0; i < start.rlimit_count; ++i) {
     const protocol::Rlimit& limit = start.rlimits[i];
@@ -96,33 +81,6 @@ bool set_limits(const Start& start, Failure& failure) {
     if (syscall(SYS_prlimit64, 0, limit.resource, value, nullptr) < 0) {
       return fail(failure, protocol::kStepRlimit, errno, "set resource limit %u", limit.resource);
     }
-  }
-  return true;
-}
-
-// Runs in the child only, so the static buffers are that process's own.
-bool set_user(const Start& start, const ChildSettings& settings, Failure& failure) {
-  if (!start.user) return true;
-  static char passwd_text[kMaxDatabase];
-  static char group_text[kMaxDatabase];
-  Bytes passwd;
-  Bytes group;
-  if (!read_database(settings.passwd_path, passwd_text, passwd)) {
-    return fail(failure, protocol::kStepUser, errno, "read %s", settings.passwd_path);
-  }
-  if (!read_database(settings.group_path, group_text, group)) {
-    return fail(failure, protocol::kStepUser, errno, "read %s", settings.group_path);
-  }
-  uint32_t uid = 0;
-  uint32_t gid = 0;
-  const UserLookup found = resolve_user(bytes_of(start.user), passwd, group, uid, gid);
-  if (found != UserLookup::kFound) {
-    const char* const what = found == UserLookup::kNoUser ? "user" : "group";
-    return fail(failure, protocol::kStepUser, ENOENT, "find the %s of '%.100s' in the image", what,
-                start.user);
-  }
-  if (setgroups(0, nullptr) < 0 || setgid(gid) < 0 || setuid(uid) < 0) {
-    return fail(failure, protocol::kStepUser, errno, "become user %u, group %u", uid, gid);
   }
   return true;
 }
@@ -167,8 +125,22 @@ bool place_stdio(const Pipes& pipes) {
          dup2(pipes.error.write_end, 2) >= 0;
 }
 
-[[noreturn]] void run_child(const Start& start, const ChildSettings& settings, Pipes& pipes) {
+// What the verdict pipe carries: first who the server is, or 0; then the failure, or nothing if the
+// program was executed. Both are less than PIPE_BUF: all or nothing.
+void tell_server(const Pipes& pipes, pid_t server) {
+  if (write(pipes.verdict.write_end, &server, sizeof server) < 0) _exit(126);
+}
+
+[[noreturn]] void give_up(const Pipes& pipes, const Failure& failure) {
+  // When even this fails, init sees a child that just ended.
+  if (write(pipes.verdict.write_end, &failure, sizeof failure) < 0) _exit(126);
+  _exit(127);
+}
+
+[[noreturn]] void run_child(const Start& start, const ChildSettings& settings,
+                            const Account* account, const Pipes& pipes) {
   Failure failure;
+  tell_server(pipes, getpid());
   setsid();
   if (settings.cgroup_procs) write_word(settings.cgroup_procs, "0");
   if (settings.oom_score_adj) write_word(settings.oom_score_adj, "0");
@@ -176,24 +148,50 @@ bool place_stdio(const Pipes& pipes) {
   umask(022);
   if (!place_stdio(pipes)) {
     fail(failure, protocol::kStepFork, errno, "connect the server's stdio");
-  } else if (set_limits(start, failure) && set_user(start, settings, failure) &&
+  } else if (set_limits(start, failure) && (!account || become(*account, failure)) &&
              enter_workdir(start, failure)) {
     execute(start, failure);
   }
-  // Less than PIPE_BUF: all or nothing. When even this fails, init sees a child that just ended.
-  if (write(pipes.verdict.write_end, &failure, sizeof failure) < 0) _exit(126);
-  _exit(127);
+  give_up(pipes, failure);
+}
+
+// The process between init and the server (parent.h): all that it changes is its own.
+[[noreturn]] void run_parent(Start& start, const ChildSettings& settings, const Pipes& pipes) {
+  static Account account;
+  Failure failure;
+  block_all_signals();
+  const bool found = !start.user || (find_account(start.user, settings.passwd_path,
+                                                  settings.group_path, account, failure) &&
+                                     settle_account(account, start, failure));
+  const Account* const user = start.user ? &account : nullptr;
+  const pid_t server = found ? fork() : -1;
+  if (server == 0) run_child(start, settings, user, pipes);
+  if (server < 0) {
+    if (found) fail(failure, protocol::kStepFork, errno, "fork");
+    tell_server(pipes, 0);
+    give_up(pipes, failure);
+  }
+  // A server may look after its parent, which takes the same user. The server says what is wrong.
+  Failure unheard;
+  if (user && !become(*user, unheard)) _exit(126);
+  end_as(server);
+}
+
+bool read_whole(int fd, void* value, size_t size) {
+  ssize_t got = 0;
+  do {
+    got = read(fd, value, size);
+  } while (got < 0 && errno == EINTR);
+  return got == static_cast<ssize_t>(size);
 }
 
 // True when the verdict pipe closed by exec. A child killed before it could tell looks the same and
 // is reported as exited soon after.
-bool await_exec(int verdict, Failure& failure) {
+bool await_exec(int verdict, pid_t& server, Failure& failure) {
   Failure told;
-  ssize_t got = 0;
-  do {
-    got = read(verdict, &told, sizeof told);
-  } while (got < 0 && errno == EINTR);
-  if (got != static_cast<ssize_t>(sizeof told)) return true;
+  server = 0;
+  if (!read_whole(verdict, &server, sizeof server)) return true;
+  if (!read_whole(verdict, &told, sizeof told)) return true;
   told.text[sizeof told.text - 1] = '\0';
   failure = told;
   return false;
@@ -203,8 +201,8 @@ bool set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_
 
 }  // namespace
 
-bool start_server(const Start& start, const ChildSettings& settings, pid_t& pid, ServerPipes& pipes,
-                  Failure& failure) {
+bool start_server(Start& start, const ChildSettings& settings, ServerProcess& server,
+                  ServerPipes& pipes, Failure& failure) {
   Pipes all;
   if (!all.make() || !set_nonblocking(all.input.write_end) ||
       !set_nonblocking(all.output.read_end) || !set_nonblocking(all.error.read_end)) {
@@ -212,22 +210,22 @@ bool start_server(const Start& start, const ChildSettings& settings, pid_t& pid,
     all.close_all();
     return false;
   }
-  pid = fork();
-  if (pid == 0) run_child(start, settings, all);
-  if (pid < 0) {
+  server.parent = fork();
+  if (server.parent == 0) run_parent(start, settings, all);
+  if (server.parent < 0) {
     fail(failure, protocol::kStepFork, errno, "fork");
     all.close_all();
     return false;
   }
   close(all.verdict.write_end);
   all.verdict.write_end = -1;
-  const bool started = await_exec(all.verdict.read_end, failure);
+  const bool started = await_exec(all.verdict.read_end, server.pid, failure);
   if (started) {
     pipes = {all.input.write_end, all.output.read_end, all.error.read_end};
     all.input.write_end = all.output.read_end = all.error.read_end = -1;
   } else {
-    waitpid(pid, nullptr, 0);
-    pid = -1;
+    waitpid(server.parent, nullptr, 0);
+    server = {};
   }
   all.close_all();
   return started;

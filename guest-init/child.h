@@ -1,5 +1,5 @@
-// Starts the server: own session and process group, own cgroup, its pipes as stdio, limits, user,
-// working directory, and the command found through its own PATH.
+// Starts the server: a parent that is not process 1, own session and process group, own cgroup, its
+// pipes as stdio, limits, user, working directory, and the command found through its own PATH.
 #pragma once
 
 #include <sys/types.h>
@@ -23,9 +23,16 @@ struct ServerPipes {
   int from_stderr = -1;
 };
 
+// Both are children of init in the end: the server when its parent was killed.
+struct ServerProcess {
+  pid_t pid = -1;     // the server's own, and of its process group
+  pid_t parent = -1;  // ends when the server has ended, and as it did
+};
+
 // Returns once the server's program runs (or could not be started, with nothing left open).
 // The child starts with default signal dispositions, an empty mask and umask 022.
-[[nodiscard]] bool start_server(const Start& start, const ChildSettings& settings, pid_t& pid,
+// `start` is changed in these processes only.
+[[nodiscard]] bool start_server(Start& start, const ChildSettings& settings, ServerProcess& server,
                                 ServerPipes& pipes, Failure& failure);
 
 // Reaps one child that ended; false when there is none.

@@ -21,7 +21,9 @@ struct Start {
   uint32_t argument_count;  // at least 1
   uint32_t environment_count;
   char* arguments[protocol::kMaxArguments + 1];  // null at the end
-  char* environment[protocol::kMaxEnvironment + 1];
+  // With room for what init adds (account.h).
+  static constexpr uint32_t kEnvironmentRoom = protocol::kMaxEnvironment + 3;
+  char* environment[kEnvironmentRoom + 1];
   const char* workdir;  // absolute
   const char* user;     // null when absent
   uint32_t rlimit_count;

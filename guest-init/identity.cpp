@@ -59,6 +59,16 @@ bool write_new(const char* path, const char* text, size_t size, Failure& failure
   return written || fail(failure, kStepIdentity, error, "write %s", path);
 }
 
+// Init answers for names (names.h), where resolvers ask that are told of no server. An image may
+// have come with its builder's servers, which are not to be reached from here.
+bool name_resolver(Failure& failure) {
+  constexpr const char* kFile = "/etc/resolv.conf";
+  constexpr const char* kText = "nameserver 127.0.0.1\n";
+  struct stat status;
+  if (stat(kFile, &status) < 0 || status.st_size == 0) return true;
+  return write_new(kFile, kText, strlen(kText), failure);
+}
+
 bool draw(void* bytes, size_t size, Failure& failure) {
   return getrandom(bytes, size, 0) == static_cast<ssize_t>(size) ||
          fail(failure, kStepIdentity, errno, "draw random bytes");
@@ -125,6 +135,7 @@ bool set_identity(const Configure& message, bool clone, Failure& failure) {
     return fail(failure, kStepIdentity, errno, "set the host name %.64s", hostname);
   }
   write_hosts(hostname);
+  if (!clone && !name_resolver(failure)) return false;
   mkdir("/run/thimble", 0755);
   return renew_machine_id(failure) && renew_generation(failure) &&
          (!clone || renew_boot_id(failure));

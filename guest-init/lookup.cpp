@@ -61,19 +61,19 @@ bool parse_id(Bytes text, uint32_t& id) {
   return true;
 }
 
-bool find_user(Bytes passwd, Bytes name, uint32_t& uid, uint32_t& gid) {
+bool find_user(Bytes passwd, Bytes name, UserEntry& entry) {
   uint32_t wanted = 0;
   const bool by_number = parse_id(name, wanted);
   while (passwd.size) {
     Bytes line = cut(passwd, '\n');
-    const Bytes entry = cut(line, ':');
+    UserEntry read;
+    read.name = cut(line, ':');
     cut(line, ':');  // password
-    uint32_t entry_uid = 0;
-    uint32_t entry_gid = 0;
-    if (!parse_id(cut(line, ':'), entry_uid) || !parse_id(cut(line, ':'), entry_gid)) continue;
-    if (by_number ? entry_uid != wanted : !equal(entry, name)) continue;
-    uid = entry_uid;
-    gid = entry_gid;
+    if (!parse_id(cut(line, ':'), read.uid) || !parse_id(cut(line, ':'), read.gid)) continue;
+    if (by_number ? read.uid != wanted : !equal(read.name, name)) continue;
+    cut(line, ':');  // comment
+    read.home = cut(line, ':');
+    entry = read;
     return true;
   }
   return false;
@@ -89,15 +89,31 @@ bool find_group(Bytes group, Bytes name, uint32_t& gid) {
   return false;
 }
 
-UserLookup resolve_user(Bytes spec, Bytes passwd, Bytes group, uint32_t& uid, uint32_t& gid) {
+size_t find_memberships(Bytes group, Bytes user, uint32_t primary, uint32_t* gids,
+                        size_t capacity) {
+  size_t count = 0;
+  while (group.size && count < capacity) {
+    Bytes line = cut(group, '\n');
+    cut(line, ':');  // name
+    cut(line, ':');  // password
+    uint32_t gid = 0;
+    if (!parse_id(cut(line, ':'), gid) || gid == primary) continue;
+    bool listed = false;
+    while (line.size && !listed) listed = equal(cut(line, ','), user);
+    if (listed) gids[count++] = gid;
+  }
+  return count;
+}
+
+UserLookup resolve_user(Bytes spec, Bytes passwd, Bytes group, UserEntry& user) {
   const bool has_group = spec.size && memchr(spec.data, ':', spec.size);
   Bytes group_name = spec;
   const Bytes user_name = cut(group_name, ':');
-  gid = 0;
-  if (!find_user(passwd, user_name, uid, gid) && !parse_id(user_name, uid)) {
+  user = {};
+  if (!find_user(passwd, user_name, user) && !parse_id(user_name, user.uid)) {
     return UserLookup::kNoUser;
   }
-  if (has_group && !find_group(group, group_name, gid) && !parse_id(group_name, gid)) {
+  if (has_group && !find_group(group, group_name, user.gid) && !parse_id(group_name, user.gid)) {
     return UserLookup::kNoGroup;
   }
   return UserLookup::kFound;

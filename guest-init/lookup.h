@@ -13,15 +13,26 @@ namespace thimble::init {
 // A decimal number without sign or blanks that fits 32 bits and is not the "no change" id (2^32-1).
 [[nodiscard]] bool parse_id(Bytes text, uint32_t& id);
 
-// passwd(5): by name, or by number when `name` is one (for the primary group).
-[[nodiscard]] bool find_user(Bytes passwd, Bytes name, uint32_t& uid, uint32_t& gid);
+// passwd(5). `name` and `home` are parts of the text that was searched.
+struct UserEntry {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  Bytes name;
+  Bytes home;
+};
+// By name, or by number when `name` is one.
+[[nodiscard]] bool find_user(Bytes passwd, Bytes name, UserEntry& entry);
 // group(5).
 [[nodiscard]] bool find_group(Bytes group, Bytes name, uint32_t& gid);
+// The groups that list the user among their members, but for `primary`; how many of them were
+// found, `capacity` at most.
+[[nodiscard]] size_t find_memberships(Bytes group, Bytes user, uint32_t primary, uint32_t* gids,
+                                      size_t capacity);
 
 enum class UserLookup { kFound, kNoUser, kNoGroup };
-// "uid", "name", "uid:gid", "name:group". A number needs no entry; its group is then 0.
-[[nodiscard]] UserLookup resolve_user(Bytes spec, Bytes passwd, Bytes group, uint32_t& uid,
-                                      uint32_t& gid);
+// "uid", "name", "uid:gid", "name:group". A number needs no entry: its group is then 0, its name
+// and home are empty.
+[[nodiscard]] UserLookup resolve_user(Bytes spec, Bytes passwd, Bytes group, UserEntry& user);
 
 // Yields the file names that execvpe(3) would try for a command: itself when it has a slash,
 // otherwise one for each directory of PATH (an empty one is the working directory).

@@ -9,8 +9,11 @@
 
 #include "guest-init/cgroup.h"
 #include "guest-init/identity.h"
+#include "guest-init/limits.h"
 #include "guest-init/mounts.h"
+#include "guest-init/names.h"
 #include "guest-init/power.h"
+#include "guest-init/runtime.h"
 #include "guest-init/session.h"
 #include "guest-init/transport.h"
 
@@ -22,6 +25,7 @@ constexpr const char* kOomScoreAdj = "/proc/self/oom_score_adj";
 // The first host that configures this guest has booted it; every further one has cloned it.
 struct Guest {
   bool configured = false;
+  Layer layer;
 };
 
 bool configure(void* context, const Configure& message, Failure& failure) {
@@ -29,7 +33,7 @@ bool configure(void* context, const Configure& message, Failure& failure) {
   if (!set_identity(message, guest->configured, failure)) return false;
   guest->configured = true;
   for (uint32_t i = 0; i < message.mount_count; ++i) {
-    if (!mount_extra(message.mounts[i], failure)) return false;
+    if (!mount_extra(message.mounts[i], guest->layer, failure)) return false;
   }
   return true;
 }
@@ -46,6 +50,10 @@ bool freeze(void*, bool frozen, Failure& failure) { return freeze_server(frozen,
 void look(void*, int input, IdleLook& found) {
   look_at_server(kServerProcesses, input, found);
   found.cpu_us = server_cpu_us();  // finer than what the threads' own statistics say
+}
+
+bool unrenewed(void*, char* who, size_t capacity) {
+  return find_unrenewed(kServerProcesses, who, capacity);
 }
 
 // PID 1 cannot be killed for lack of memory, but it should not be tried either.
@@ -85,21 +93,24 @@ void announce_or_die() {
 
 [[noreturn]] void run() {
   umask(0);
+  static Guest guest;
   Failure failure;
-  if (!mount_system(failure) || !start_loopback(failure)) die(failure);
+  if (!mount_system(guest.layer, failure) || !start_loopback(failure)) die(failure);
   occupy_stdio();
   protect_from_oom();
+  set_limits_of_all();
 
-  static Guest guest;
   Platform platform;
   platform.context = &guest;
   platform.freeze = freeze;
   platform.look = look;
+  platform.find_unrenewed = unrenewed;
   platform.configure = configure;
   platform.set_clock = set_wall_clock;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = cpu_ms;
   platform.notice = make_server_cgroup();
+  platform.names = open_names();
   platform.child.cgroup_procs = kServerProcesses;
   platform.child.oom_score_adj = kOomScoreAdj;
 

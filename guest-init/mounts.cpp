@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -62,15 +63,20 @@ bool move_mount(const char* from, const char* to, Failure& failure) {
 }
 
 // The image below, a tmpfs of half the memory at most above.
-bool make_root(const char* device, const char* fstype, Failure& failure) {
-  return do_mount({device, "/image", fstype, MS_RDONLY | MS_NODEV, nullptr}, failure) &&
-         do_mount({"tmpfs", "/layer", "tmpfs", MS_NODEV, "mode=0755"}, failure) &&
-         make_directory("/layer/upper", failure) && make_directory("/layer/work", failure) &&
-         do_mount({"overlay", "/newroot", "overlay", MS_NODEV,
-                   "lowerdir=/image,upperdir=/layer/upper,workdir=/layer/work"},
-                  failure) &&
-         move_mount("/dev", "/newroot/dev", failure) &&
-         move_mount("/proc", "/newroot/proc", failure);
+// A directory of the image can be renamed (redirect_dir), and all of it has one device number and
+// inode numbers that stay (xino).
+bool make_root(const char* device, const char* fstype, Layer& layer, Failure& failure) {
+  const bool made =
+      do_mount({device, "/image", fstype, MS_RDONLY | MS_NODEV, nullptr}, failure) &&
+      do_mount({"tmpfs", "/layer", "tmpfs", MS_NODEV, "mode=0755"}, failure) &&
+      make_directory("/layer/upper", failure) && make_directory("/layer/work", failure) &&
+      do_mount(
+          {"overlay", "/newroot", "overlay", MS_NODEV,
+           "lowerdir=/image,upperdir=/layer/upper,workdir=/layer/work,redirect_dir=on,xino=on"},
+          failure) &&
+      move_mount("/dev", "/newroot/dev", failure) && move_mount("/proc", "/newroot/proc", failure);
+  if (made) layer.directory = open("/layer", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  return made && (layer.directory >= 0 || fail(failure, kStepMount, errno, "open /layer"));
 }
 
 // The initramfs cannot be unmounted or pivoted away, only covered.
@@ -80,6 +86,37 @@ bool enter_root(Failure& failure) {
     return true;
   }
   return fail(failure, kStepMount, errno, "enter the image as root");
+}
+
+// The mount's root is the layer's directory: it is to look like the disk's.
+bool copy_root(const char* image, const char* upper) {
+  struct stat root;
+  if (stat(image, &root) < 0 || mkdir(upper, 0700) < 0) return false;
+  const timespec times[2] = {root.st_atim, root.st_mtim};
+  return chown(upper, root.st_uid, root.st_gid) == 0 && chmod(upper, root.st_mode & 07777) == 0 &&
+         utimensat(AT_FDCWD, upper, times, 0) == 0;
+}
+
+// The disk goes into the layer, too, where nobody sees it. In the working directory `N`:
+bool mount_in_layer(const protocol::Mount& extra, const char* path) {
+  const unsigned long flags = extra.flags & ~static_cast<unsigned long>(MS_RDONLY);
+  return mkdir("image", 0700) == 0 && mkdir("work", 0700) == 0 &&
+         mount(extra.source, "image", extra.fstype, extra.flags, nullptr) == 0 &&
+         copy_root("image", "upper") &&
+         mount("overlay", path, "overlay", flags,
+               "lowerdir=image,upperdir=upper,workdir=work,redirect_dir=on,xino=on") == 0;
+}
+
+// By way of the working directory, since no path leads to the layer. Sets errno.
+bool mount_layered(const protocol::Mount& extra, const char* path, Layer& layer) {
+  char part[16];
+  snprintf(part, sizeof part, "%u", layer.mounts++);
+  const bool mounted = fchdir(layer.directory) == 0 && mkdir(part, 0700) == 0 && chdir(part) == 0 &&
+                       mount_in_layer(extra, path);
+  const int error = errno;
+  if (chdir("/") < 0) return false;
+  errno = error;
+  return mounted;
 }
 
 // Without swap a server that wants too much memory would make the kernel drop and reread its
@@ -102,7 +139,7 @@ void compact_on_demand_only() {
 
 }  // namespace
 
-bool mount_system(Failure& failure) {
+bool mount_system(Layer& layer, Failure& failure) {
   if (!do_mount({"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"}, failure) ||
       !do_mount({"proc", "/proc", "proc", kData | MS_NOEXEC, nullptr}, failure)) {
     return false;
@@ -114,7 +151,7 @@ bool mount_system(Failure& failure) {
   const Bytes options = {command_line, size};
   if (!find_option(options, "thimble.rootfstype", fstype, sizeof fstype)) strcpy(fstype, "erofs");
   if (find_option(options, "thimble.root", device, sizeof device) &&
-      (!make_root(device, fstype, failure) || !enter_root(failure))) {
+      (!make_root(device, fstype, layer, failure) || !enter_root(failure))) {
     return false;
   }
   for (const SystemMount& entry : kLateMounts) {
@@ -130,7 +167,7 @@ bool mount_system(Failure& failure) {
   return true;
 }
 
-bool mount_extra(const protocol::Mount& extra, Failure& failure) {
+bool mount_extra(const protocol::Mount& extra, Layer& layer, Failure& failure) {
   char path[sizeof extra.target];
   memcpy(path, extra.target, sizeof path);
   for (char* slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
@@ -139,8 +176,10 @@ bool mount_extra(const protocol::Mount& extra, Failure& failure) {
     *slash = '/';
   }
   if (!make_directory(path, failure)) return false;
-  if (mount(extra.source, path, extra.fstype, extra.flags, nullptr) == 0) return true;
-  return fail(failure, kStepMount, errno, "mount %.60s on %.150s", extra.source, path);
+  const bool layered = layer.directory >= 0 && (extra.flags & MS_RDONLY);
+  const bool mounted = layered ? mount_layered(extra, path, layer)
+                               : mount(extra.source, path, extra.fstype, extra.flags, nullptr) == 0;
+  return mounted || fail(failure, kStepMount, errno, "mount %.60s on %.150s", extra.source, path);
 }
 
 }  // namespace thimble::init

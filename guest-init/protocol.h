@@ -63,8 +63,9 @@ enum MessageType : uint16_t {
   kExited = 69,      // the server ended and all its output was handed to the streams
   kPong = 70,        // answer to kPing
   kNotice = 71,      // one line for the host's log
-  kFrozen = 72,      // answer to kFreeze: no instruction of the server runs any more
-  kThawed = 73,      // answer to kThaw
+  kFrozen = 72,  // answer to kFreeze: no instruction of the server runs any more; kTagText names a
+                 // process whose random numbers would be the same in all clones, if there is one
+  kThawed = 73,  // answer to kThaw
 };
 
 enum Tag : uint16_t {
@@ -102,7 +103,8 @@ enum Tag : uint16_t {
   // kFailed
   kTagErrno = 60,  // u32 errno of Linux x86-64
   kTagStep = 61,   // u32 Step
-  kTagText = 62,   // bytes: what was tried ("exec node", "mount /dev/vdb on /app"); also kNotice
+  kTagText = 62,   // bytes: what was tried ("exec node", "mount /dev/vdb on /app"); also kNotice,
+                   // kFrozen
 
   // kExited
   kTagExitCode = 70,    // u32, present when the server exited by itself
@@ -137,7 +139,8 @@ struct Mount {
   char source[64];    // block device, e.g. "/dev/vdb"
   char fstype[16];    // "erofs"
   char target[1024];  // absolute path in the guest; created in the writable layer when missing
-  uint32_t flags;     // MS_RDONLY, MS_NOSUID, MS_NODEV… as in mount(2)
+  uint32_t flags;  // MS_RDONLY, MS_NOSUID, MS_NODEV… as in mount(2); a read-only disk comes under
+                   // a writable layer in the guest's memory
 } __attribute__((packed));
 
 struct Rlimit {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "guest-init/clock.h"
+#include "guest-init/names.h"
 #include "guest-init/transport.h"
 
 namespace thimble::init {
@@ -62,6 +63,7 @@ void Session::wait_and_serve() {
   set.wait(timeout_until(next_deadline()));
   if (relays) run_relays(set);
   if (set.at(child_index_)) reap_children();
+  if (set.at(names_index_)) answer_names(platform_.names);
   for (Guest& guest : unnamed_) {
     if (set.at(guest.index)) read_preface(guest);
   }
@@ -87,6 +89,7 @@ void Session::add_connections(PollSet& set) {
   child_index_ = set.add(child_events_, POLLIN);
   control_index_ = set.add(control_listener_, POLLIN);
   stream_index_ = set.add(stream_listener_, POLLIN);
+  names_index_ = platform_.names < 0 ? PollSet::kNone : set.add(platform_.names, POLLIN);
   control_.add(set);
   for (Guest& guest : unnamed_) {
     guest.index = guest.fd < 0 ? PollSet::kNone : set.add(guest.fd, POLLIN);
@@ -242,7 +245,7 @@ const char* Session::on_start(const Frame& frame) {
   note_activity();
   state_ = State::kRunning;
   FrameWriter started(protocol::kStarted);
-  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_));
+  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_.pid));
   control_.send(started);
   return nullptr;
 }
@@ -314,12 +317,21 @@ void Session::reap_children() {
   pid_t pid = -1;
   int status = 0;
   while (reap(pid, status)) {
-    if (pid == server_) on_server_ended(status);
+    if (pid == server_.parent) on_parent_ended(status);
+    if (pid == server_.pid) on_server_ended(status);
   }
 }
 
+// It ends as the server did. When somebody killed it, the server is init's own child by now,
+// running or not, and is heard of by itself.
+void Session::on_parent_ended(int status) {
+  server_.parent = -1;
+  const bool lives = server_.pid > 0 && kill(server_.pid, 0) == 0;
+  if (state_ == State::kRunning && !lives) on_server_ended(status);
+}
+
 void Session::on_server_ended(int status) {
-  server_ = -1;
+  server_.pid = -1;
   exit_status_ = status;
   if (freezing_ == Freezing::kAwaitingIdle) freezing_ = Freezing::kNo;
   state_ = State::kDraining;
@@ -389,7 +401,7 @@ void Session::end_when_due() {
 
 // The whole process group: a server behind a shell or npx is to hear it too.
 void Session::signal_server(int number) {
-  if (server_ > 0) kill(-server_, number);
+  if (server_.pid > 0) kill(-server_.pid, number);
 }
 
 }  // namespace thimble::init

@@ -29,6 +29,11 @@ struct Platform {
   bool (*freeze)(void* context, bool frozen, Failure& failure) = nullptr;
   // What the server's threads do; `input` is init's end of the server's stdin.
   void (*look)(void* context, int input, IdleLook& look) = nullptr;
+  // A process of the frozen server whose random numbers are not renewed in a clone, for people;
+  // false when there is none. Null = nobody looks.
+  bool (*find_unrenewed)(void* context, char* who, size_t capacity) = nullptr;
+  // A socket from open_names(); -1 = nobody answers for names.
+  int names = -1;
   ChildSettings child;
   // Sent to the host's log after the hello; null = nothing to say.
   const char* notice = nullptr;
@@ -89,6 +94,7 @@ class Session {
   void send_failed(const Failure& failure);
   void protocol_error(const char* why);
   void reap_children();
+  void on_parent_ended(int status);
   void on_server_ended(int status);
   void report_exit_when_drained();
   void end_when_due();
@@ -105,6 +111,7 @@ class Session {
   int control_index_ = PollSet::kNone;
   int stream_index_ = PollSet::kNone;
   int child_index_ = PollSet::kNone;
+  int names_index_ = PollSet::kNone;
   bool power_off_ = false;
 
   State state_ = State::kFresh;
@@ -114,7 +121,7 @@ class Session {
   uint64_t idle_deadline_ms_ = 0;  // when waiting for the server to settle is given up
   uint64_t next_look_ms_ = 0;
   IdleWatch idle_;
-  pid_t server_ = -1;
+  ServerProcess server_;
   int exit_status_ = 0;
   uint32_t stdin_grace_ms_ = 0;
   uint32_t term_grace_ms_ = 0;

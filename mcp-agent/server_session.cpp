@@ -322,12 +322,17 @@ void ServerSession::on_exited(const GuestEvent& event) {
   timeout_deadline_.reset();
   answer_deadline_.reset();
   if (bridge_) bridge_->end_input();
-  if (event.oom_kills > 0) {
-    run_.say(
-        text("the guest ran out of memory and killed %u of the server's processes: give it more "
-             "with --memory",
-             event.oom_kills));
-  }
+  say_oom_kills(event.oom_kills);
+}
+
+// The number is the guest's word, and root in the guest may have made it up: it is passed on as
+// such.
+void ServerSession::say_oom_kills(uint32_t count) const {
+  constexpr uint32_t kBelievable = 1000;
+  if (count == 0) return;
+  const std::string many = count > kBelievable ? "very many" : std::to_string(count);
+  run_.say("the guest says that it ran out of memory and killed " + many +
+           " of the server's processes: if you trust it with more, --memory gives it more");
 }
 
 // ---- signals and time

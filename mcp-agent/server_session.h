@@ -49,6 +49,7 @@ class ServerSession {
   void on_started();
   void on_failed(const GuestEvent& event);
   void on_exited(const GuestEvent& event);
+  void say_oom_kills(uint32_t count) const;
   void next_step_of_timeout();
   void flush_control();
 

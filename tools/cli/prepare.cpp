@@ -28,7 +28,7 @@ Result<void> prepare(const Arguments& command, const std::string& image) {
   std::string text =
       "ready: image " + prepared->image.name + ", " + human_size(prepared->image.size) + "\n";
   for (std::size_t i = 0; i < prepared->mounts.size(); ++i) {
-    text += "ready: " + plan->mounts[i].request.path.string() + " as a read-only copy at " +
+    text += "ready: " + plan->mounts[i].request.path.string() + " as a copy at " +
             prepared->mounts[i].guest + "\n";
   }
   std::fputs(text.c_str(), stdout);

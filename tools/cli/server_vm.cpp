@@ -139,10 +139,17 @@ Result<std::vector<std::string>> make_environment(const std::vector<std::string>
   return environment;
 }
 
+std::map<std::string, std::string> base_environment(const RunOptions& options,
+                                                    const image::Prepared& prepared) {
+  std::map<std::string, std::string> base = prepared.env;
+  if (!options.user.empty()) base.erase("HOME");
+  return base;
+}
+
 Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared) {
   ServerSpec server;
   server.arguments = prepared.argv;
-  auto environment = make_environment(options.env, prepared.env);
+  auto environment = make_environment(options.env, base_environment(options, prepared));
   if (!environment) return std::unexpected(environment.error());
   server.environment = std::move(*environment);
   server.workdir = options.workdir.empty() ? prepared.workdir : options.workdir;

@@ -32,6 +32,10 @@ Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared
 Result<std::vector<std::string>> make_environment(const std::vector<std::string>& wanted,
                                                   std::map<std::string, std::string> base);
 
+// The image's, without root's home for another user: the guest knows the user's own.
+std::map<std::string, std::string> base_environment(const RunOptions& options,
+                                                    const image::Prepared& prepared);
+
 Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared);
 
 // The grace for a silent server after the end of its stdin, in milliseconds: as asked for, or by

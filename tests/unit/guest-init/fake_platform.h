@@ -1,5 +1,5 @@
-// Stand-ins for what guest-init asks the machine: the server's processes are the children of the
-// session's process, stopped by signals where a guest has a cgroup's freezer.
+// Stand-ins for what guest-init asks the machine: the server's processes are those whose parent is
+// a child of the session's process, stopped by signals where a guest has a cgroup's freezer.
 #pragma once
 
 #include <signal.h>
@@ -15,18 +15,25 @@
 
 namespace thimble::test {
 
-// Calls `visit` with the pid of every child of this process that still runs.
+// 0 for a process that has ended.
+inline pid_t parent_of(const std::string& process) {
+  std::ifstream stat("/proc/" + process + "/stat");
+  std::string line;
+  if (!std::getline(stat, line)) return 0;
+  std::istringstream fields(line.substr(line.rfind(')') + 2));
+  std::string state;
+  pid_t parent = 0;
+  fields >> state >> parent;
+  return parent;
+}
+
+// Calls `visit` with the pid of every server of this process that still runs.
 template <class Visit>
-void for_each_child(Visit visit) {
+void for_each_server(Visit visit) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream stat(entry.path() / "stat");
-    std::string line;
-    if (!std::getline(stat, line)) continue;
-    std::istringstream fields(line.substr(line.rfind(')') + 2));
-    std::string state;
-    int parent = 0;
-    fields >> state >> parent;
-    if (parent == getpid()) visit(std::stoi(entry.path().filename()));
+    const std::string name = entry.path().filename();
+    const pid_t parent = parent_of(name);
+    if (parent > 1 && parent_of(std::to_string(parent)) == getpid()) visit(std::stoi(name));
   }
 }
 
@@ -40,7 +47,7 @@ inline uint64_t fake_cpu_ms(void* context) {
 }
 
 inline bool fake_freeze(void*, bool frozen, init::Failure&) {
-  for_each_child([&](pid_t pid) { kill(-pid, frozen ? SIGSTOP : SIGCONT); });
+  for_each_server([&](pid_t pid) { kill(-pid, frozen ? SIGSTOP : SIGCONT); });
   return true;
 }
 
@@ -49,9 +56,18 @@ inline void fake_look(void* context, int input, init::IdleLook& found) {
   const std::string processes = *static_cast<std::string*>(context) + "/processes";
   {
     std::ofstream list(processes);
-    for_each_child([&](pid_t pid) { list << pid << '\n'; });
+    for_each_server([&](pid_t pid) { list << pid << '\n'; });
   }
   init::look_at_server(processes.c_str(), input, found);
+}
+
+// `context` as above: what its file "unrenewed" says.
+inline bool fake_find_unrenewed(void* context, char* who, size_t capacity) {
+  std::ifstream file(*static_cast<std::string*>(context) + "/unrenewed");
+  std::string line;
+  if (!std::getline(file, line)) return false;
+  who[line.copy(who, capacity - 1)] = '\0';
+  return true;
 }
 
 }  // namespace thimble::test

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <thread>
 
@@ -41,6 +42,19 @@ TEST(Freeze, ADetachedServerIsFrozenOnceItAwaitsItsInput) {
   guest.send(kFreeze, when_idle(10000));
   EXPECT_EQ(guest.receive().type, kFrozen);
   EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(250));
+}
+
+TEST(Freeze, AProcessWhoseRandomNumbersAreNotRenewedIsNamed) {
+  for (const bool unrenewed : {false, true}) {
+    Guest guest;
+    if (unrenewed) std::ofstream(guest.directory() + "/unrenewed") << "process 45 (/bin/rnd)";
+    start_detached(guest, "exec cat");
+    guest.send(kFreeze, when_idle(10000));
+    const Message frozen = guest.receive();
+    EXPECT_EQ(frozen.type, kFrozen);
+    EXPECT_EQ(frozen.has(kTagText), unrenewed);
+    EXPECT_EQ(frozen.text(kTagText), unrenewed ? "process 45 (/bin/rnd)" : "");
+  }
 }
 
 TEST(Freeze, ACloneServesItsNewHostOnlyAfterItKnowsWhoItIs) {

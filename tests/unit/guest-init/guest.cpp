@@ -55,6 +55,7 @@ uint32_t oom_kills(void*) { return 3; }
   platform.set_clock = set_clock;
   platform.freeze = fake_freeze;
   platform.look = fake_look;
+  platform.find_unrenewed = fake_find_unrenewed;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = fake_cpu_ms;
   platform.child.passwd_path = passwd.c_str();
@@ -92,8 +93,10 @@ bool receive_exactly(int fd, void* data, size_t size) {
 Guest::Guest() {
   std::string pattern = (std::filesystem::temp_directory_path() / "thimble-init-XXXXXX").string();
   directory_ = mkdtemp(pattern.data());
-  std::ofstream(directory_ + "/passwd") << "root:x:0:0::/:\nnode:x:1234:1235::/:\n";
-  std::ofstream(directory_ + "/group") << "staff:x:50:\n";
+  std::ofstream(directory_ + "/passwd") << "root:x:0:0::/:\nnode:x:1234:1235::" + directory_ +
+                                               "/home/node:/bin/sh\nrooted:x:1236:1237::/:\n";
+  std::ofstream(directory_ + "/group")
+      << "staff:x:50:\ndisk:x:6:node\naudio:x:29:root,node,nodejs\nother:x:99:nod\n";
   const int control = init::listen_unix((directory_ + "/control").c_str());
   const int streams = init::listen_unix((directory_ + "/streams").c_str());
   EXPECT_GE(control, 0);

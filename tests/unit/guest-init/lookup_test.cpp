@@ -54,6 +54,8 @@ struct Resolved {
   UserLookup result;
   uint32_t uid;
   uint32_t gid;
+  std::string name;
+  std::string home;
 };
 
 const std::string kPasswd =
@@ -65,9 +67,10 @@ const std::string kPasswd =
 const std::string kGroup = "root:x:0:\nstaff:x:50:node\nbroken\n";
 
 Resolved resolve(const std::string& spec) {
-  Resolved r = {};
-  r.result = resolve_user(bytes(spec), bytes(kPasswd), bytes(kGroup), r.uid, r.gid);
-  return r;
+  UserEntry user;
+  const UserLookup result = resolve_user(bytes(spec), bytes(kPasswd), bytes(kGroup), user);
+  return {result, user.uid, user.gid, std::string(user.name.data, user.name.size),
+          std::string(user.home.data, user.home.size)};
 }
 
 TEST(User, IsFoundByNameWithItsPrimaryGroup) {
@@ -82,6 +85,31 @@ TEST(User, ANumberNeedsNoEntryButUsesIt) {
   EXPECT_EQ(resolve("4242").result, UserLookup::kFound);
   EXPECT_EQ(resolve("4242").uid, 4242u);
   EXPECT_EQ(resolve("4242").gid, 0u);
+}
+
+TEST(User, BringsNameAndHomeOfItsEntry) {
+  EXPECT_EQ(resolve("node").home, "/home/node");
+  EXPECT_EQ(resolve("1000").name, "node");
+  EXPECT_EQ(resolve("last").home, "");
+  EXPECT_EQ(resolve("4242").name, "");
+  EXPECT_EQ(resolve("4242").home, "");
+}
+
+std::vector<uint32_t> memberships(const std::string& group, const std::string& user,
+                                  size_t capacity = 8) {
+  std::vector<uint32_t> gids(capacity);
+  gids.resize(find_memberships(bytes(group), bytes(user), 50, gids.data(), capacity));
+  return gids;
+}
+
+TEST(Groups, AreThoseThatListTheUserButThePrimaryOne) {
+  const std::string groups =
+      "wheel:x:10:root,node\nstaff:x:50:node\nbroken\nbad:x:x:node\nempty:x:11:\n"
+      "nodes:x:12:nodes,nod,xnode\naudio:x:29:node";
+  EXPECT_EQ(memberships(groups, "node"), (std::vector<uint32_t>{10, 29}));
+  EXPECT_EQ(memberships(groups, "node", 1), std::vector<uint32_t>{10});
+  EXPECT_TRUE(memberships(groups, "nobody").empty());
+  EXPECT_TRUE(memberships("", "node").empty());
 }
 
 TEST(User, AGroupOverridesThePrimaryOne) {

@@ -1,6 +1,7 @@
 // The whole way of a server as the host sees it: start, stdio, signals, orderly end, exit status.
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -320,6 +322,53 @@ TEST(Server, BackgroundProcessesThatKeepWritingDoNotDelayTheExit) {
   EXPECT_EQ(guest.receive().u32(protocol::kTagExitCode), 9u);
 }
 
+// Watchdogs of servers take process 1 for "my parent has died".
+TEST(Server, HasAParentThatIsNotInitAndStays) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell(
+      "echo $PPID; read line; cut -d' ' -f4 /proc/$$/stat; cut -d' ' -f4 /proc/$PPID/stat; ls -l "
+      "/proc/$PPID/fd | wc -l");
+  ASSERT_EQ(::send(guest.input(), "\n", 1, MSG_NOSIGNAL), 1);
+  std::istringstream lines(Guest::read_all(guest.output()));
+  std::string parent, still, its, descriptors;
+  lines >> parent >> still >> its >> descriptors;
+  EXPECT_EQ(parent, still);
+  EXPECT_NE(parent, std::to_string(guest.pid()));
+  EXPECT_EQ(its, std::to_string(guest.pid()));
+  EXPECT_EQ(descriptors, "1") << "it holds nothing open: only the word total";
+}
+
+TEST(Server, OutlivesItsParentAndIsStillReported) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell(
+      "kill -TERM $PPID; kill -9 $PPID; while kill -0 $PPID 2>/dev/null; do sleep 0.01; done; echo "
+      "on; exit 5");
+  EXPECT_EQ(Guest::read_all(guest.output()), "on\n");
+  const Message exited = guest.receive();
+  EXPECT_EQ(exited.type, protocol::kExited);
+  EXPECT_EQ(exited.u32(protocol::kTagExitCode), 5U);
+}
+
+TEST(Server, ThatDiesWithItsParentIsReported) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell("exec 2>&-; kill -9 $PPID $$");
+  const Message exited = guest.receive();
+  EXPECT_EQ(exited.type, protocol::kExited);
+  EXPECT_EQ(exited.u32(protocol::kTagExitSignal), 9U);
+}
+
+TEST(Server, EverySignalThatEndsItIsReportedAsItself) {
+  for (const int number : {SIGHUP, SIGSEGV, SIGTERM, SIGABRT, SIGXFSZ, 40}) {
+    Guest guest;
+    guest.prepare();
+    guest.start_shell("ulimit -c 0; kill -" + std::to_string(number) + " $$");
+    EXPECT_EQ(guest.receive().u32(protocol::kTagExitSignal), static_cast<uint32_t>(number));
+  }
+}
+
 TEST(Server, OrphansAreReaped) {
   Guest guest;
   guest.prepare();
@@ -396,15 +445,56 @@ TEST(Start, AppliesResourceLimits) {
   EXPECT_EQ(Guest::read_all(guest.output()), "64\n128\n");
 }
 
-TEST(Start, BecomesTheUserNamedInTheImage) {
-  if (getuid() != 0) GTEST_SKIP() << "changing the user needs root";
-  Guest guest;
+// What `script` says when it runs as `user`.
+std::string said_as(Guest& guest, const std::string& user, const std::string& script,
+                    const std::string& variable = "A=b") {
   guest.prepare();
-  Fields fields = Guest::command({"sh", "-c", "id -u; id -g; id -G"});
-  fields.add(protocol::kTagUser, "node:staff");
+  Fields fields = Guest::command({"sh", "-c", script});
+  fields.add(protocol::kTagUser, user).add(protocol::kTagEnvironment, variable);
   guest.send(protocol::kStart, fields);
-  ASSERT_EQ(guest.receive().type, protocol::kStarted);
-  EXPECT_EQ(Guest::read_all(guest.output()), "1234\n50\n50\n");
+  EXPECT_EQ(guest.receive().type, protocol::kStarted);
+  return Guest::read_all(guest.output());
+}
+
+class StartAs : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (getuid() != 0) GTEST_SKIP() << "changing the user needs root";
+    // The user is to reach its home.
+    std::filesystem::permissions(guest.directory(), std::filesystem::perms{0755});
+  }
+  Guest guest;
+};
+
+TEST_F(StartAs, AGroupThatIsNamedIsTheOnlyOne) {
+  EXPECT_EQ(said_as(guest, "node:staff", "id -u; id -g; id -G"), "1234\n50\n50\n");
+}
+
+TEST_F(StartAs, TheUserIsInAllOfItsGroups) {
+  EXPECT_EQ(said_as(guest, "node", "id -u; id -g; id -G"), "1234\n1235\n1235 6 29\n");
+}
+
+TEST_F(StartAs, TheUserHasAHomeThatItCanWrite) {
+  const std::string home = guest.directory() + "/home/node";
+  EXPECT_EQ(said_as(guest, "1234",
+                    "echo $HOME $USER $LOGNAME; echo x >$HOME/file; stat -c %u $HOME/file"),
+            home + " node node\n1234\n");
+}
+
+TEST_F(StartAs, WhatTheHostSaysOfTheHomeCounts) {
+  EXPECT_EQ(said_as(guest, "node", "echo $HOME", "HOME=/other"), "/other\n");
+  EXPECT_FALSE(std::filesystem::exists(guest.directory() + "/home"));
+}
+
+TEST_F(StartAs, AHomeThatIsThereElsewhereKeepsItsOwner) {
+  EXPECT_EQ(said_as(guest, "rooted", "echo $HOME; stat -c %u /"), "/\n0\n");
+}
+
+TEST_F(StartAs, TheServersParentIsTheUserToo) {
+  EXPECT_EQ(said_as(guest, "node",
+                    "kill -0 $PPID && echo may; grep -E '^[UG]id|^Groups' /proc/$PPID/status | tr "
+                    "-s '\\t ' ' '"),
+            "may\nUid: 1234 1234 1234 1234\nGid: 1235 1235 1235 1235\nGroups: 6 29 1235 \n");
 }
 
 struct StartFailure {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -67,11 +68,16 @@ pid_t start_init(const std::string& control, const std::string& streams,
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   init::Platform platform;
   platform.configure = [](void*, const init::Configure&, init::Failure&) { return true; };
-  platform.oom_kills = [](void*) -> uint32_t { return 0; };
+  platform.oom_kills = [](void* folder) -> uint32_t {
+    uint32_t kills = 0;
+    std::ifstream(*static_cast<std::string*>(folder) + "/oom_kills") >> kills;
+    return kills;
+  };
   static std::string context = directory;
   platform.context = &context;
   platform.freeze = fake_freeze;
   platform.look = fake_look;
+  platform.find_unrenewed = fake_find_unrenewed;
   static init::Session session;
   session.open(control_listener, stream_listener, platform);
   session.run();

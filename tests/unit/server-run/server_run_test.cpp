@@ -118,6 +118,7 @@ class Session {
   }
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+  [[nodiscard]] std::string directory() const { return directory_; }
   std::string said() { return read_all(log.get()); }
 
   // Waits for the server's first output, so that it is known to run.
@@ -153,6 +154,20 @@ TEST(ServerRun, TheExitStatusIsTheServers) {
 TEST(ServerRun, ADeathBySignalGivesItsNumberAbove128) {
   Session session(shell("kill -9 $$"));
   EXPECT_EQ(session.wait(), 137);
+}
+
+// Root in the guest can forge it.
+TEST(ServerRun, ACountOfProcessesKilledForMemoryIsTheGuestsWord) {
+  for (const auto& [told, shown] :
+       {std::pair("2", "killed 2 of"), {"4294967295", "killed very many of"}}) {
+    Session session(shell("read line; exit 0"));
+    std::ofstream(session.directory() + "/oom_kills") << told;
+    session.in.reset();
+    EXPECT_EQ(session.wait(), 0);
+    const std::string said = session.said();
+    EXPECT_NE(said.find("the guest says that it ran out of memory"), std::string::npos) << said;
+    EXPECT_NE(said.find(shown), std::string::npos) << said;
+  }
 }
 
 TEST(ServerRun, ACommandThatIsNotThereOrNotExecutableHasItsOwnStatus) {
