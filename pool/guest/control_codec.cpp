@@ -92,7 +92,7 @@ Result<void> take_field(const Field& field, GuestEvent& event) {
   if (is(Kind::kExited, kTagExitSignal)) return set_optional_u32(field, event.exit_signal);
   if (is(Kind::kExited, kTagOomKills)) return set_u32(field, event.oom_kills);
   if (is(Kind::kPong, kTagNonce)) return set_nonce(field, event);
-  if (is(Kind::kFailed, kTagText) || is(Kind::kNotice, kTagText)) {
+  if (is(Kind::kFailed, kTagText) || is(Kind::kNotice, kTagText) || is(Kind::kFrozen, kTagText)) {
     const auto* chars = reinterpret_cast<const char*>(field.value.data());
     event.text = printable({chars, field.value.size()});
     return {};

@@ -56,7 +56,8 @@ struct GuestEvent {
     kExited,   // exit_code or exit_signal; oom_kills
     kPong,     // nonce
     kNotice,   // text
-    kFrozen,   // nothing of the server runs; the streams are closed
+    kFrozen,   // nothing of the server runs; the streams are closed. text: a process whose random
+               // numbers would be the same in all clones; empty without one
     kThawed,
     kBroken,  // text: what the guest did wrong
   };

@@ -29,11 +29,11 @@ class Freezing {
   Freezing(VmProcess& vm, const FreezeRequest& request)
       : vm_(vm), request_(request), deadline_(Clock::now() + request.boot_limit) {}
 
-  Result<void> run() {
+  Result<FrozenGuest> run() {
     while (!done_) {
-      if (auto served = serve_once(); !served) return served;
+      if (auto served = serve_once(); !served) return std::unexpected(served.error());
     }
-    return {};
+    return std::move(frozen_);
   }
 
  private:
@@ -122,6 +122,7 @@ class Freezing {
         return control_.freeze(static_cast<uint32_t>(request_.ready_limit.count()));
       case GuestEvent::Kind::kFrozen:
         pass_on_stderr();
+        frozen_.unrenewed = event.text;
         done_ = true;
         return {};
       case GuestEvent::Kind::kFailed:
@@ -213,11 +214,12 @@ class Freezing {
   Fd socket_;
   Fd stderr_;
   bool done_ = false;
+  FrozenGuest frozen_;
 };
 
 }  // namespace
 
-Result<void> freeze_guest(VmProcess& vm, const FreezeRequest& request) {
+Result<FrozenGuest> freeze_guest(VmProcess& vm, const FreezeRequest& request) {
   return Freezing(vm, request).run();
 }
 

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "devices/result.h"
@@ -30,8 +31,15 @@ struct FreezeRequest {
   std::function<void(std::string_view)> on_notice;
 };
 
+struct FrozenGuest {
+  // A process whose random numbers would be the same in all clones (guest-init/runtime.h), as
+  // "process 45 (/bin/rnd)": all that runs in the guest decides, whatever its image is. Empty
+  // without one, and before exec.
+  std::string unrenewed;
+};
+
 // Waits until the guest says that it is frozen. After an error the VM is of no further use: kill
 // it.
-Result<void> freeze_guest(VmProcess& vm, const FreezeRequest& request);
+Result<FrozenGuest> freeze_guest(VmProcess& vm, const FreezeRequest& request);
 
 }  // namespace thimble

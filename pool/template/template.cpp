@@ -224,6 +224,17 @@ std::optional<std::string> TemplateStore::failure(const std::string& name) const
   return folder_.content(note, kMaxReason).value_or("");
 }
 
+std::vector<std::string> TemplateStore::failures() const {
+  constexpr std::string_view kPrefix = kFailurePrefix;
+  std::vector<std::string> names;
+  for (const std::string& file : folder_.names().value_or(std::vector<std::string>())) {
+    if (!file.starts_with(kPrefix)) continue;
+    std::string name = file.substr(kPrefix.size());
+    if (failure(name)) names.push_back(std::move(name));
+  }
+  return names;
+}
+
 Result<std::optional<FileLock>> TemplateStore::lock(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   return FileLock::take(folder_, kLockPrefix + name);

@@ -45,6 +45,7 @@ struct TemplateFacts {
   // are not kept.
   std::vector<std::string> inherited;
   std::vector<std::string> command;  // for people: what was frozen
+  std::string note;                  // for people: why it is not frozen ready, if that was tried
   uint64_t created = 0;              // seconds since 1970
   // The memory file as it was when its content was verified last: inode, size, times. A file for
   // which these still hold needs no second reading.
@@ -81,6 +82,8 @@ class TemplateStore {
   static constexpr std::chrono::hours kFailureCounts{1};
   void note_failure(const std::string& name, const std::string& why) const;
   [[nodiscard]] std::optional<std::string> failure(const std::string& name) const;
+  // The names that failure() has something for, sorted.
+  [[nodiscard]] std::vector<std::string> failures() const;
 
   // The files of a template for one clone, its memory verified (or known to be).
   struct Opened {

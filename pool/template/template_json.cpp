@@ -73,22 +73,22 @@ std::string template_to_json(const TemplateFacts& facts) {
   json disks = json::array();
   for (const auto& [path, name] : facts.disks) disks.push_back({{"path", path}, {"name", name}});
   const ServerSpec& server = facts.server;
-  const json value = {
-      {"format", kFormat},
-      {"frozen", facts.point == FreezeRequest::Point::kReady ? "ready" : "before-exec"},
-      {"memory_bytes", facts.memory_bytes},
-      {"vcpus", facts.vcpus},
-      {"disks", disks},
-      {"server",
-       {{"arguments", server.arguments},
-        {"environment", server.environment},
-        {"workdir", server.workdir},
-        {"user", server.user},
-        {"term_grace_ms", server.term_grace_ms}}},
-      {"inherited", facts.inherited},
-      {"command", facts.command},
-      {"created", facts.created},
-      {"memory_mark", facts.memory_mark}};
+  json value = {{"format", kFormat},
+                {"frozen", facts.point == FreezeRequest::Point::kReady ? "ready" : "before-exec"},
+                {"memory_bytes", facts.memory_bytes},
+                {"vcpus", facts.vcpus},
+                {"disks", disks},
+                {"server",
+                 {{"arguments", server.arguments},
+                  {"environment", server.environment},
+                  {"workdir", server.workdir},
+                  {"user", server.user},
+                  {"term_grace_ms", server.term_grace_ms}}},
+                {"inherited", facts.inherited},
+                {"command", facts.command},
+                {"created", facts.created},
+                {"memory_mark", facts.memory_mark}};
+  if (!facts.note.empty()) value["note"] = facts.note;
   return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
@@ -105,7 +105,8 @@ FileResult<TemplateFacts> template_from_json(std::string_view text, const std::s
       member(value, "vcpus", facts.vcpus) && facts.vcpus >= 1 && facts.vcpus <= kMaxVcpus &&
       read_disks(value, facts) && read_server(value, facts.server) &&
       member(value, "inherited", facts.inherited) && member(value, "command", facts.command) &&
-      member(value, "created", facts.created) && member(value, "memory_mark", facts.memory_mark);
+      member(value, "created", facts.created) && member(value, "memory_mark", facts.memory_mark) &&
+      (!value.contains("note") || member(value, "note", facts.note));
   if (!sound) return unsound(where + ": damaged: make the template again");
   return facts;
 }

@@ -46,6 +46,35 @@ equal "node: a template is made of a server that awaits its first line" 0 "$STAT
 ((STATUS == 0)) || echo "    $ERR"
 compare_clones js node
 
+# What else runs in the guest decides, not the image: a child that has drawn numbers keeps them.
+SPAWN='const child = require("node:child_process").spawn(ARGS, { stdio: ["pipe", "inherit", "inherit"], ...OPTIONS });
+process.stdin.pipe(child.stdin);'
+spawn() { local code=${SPAWN/ARGS/$1}; echo "${code/OPTIONS/${2:-{\}}}"; } # ARGUMENTS OPTIONS, of node
+create shell -v --image node -- node -e "$(spawn '"sh", ["-c", "echo $RANDOM; cat"]')"
+equal "node with a child that is not renewed: a template is made" 0 "$STATUS"
+contains "… frozen before it starts, since that child would draw the same numbers in all clones" \
+  "(/usr/bin/busybox) is neither our node nor our python" "$ERR"
+listed=$("$THIMBLE" template ls)
+contains "… which ls shows" "before-exec" "$(grep '^test-shell' <<<"$listed")"
+contains "… with the reason" "(/usr/bin/busybox)" "$(grep -A1 '^test-shell' <<<"$listed")"
+one=$(clone shell </dev/null) two=$(clone shell </dev/null)
+holds "… so its clones draw different ones ($one, $two)" test "${one:-0}" != "${two:-0}"
+try "$THIMBLE" template auto --memory 128M --image node -- node -e "$(spawn '"cat", []')" </dev/null
+equal "… the automatic one is frozen before exec, too" "0 1" \
+  "$STATUS $("$THIMBLE" template ls | grep -c '^auto-.* before-exec ')"
+contains "… and ls says what was not made" "(/usr/bin/busybox)" "$("$THIMBLE" template ls | grep ' not made ')"
+create nodes --image node -- node -e "$(spawn 'process.execPath, ["-e", "process.stdin.resume()"]')"
+contains "a child that is our node is renewed: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-nodes)"
+create bare --image node -- node -e "$(spawn 'process.execPath, ["-e", "process.stdin.resume()"]' '{ env: {} }')"
+contains "… one without our preload is not" "(/usr/bin/node)" "$ERR"
+create forced --freeze ready --image node -- node -e "$(spawn '"cat", []')"
+contains "--freeze ready makes it all the same" '"frozen": "ready"' "$("$THIMBLE" template inspect test-forced)"
+contains "… with a warning" "(/usr/bin/busybox)" "$ERR"
+create children --image python -- python3 -c 'import os, sys
+if os.fork() == 0: sys.stdin.read()
+else: os.wait()'
+contains "python: a child that it forks is renewed: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-children)"
+
 # Secrets: frozen before the server starts, and started anew in each clone.
 export TOKEN=s3cret-$RANDOM$RANDOM$RANDOM
 create early --env TOKEN -- sh -c 'echo "$TOKEN"; cat; exit 3'

@@ -40,7 +40,8 @@ POINT is where to freeze:
   ready        CMD has been started and waits; clones share what it had in memory by then
   before-exec  the guest is up, CMD not started: each clone starts it anew
 Without --freeze: ready for the images of node and python, whose random numbers are renewed in each
-clone, unless --env gives CMD something to keep; before-exec for everything else.
+clone, unless --env gives CMD something to keep or CMD has started a program whose numbers are not
+renewed (C, Go, a shell); before-exec for everything else. ls shows what was not made, and why.
 
 A template holds what CMD had in memory, keys too: it is readable by you alone. --in-memory keeps it
 off the disk. prune removes what was not used for long (30d) and the least used ones until the rest
@@ -85,37 +86,64 @@ TemplatePlace place_of(const RunOptions& options) {
   return options.in_memory ? TemplatePlace::kMemory : TemplatePlace::kDisk;
 }
 
-Result<int> make(std::string name, const CreateOptions& create, const RunOptions& options) {
+Result<std::string> automatic_name(FreezeRequest::Point point, const RunOptions& options,
+                                   const image::Prepared& prepared) {
+  auto server = make_server(options, prepared);
+  if (!server) return std::unexpected(server.error());
+  auto key = TemplateKey::collect(options, prepared, *server);
+  if (!key) return std::unexpected(key.error());
+  return key->name(point);
+}
+
+// Makes it where it is missing. What cannot be made is noted for later runs.
+Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& order,
+                              const CreateOptions& create, const RunOptions& options,
+                              const image::Prepared& prepared) {
+  auto lock = store.lock(order.name);
+  if (!lock) return std::unexpected(lock.error());
+  if (!*lock) return fail("template " + order.name + " is being made by somebody else");
+  const bool by_itself = order.name.starts_with(kAutoPrefix);
+  if (by_itself && !create.anew && store.has(order.name)) return TemplateMade{};
+  auto made = make_template(store, order, options, prepared);
+  if (!made) {
+    if (create.in_background) store.note_failure(order.name, made.error().message);
+    return made;
+  }
+  if (!made->refusal.empty()) {
+    if (by_itself) store.note_failure(order.name, made->refusal);
+    return made;
+  }
+  say(text("template %s: %llu KiB", order.name.c_str(),
+           static_cast<unsigned long long>(store.stored_bytes(order.name) >> 10)));
+  if (by_itself) prune_templates(store, {.keep = order.name});
+  return made;
+}
+
+// `name` empty: the automatic one.
+Result<int> make(const std::string& name, const CreateOptions& create, const RunOptions& options) {
   auto store = open_templates(place_of(options));
   if (!store) return std::unexpected(store.error());
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
   auto order = make_order(create, options, *prepared);
   if (!order) return std::unexpected(order.error());
-  const bool by_itself = name.empty();
-  if (by_itself) {
-    auto server = make_server(options, *prepared);
-    if (!server) return std::unexpected(server.error());
-    auto key = TemplateKey::collect(options, *prepared, *server);
-    if (!key) return std::unexpected(key.error());
-    name = key->name(order->point);
+  order->accepts_unrenewed = !name.empty() && !create.freeze.empty();
+  for (;;) {
+    auto chosen =
+        name.empty() ? automatic_name(order->point, options, *prepared) : Result<std::string>(name);
+    if (!chosen) return std::unexpected(chosen.error());
+    order->name = *chosen;
+    auto made = make_one(*store, *order, create, options, *prepared);
+    if (!made) return std::unexpected(made.error());
+    if (made->refusal.empty()) return 0;
+    say(made->refusal + ": frozen before CMD starts");
+    order->point = FreezeRequest::Point::kBeforeExec;
+    // Others, too, use an automatic one that is frozen before exec.
+    if (!name.empty()) order->note = made->refusal;
   }
-  order->name = name;
-  auto lock = store->lock(name);
-  if (!lock) return std::unexpected(lock.error());
-  if (!*lock) return fail("template " + name + " is being made by somebody else");
-  if (by_itself && !create.anew && store->has(name)) return 0;
-  if (auto made = make_template(*store, *order, options, *prepared); !made) {
-    if (create.in_background) store->note_failure(name, made.error().message);
-    return std::unexpected(made.error());
-  }
-  say(text("template %s: %llu KiB", name.c_str(),
-           static_cast<unsigned long long>(store->stored_bytes(name) >> 10)));
-  if (by_itself) prune_templates(*store, {.keep = name});
-  return 0;
 }
 
-Result<int> make_main(std::string name, const Arguments& arguments) {
+Result<int> make_main(const std::string& name, const Arguments& arguments) {
   CreateOptions create;
   auto parsed =
       parse_run(arguments, [&create](Options& declared) { declare_create(declared, create); });
@@ -125,7 +153,7 @@ Result<int> make_main(std::string name, const Arguments& arguments) {
     return usage_error(kName, "a template of a template is not made: name a CMD");
   }
   if (create.in_background) ::setpriority(PRIO_PROCESS, 0, kBackgroundNice);
-  return make(std::move(name), create, options);
+  return make(name, create, options);
 }
 
 Result<int> create_main(const Arguments& arguments) {

@@ -35,6 +35,7 @@ nlohmann::json to_json(const TemplateStore& store, const std::string& name,
   return {{"name", name},
           {"frozen", point_name(facts.point)},
           {"command", facts.command},
+          {"note", facts.note},
           {"created", facts.created},
           {"last_use", store.last_use(name)},
           {"memory_bytes", facts.memory_bytes},
@@ -62,6 +63,15 @@ void print_line(const TemplateStore& store, const std::string& name, const Templ
   std::printf("%-30s %-12s %6llu MiB  used %5s ago  %s\n", name.c_str(), point_name(facts.point),
               static_cast<unsigned long long>(store.stored_bytes(name) >> 20),
               ago(store.last_use(name)).c_str(), joined(facts.command).c_str());
+  if (!facts.note.empty()) std::printf("  %s\n", printable(facts.note).c_str());
+}
+
+// What was tried and did not come about, and is not tried again for a while.
+void print_failures(const TemplateStore& store) {
+  for (const std::string& name : store.failures()) {
+    std::printf("%-30s %-12s %s\n", name.c_str(), "not made",
+                printable(store.failure(name).value_or("")).c_str());
+  }
 }
 
 }  // namespace
@@ -81,6 +91,7 @@ Result<int> list_templates(const Arguments& arguments) {
         print_line(store, name, *facts);
       }
     }
+    if (!json) print_failures(store);
   }
   if (json) std::printf("%s\n", all.dump(2).c_str());
   return 0;

@@ -44,10 +44,11 @@ Result<void> save(VmProcess& vm, SnapshotFiles files) {
 // "K" of --env K means: as it is where the clone is started.
 bool is_inherited(const std::string& variable) { return variable.find('=') == std::string::npos; }
 
-Result<TemplateFacts> describe(const FreezeRequest& request, const RunOptions& options,
-                               const image::Prepared& prepared) {
+Result<TemplateFacts> describe(const FreezeRequest& request, const TemplateOrder& order,
+                               const RunOptions& options, const image::Prepared& prepared) {
   TemplateFacts facts;
   facts.point = request.point;
+  facts.note = order.note;
   facts.memory_bytes = options.memory_bytes;
   facts.vcpus = options.vcpus;
   facts.disks.push_back({prepared.image.erofs.string(), "root"});
@@ -64,7 +65,7 @@ Result<TemplateFacts> describe(const FreezeRequest& request, const RunOptions& o
   for (const std::string& variable : options.env) {
     (is_inherited(variable) ? facts.inherited : fixed).push_back(variable);
   }
-  auto environment = make_environment(fixed, prepared.env);
+  auto environment = make_environment(fixed, base_environment(options, prepared));
   if (!environment) return std::unexpected(environment.error());
   facts.server.environment = std::move(*environment);
   return facts;
@@ -92,6 +93,13 @@ Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions&
   return request;
 }
 
+std::string refusal_of(const std::string& process) {
+  return process +
+         " is neither our node nor our python: its random numbers would be the same in all clones "
+         "of "
+         "a ready server";
+}
+
 }  // namespace
 
 PointChoice choose_point(const RunOptions& options, const image::Prepared& prepared) {
@@ -115,8 +123,8 @@ Result<Point> parse_point(const std::string& name) {
 
 const char* point_name(Point point) { return point == Point::kReady ? "ready" : "before-exec"; }
 
-Result<void> make_template(const TemplateStore& store, const TemplateOrder& order,
-                           const RunOptions& options, const image::Prepared& prepared) {
+Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrder& order,
+                                   const RunOptions& options, const image::Prepared& prepared) {
   auto draft = store.draft(order.name);
   if (!draft) return std::unexpected(draft.error());
   auto request = make_request(order, options, prepared);
@@ -125,15 +133,22 @@ Result<void> make_template(const TemplateStore& store, const TemplateOrder& orde
   if (!spec) return std::unexpected(spec.error());
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());
-  if (auto frozen = freeze_guest(*vm, *request); !frozen) return frozen;
+  auto frozen = freeze_guest(*vm, *request);
+  if (!frozen) return std::unexpected(frozen.error());
+  if (!frozen->unrenewed.empty()) {
+    std::string refusal = refusal_of(frozen->unrenewed);
+    if (!order.accepts_unrenewed) return TemplateMade{std::move(refusal)};
+    say("--freeze ready: " + refusal);
+  }
   auto files = draft->files();
   if (!files) return std::unexpected(files.error());
   auto saved = save(*vm, std::move(*files));
   vm->kill();
   if (!saved) return fail_in("save the template", saved);
-  auto facts = describe(*request, options, prepared);
+  auto facts = describe(*request, order, options, prepared);
   if (!facts) return std::unexpected(facts.error());
-  return draft->publish(std::move(*facts));
+  if (auto done = draft->publish(std::move(*facts)); !done) return std::unexpected(done.error());
+  return TemplateMade{};
 }
 
 Result<TemplateStore> open_templates(TemplatePlace place) {

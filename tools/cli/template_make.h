@@ -28,10 +28,18 @@ struct TemplateOrder {
   std::string name;
   FreezeRequest::Point point = FreezeRequest::Point::kReady;
   std::chrono::milliseconds ready_limit{std::chrono::minutes(1)};
+  // The user wants it ready although clones would draw the same random numbers.
+  bool accepts_unrenewed = false;
+  std::string note;  // TemplateFacts::note
+};
+struct TemplateMade {
+  // Not empty: nothing was made, since clones would draw the same random numbers. One line for the
+  // user, which names the process.
+  std::string refusal;
 };
 // What the server writes to stderr meanwhile goes to stderr.
-Result<void> make_template(const TemplateStore& store, const TemplateOrder& order,
-                           const RunOptions& options, const image::Prepared& prepared);
+Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrder& order,
+                                   const RunOptions& options, const image::Prepared& prepared);
 
 // The folder of a user's templates: $THIMBLE_TEMPLATES or in the cache; or in memory, gone with the
 // next start of the machine.

@@ -326,6 +326,20 @@ TEST(GuestControl, AFrozenServerIsThawedByItsOwnHostWithoutANewIdentity) {
   EXPECT_EQ(control.state(), State::kRunning);
 }
 
+TEST(GuestControl, AFrozenServerMayNameAProcessThatIsNotRenewed) {
+  for (const bool named : {false, true}) {
+    GuestControl control;
+    run_until_started(control);
+    ASSERT_TRUE(control.freeze(1000));
+    const auto events =
+        feed(control,
+             named ? frame(kFrozen, text_field(kTagText, "process 45 (/\x1b[m)")) : frame(kFrozen));
+    ASSERT_EQ(events.size(), 1U);
+    EXPECT_EQ(events[0].text.empty(), !named);
+    EXPECT_EQ(events[0].text.find('\x1b'), std::string::npos);
+  }
+}
+
 TEST(GuestControl, ACloneMustBeConfiguredBeforeItIsThawed) {
   GuestControl control;
   const auto events = feed(control, hello(kStateFrozenRunning));

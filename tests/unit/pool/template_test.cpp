@@ -52,6 +52,16 @@ TEST(TemplateJson, WhatWasWrittenIsRead) {
   EXPECT_EQ(read->created, facts.created);
 }
 
+TEST(TemplateJson, ANoteIsThereOrNot) {
+  TemplateFacts facts = some_facts();
+  facts.note = "process 45 (/bin/rnd)";
+  EXPECT_EQ(parse(template_to_json(facts))->note, facts.note);
+  EXPECT_EQ(parse(template_to_json(some_facts()))->note, "");
+  json with = json::parse(template_to_json(facts));
+  with["note"] = 5;
+  EXPECT_FALSE(parse(with.dump()));
+}
+
 TEST(TemplateJson, CutAnywhereItIsRefused) {
   const std::string whole = template_to_json(some_facts());
   for (size_t length = 0; length + 2 < whole.size(); ++length) {
@@ -269,8 +279,10 @@ TEST_F(TemplateStoreTest, AFailureIsNotedForAWhile) {
   templates.note_failure("it", "it ended");
   templates.sweep();
   EXPECT_EQ(templates.failure("it"), "it ended");
+  EXPECT_EQ(templates.failures(), std::vector<std::string>{"it"});
   make_old(note);
   EXPECT_EQ(templates.failure("it"), std::nullopt);
+  EXPECT_TRUE(templates.failures().empty());
   templates.sweep();
   EXPECT_TRUE(fs::is_empty(templates.folder()));
   templates.note_failure("it", "it ended");

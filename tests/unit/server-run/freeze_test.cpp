@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "tests/unit/server-run/fake_vm.h"
@@ -22,7 +23,7 @@ class FreezeGuest : public testing::Test {
   }
   ~FreezeGuest() override { std::filesystem::remove_all(directory_); }
 
-  Result<void> freeze(const std::string& script) {
+  Result<FrozenGuest> freeze(const std::string& script) {
     auto vm = VmProcess::start(guest_without_vm(directory_), {}, false);
     if (!vm) return std::unexpected(vm.error());
     request.server.arguments = {"sh", "-c", script};
@@ -31,6 +32,10 @@ class FreezeGuest : public testing::Test {
     auto frozen = freeze_guest(*vm, request);
     vm->kill();
     return frozen;
+  }
+
+  void note_unrenewed(const std::string& process) const {
+    std::ofstream(directory_ + "/unrenewed") << process;
   }
 
   FreezeRequest request;
@@ -44,6 +49,15 @@ TEST_F(FreezeGuest, AServerThatAwaitsItsInputIsFrozenAndItsErrorsAreShown) {
   const auto frozen = freeze("echo ready >&2; exec cat");
   EXPECT_TRUE(frozen) << frozen.error().message;
   EXPECT_EQ(errors, "ready\n");
+  ASSERT_TRUE(frozen);
+  EXPECT_EQ(frozen->unrenewed, "");
+}
+
+TEST_F(FreezeGuest, AProcessThatIsNotRenewedIsNamed) {
+  note_unrenewed("process 45 (/bin/rnd)");
+  const auto frozen = freeze("exec cat");
+  ASSERT_TRUE(frozen) << frozen.error().message;
+  EXPECT_EQ(frozen->unrenewed, "process 45 (/bin/rnd)");
 }
 
 TEST_F(FreezeGuest, AServerThatEndsIsReportedWithItsStatusAndItsLastWords) {
