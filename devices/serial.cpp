@@ -10,6 +10,10 @@ namespace {
 
 constexpr uint8_t kDivisorLatch = 0x80;  // LCR
 constexpr uint8_t kLoopback = 0x10;      // MCR
+constexpr uint8_t kRequestToSend = 0x02;
+
+// So many reads of LSR with nothing sent in between are those of a guest that waits for input.
+constexpr unsigned kPollsOfAListener = 64;
 
 constexpr uint8_t kEnableReceived = 0x01;  // IER
 constexpr uint8_t kEnableTransmit = 0x02;
@@ -42,8 +46,8 @@ bool SerialState::valid() const {
          to_send.size() <= kMaxToSend;
 }
 
-Serial::Serial(EventLoop& loop, IrqLine& irq, Output output)
-    : loop_(loop), irq_(irq), output_(std::move(output)) {}
+Serial::Serial(EventLoop& loop, IrqLine& irq, Output output, std::function<void()> on_room)
+    : loop_(loop), irq_(irq), output_(std::move(output)), on_room_(std::move(on_room)) {}
 
 void Serial::read(uint64_t offset, std::span<uint8_t> data) {
   if (data.size() != 1) return;
@@ -60,14 +64,8 @@ void Serial::write(uint64_t offset, std::span<const uint8_t> data) {
 uint8_t Serial::read_register(uint64_t offset) {
   const bool latch = (state_.line_control & kDivisorLatch) != 0;
   switch (offset) {
-    case 0: {
-      if (latch) return static_cast<uint8_t>(state_.divisor);
-      if (state_.received.empty()) return 0;
-      const uint8_t byte = state_.received.front();
-      state_.received.erase(state_.received.begin());
-      raise_if_pending();
-      return byte;
-    }
+    case 0:
+      return latch ? static_cast<uint8_t>(state_.divisor) : receive();
     case 1:
       return latch ? static_cast<uint8_t>(state_.divisor >> 8) : state_.interrupt_enable;
     case 2:
@@ -77,6 +75,7 @@ uint8_t Serial::read_register(uint64_t offset) {
     case 4:
       return state_.modem_control;
     case 5:
+      note_poll();
       return line_status();
     case 6:
       // In loopback the modem outputs come back as inputs; drivers probe for a UART this way.
@@ -90,6 +89,7 @@ uint8_t Serial::read_register(uint64_t offset) {
 }
 
 void Serial::write_register(uint64_t offset, uint8_t value) {
+  polls_ = 0;
   const bool latch = (state_.line_control & kDivisorLatch) != 0;
   switch (offset) {
     case 0:
@@ -107,17 +107,21 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
       // Enabling the transmit interrupt while the transmitter is empty reports at once.
       if ((value & ~state_.interrupt_enable & kEnableTransmit) != 0) state_.transmit_interrupt = 1;
       state_.interrupt_enable = value & 0x0f;
+      fill_fifo();
       raise_if_pending();
       return;
     case 2:
       state_.fifo_control = value;
       if ((value & 0x02) != 0) state_.received.clear();
+      refill_soon();
       return;
     case 3:
       state_.line_control = value;
       return;
     case 4:
       state_.modem_control = value & 0x1f;
+      if ((value & kRequestToSend) != 0) used_rts_ = true;
+      refill_soon();
       return;
     case 7:
       state_.scratch = value;
@@ -129,7 +133,8 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
 
 void Serial::transmit(uint8_t byte) {
   if ((state_.modem_control & kLoopback) != 0) {
-    if (state_.received.size() < SerialState::kMaxReceived) state_.received.push_back(byte);
+    const size_t waits = state_.received.size() + line_.size();
+    if (waits < SerialState::kMaxReceived) state_.received.push_back(byte);
     raise_if_pending();
     return;
   }
@@ -169,13 +174,70 @@ void Serial::raise_if_pending() {
   if (received || sent) irq_.pulse();
 }
 
-void Serial::type(std::string_view bytes) {
+// ---- what is typed
+
+size_t Serial::type(std::string_view bytes) {
   const std::scoped_lock guard(lock_);
-  const size_t room = SerialState::kMaxReceived - state_.received.size();
-  const std::string_view taken = bytes.substr(0, room);
-  state_.received.insert(state_.received.end(), taken.begin(), taken.end());
+  const size_t waits = state_.received.size() + line_.size();
+  const size_t taken = std::min(bytes.size(), SerialState::kMaxReceived - waits);
+  line_.append({reinterpret_cast<const uint8_t*>(bytes.data()), taken});
+  if (taken < bytes.size()) typist_waits_ = true;
+  if (state_.received.empty()) fill_fifo();
   raise_if_pending();
+  return taken;
 }
+
+uint8_t Serial::receive() {
+  if (state_.received.empty()) return 0;
+  const uint8_t byte = state_.received.front();
+  state_.received.erase(state_.received.begin());
+  if (state_.received.empty()) refill_soon();
+  raise_if_pending();
+  return byte;
+}
+
+// In loopback the line is cut off.
+bool Serial::listens() const {
+  if ((state_.modem_control & kLoopback) != 0) return false;
+  if ((state_.modem_control & kRequestToSend) != 0 || polls_ >= kPollsOfAListener) return true;
+  return !used_rts_ && (state_.interrupt_enable & kEnableReceived) != 0;
+}
+
+void Serial::note_poll() {
+  if (polls_ >= kPollsOfAListener || ++polls_ < kPollsOfAListener) return;
+  fill_fifo();
+}
+
+void Serial::fill_fifo() {
+  if (!listens()) return;
+  while (state_.received.size() < kFifo && !line_.empty()) {
+    const iovec piece = line_.pieces()[0];
+    const auto* bytes = static_cast<const uint8_t*>(piece.iov_base);
+    const size_t count = std::min(piece.iov_len, kFifo - state_.received.size());
+    state_.received.insert(state_.received.end(), bytes, bytes + count);
+    line_.consume(count);
+  }
+}
+
+void Serial::refill_soon() {
+  if (line_.empty() && !typist_waits_) return;
+  if (!std::exchange(refill_posted_, true)) loop_.post([this] { refill(); });
+}
+
+// The typist is called when half of the room is free: not for each byte.
+void Serial::refill() {
+  bool room = false;
+  {
+    const std::scoped_lock guard(lock_);
+    refill_posted_ = false;
+    fill_fifo();
+    raise_if_pending();
+    room = line_.size() <= SerialState::kMaxReceived / 2 && std::exchange(typist_waits_, false);
+  }
+  if (room && on_room_) on_room_();
+}
+
+// ---- what is printed
 
 void Serial::flush() {
   std::vector<uint8_t> bytes;
@@ -192,15 +254,27 @@ void Serial::flush() {
   if (!bytes.empty() && output_) output_(bytes);
 }
 
+// ---- snapshots
+
 SerialState Serial::save() {
   const std::scoped_lock guard(lock_);
-  return state_;
+  SerialState all = state_;
+  for (const iovec& piece : line_.pieces()) {
+    const auto* bytes = static_cast<const uint8_t*>(piece.iov_base);
+    all.received.insert(all.received.end(), bytes, bytes + piece.iov_len);
+  }
+  return all;
 }
 
 Result<void> Serial::restore(const SerialState& state) {
   if (!state.valid()) return fail("serial port: saved state is not valid");
   const std::scoped_lock guard(lock_);
   state_ = state;
+  used_rts_ = (state.modem_control & kRequestToSend) != 0;
+  const size_t fifo = std::min(kFifo, state.received.size());
+  line_.clear();
+  line_.append(std::span(state.received).subspan(fifo));
+  state_.received.resize(fifo);
   raise_if_pending();
   if (!state_.to_send.empty() && !std::exchange(flush_posted_, true)) {
     loop_.post([this] { flush(); });

@@ -6,15 +6,18 @@
 
 namespace thimble {
 
-ByteFlow::ByteFlow(Endpoint source, Endpoint sink, size_t capacity)
+ByteFlow::ByteFlow(Endpoint source, Endpoint sink, size_t capacity, OnError on_error)
     : source_(std::move(source)),
       sink_(std::move(sink)),
       capacity_(capacity),
-      buffer_(std::make_unique_for_overwrite<uint8_t[]>(capacity)) {}
+      buffer_(std::make_unique_for_overwrite<uint8_t[]>(capacity)),
+      on_error_(on_error) {}
 
 pollfd ByteFlow::source_entry() const {
-  const bool wanted = !done_ && !source_ended_ && has_room();
-  return {wanted ? source_.poll_fd() : -1, POLLIN, 0};
+  if (done_ || source_ended_) return {-1, 0, 0};
+  if (has_room()) return {source_.poll_fd(), POLLIN, 0};
+  // Without POLLIN poll() still tells that the writers are gone; once known, for ever.
+  return {source_hung_up_ ? -1 : source_.poll_fd(), 0, 0};
 }
 
 pollfd ByteFlow::sink_entry() const {
@@ -27,6 +30,7 @@ pollfd ByteFlow::sink_entry() const {
 void ByteFlow::serve(short source_events, short sink_events) {
   if (done_) return;
   if ((sink_events & (POLLERR | POLLHUP | POLLNVAL)) != 0) return sink_gone();
+  if ((source_events & (POLLHUP | POLLERR)) != 0) source_hung_up_ = true;
   bool may_write = (sink_events & POLLOUT) != 0;
   if (source_events != 0 && !source_ended_ && has_room()) {
     fill();
@@ -53,6 +57,9 @@ void ByteFlow::fill() {
 void ByteFlow::drain() {
   const IoResult put = sink_.write(std::span(buffer_.get(), capacity_).subspan(head_, buffered()));
   if (put.kind == IoResult::Kind::kEnd) return sink_gone();
+  if (put.kind == IoResult::Kind::kFailed) return sink_failed(put.error);
+  if (put.count > 0) writable_ = true;
+  written_ += put.count;
   const uint8_t* out = buffer_.get() + head_;
   for (size_t i = 0; i < put.count && lines_ < kMostLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
   head_ += put.count;
@@ -65,7 +72,16 @@ void ByteFlow::end_input() {
   source_.close();
 }
 
+void ByteFlow::sink_failed(int error) {
+  if (error_ == 0) error_ = error;
+  if (on_error_ == OnError::kCutOff) return sink_gone();
+  writable_ = false;
+  lost_ += buffered();
+  head_ = tail_ = 0;
+}
+
 void ByteFlow::sink_gone() {
+  cut_off_ = true;
   source_.close();
   sink_.close();
   head_ = tail_ = 0;

@@ -22,6 +22,15 @@ IoResult result_of(ssize_t n) {
   return {IoResult::Kind::kEnd, 0};
 }
 
+// Only these say that the reader left.
+IoResult result_of_write(ssize_t n) {
+  IoResult result = result_of(n);
+  if (n < 0 && result.kind == IoResult::Kind::kEnd && errno != EPIPE && errno != ECONNRESET) {
+    result = {IoResult::Kind::kFailed, 0, errno};
+  }
+  return result;
+}
+
 mode_t file_type(int fd) {
   struct stat status{};
   return ::fstat(fd, &status) == 0 ? status.st_mode & S_IFMT : 0;
@@ -80,11 +89,13 @@ IoResult Endpoint::write(std::span<const uint8_t> bytes) {
       return {IoResult::Kind::kEnd, 0};
     case Kind::kStream:
     case Kind::kSocket:
-      return result_of(::send(poll_fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
+      return result_of_write(
+          ::send(poll_fd(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL));
     case Kind::kGentle:
-      return result_of(::write(poll_fd(), bytes.data(), std::min<size_t>(bytes.size(), PIPE_BUF)));
+      return result_of_write(
+          ::write(poll_fd(), bytes.data(), std::min<size_t>(bytes.size(), PIPE_BUF)));
     default:
-      return result_of(::write(poll_fd(), bytes.data(), bytes.size()));
+      return result_of_write(::write(poll_fd(), bytes.data(), bytes.size()));
   }
 }
 

@@ -24,9 +24,11 @@ struct IoResult {
     kBytes,       // `count` bytes went through, at least one
     kWouldBlock,  // nothing now
     kEnd,         // reading: no more will come; writing: nobody takes them any more
+    kFailed,  // writing: `error` says why: a full disk, a file that may not grow, a broken device
   };
   Kind kind = Kind::kWouldBlock;
   size_t count = 0;
+  int error = 0;  // errno
 };
 
 class Endpoint {

@@ -16,7 +16,9 @@
 
 namespace thimble {
 
-// Exit statuses of ours, as env(1), timeout(1) and container runtimes give them.
+// Exit statuses of ours, as env(1), timeout(1) and container runtimes give them; and that of most
+// programs when they could not write their output, instead of a server's 0.
+constexpr int kExitOutput = 1;
 constexpr int kExitTimeout = 124;
 constexpr int kExitFailure = 125;
 constexpr int kExitNotExecutable = 126;

@@ -132,7 +132,7 @@ Result<void> Machine::Parts::set_up_irqchip() {
 Result<void> Machine::Parts::set_up_ports() {
   auto line = irqs.line(map::kSerialPin);
   if (!line) return std::unexpected(line.error());
-  serial = std::make_unique<Serial>(*loop, **line, options.on_serial);
+  serial = std::make_unique<Serial>(*loop, **line, options.on_serial, options.on_typing_room);
   if (auto done = ports.attach(Serial::kPort, Serial::kSize, *serial); !done) return done;
 
   const auto on_power = [this](PowerEvent event) {
@@ -271,7 +271,8 @@ Result<void> Machine::Parts::load_guest() {
     if (!rsdp) return std::unexpected(rsdp.error());
     info.rsdp = *rsdp;
   } else {
-    info.command_line += slots.command_line();
+    // Before the user's words: what follows a "--" is for init.
+    info.command_line = slots.command_line() + info.command_line;
     if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
   }
   if (auto done = write_boot_info(memory, *kernel, info); !done) return done;

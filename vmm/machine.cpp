@@ -132,9 +132,10 @@ Result<void> Machine::save(int state_file, int memory_file) {
 
 void Machine::stop() { parts_->finish({End::Kind::kStopped, "stopped by the host"}); }
 
-void Machine::type(std::string_view bytes) {
-  parts_->serial->type(bytes);
+size_t Machine::type(std::string_view bytes) {
+  const size_t taken = parts_->serial->type(bytes);
   if (parts_->resting.load()) parts_->loop->post([] {});
+  return taken;
 }
 
 std::chrono::nanoseconds Machine::work() const {

@@ -113,7 +113,7 @@ void VirtioSlots::kick() {
 std::string VirtioSlots::command_line() const {
   std::string line;
   for (size_t slot = 0; slot < transports_.size(); ++slot) {
-    line += text(" virtio_mmio.device=4K@%#lx:%u", map::virtio_base(slot), map::virtio_pin(slot));
+    line += text("virtio_mmio.device=4K@%#lx:%u ", map::virtio_base(slot), map::virtio_pin(slot));
   }
   return line;
 }

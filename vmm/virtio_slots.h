@@ -46,8 +46,8 @@ class VirtioSlots {
   // thread.
   void kick();
 
-  // What tells a Linux kernel without ACPI where the devices are: "
-  // virtio_mmio.device=4K@0xd0000000:5 …" (Documentation/admin-guide/kernel-parameters.txt).
+  // What tells a Linux kernel without ACPI where the devices are, each word with a space behind it:
+  // "virtio_mmio.device=4K@0xd0000000:5 " (Documentation/admin-guide/kernel-parameters.txt).
   [[nodiscard]] std::string command_line() const;
 
  private:

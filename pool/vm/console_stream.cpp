@@ -2,7 +2,6 @@
 #include "pool/vm/console_stream.h"
 
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -84,11 +83,13 @@ void ConsoleStream::send_waiting() {
   }
 }
 
-void ConsoleStream::serve(const std::function<void(std::string_view)>& typed) {
-  bool typing = true;
+void ConsoleStream::serve(const std::function<size_t(std::string_view)>& typed) {
+  bool open = true;
   for (;;) {
     const auto timeout = patience_left();
     if (!timeout) return;
+    if (!typed_.empty()) typed_.erase(0, typed(typed_));
+    const bool typing = open && typed_.empty();
     const bool sending = [this] {
       const std::scoped_lock guard(lock_);
       return !waiting_.empty();
@@ -100,18 +101,18 @@ void ConsoleStream::serve(const std::function<void(std::string_view)>& typed) {
     if (::poll(set.data(), set.size(), *timeout) < 0 && errno != EINTR) return;
     eventfd_t count = 0;
     if (set[0].revents != 0) eventfd_read(wake_.get(), &count);
-    if (typing && set[1].revents != 0) typing = take_typed(typed);
+    if (typing && set[1].revents != 0) open = read_typed();
     const std::scoped_lock guard(lock_);
     send_waiting();
     tell_dropped();
   }
 }
 
-bool ConsoleStream::take_typed(const std::function<void(std::string_view)>& typed) const {
-  std::array<char, 512> bytes{};
+bool ConsoleStream::read_typed() {
+  std::array<char, 4096> bytes{};
   const ssize_t got = ::recv(stream_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
   if (got < 0) return errno == EAGAIN || errno == EINTR;
-  if (got > 0) typed({bytes.data(), static_cast<size_t>(got)});
+  typed_.assign(bytes.data(), static_cast<size_t>(got));
   return got > 0;
 }
 

@@ -4,10 +4,14 @@
 //   event loop   -- write() -->  the stream, or at most kMaxWaiting bytes that wait  -->  reader
 //   a thread     -- serve()  :   sends what waits as the reader takes it; hands over what is typed
 //
+// Nothing that is typed is lost: while the guest takes no more, nothing more is read of the stream.
+//
 // The event loop serves all devices of the machine, so it never waits for a reader: one that is
 // slow or asleep loses bytes instead, and is told how many in a line of its own. The kernel's last
 // lines are kept apart from this (console_tail.h).
 #pragma once
+
+#include <sys/eventfd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -16,6 +20,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "devices/fd.h"
@@ -36,8 +41,12 @@ class ConsoleStream {
   // From one thread at a time. Never blocks.
   void write(std::span<const uint8_t> bytes);
 
-  // On a thread of its own, until stop(). The end of what is typed is not the end.
-  void serve(const std::function<void(std::string_view)>& typed);
+  // On a thread of its own, until stop(). `typed` gets what is typed and returns how much of it the
+  // guest took. The end of what is typed is not the end.
+  void serve(const std::function<size_t(std::string_view)>& typed);
+
+  // The guest takes more of what is typed. From any thread, never blocks.
+  void typing_room() { eventfd_write(wake_.get(), 1); }
 
   // Ends serve() once the reader took what waits, but after `patience` in any case.
   void stop(std::chrono::milliseconds patience);
@@ -51,12 +60,13 @@ class ConsoleStream {
   void send_waiting();
   void keep(std::span<const uint8_t> bytes);
   void tell_dropped();
-  [[nodiscard]] bool take_typed(const std::function<void(std::string_view)>& typed) const;
+  [[nodiscard]] bool read_typed();
   // Milliseconds that serve() may wait for; nothing when it is to end.
   std::optional<int> patience_left();
 
   Fd stream_;
-  Fd wake_;  // eventfd: look again
+  Fd wake_;            // eventfd: look again
+  std::string typed_;  // that the guest has not taken yet; serve()'s own
   std::mutex lock_;
   ByteRing waiting_;
   uint64_t dropped_ = 0;

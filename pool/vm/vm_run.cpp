@@ -34,6 +34,7 @@ void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, ConsoleStream* 
     tail.feed(bytes);
     if (console != nullptr) console->write(bytes);
   };
+  if (console != nullptr) spec.machine.on_typing_room = [console] { console->typing_room(); };
   spec.machine.on_notice = [broker](const std::string& line) {
     send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
   };
@@ -108,7 +109,7 @@ void VmRun::start_messengers() {
   });
   if (console_) {
     messengers_.start([this, machine] {
-      console_->serve([machine](std::string_view typed) { machine->type(typed); });
+      console_->serve([machine](std::string_view typed) { return machine->type(typed); });
     });
   }
   messengers_.wait_until_confined();

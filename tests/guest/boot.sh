@@ -51,6 +51,38 @@ equal "a reboot ends with status 0" 0 "$STATUS"
 boot_disks --vcpus 4
 contains "four CPUs come up" "cpus: 4" "$OUT"
 
+# What is typed arrives, however much at once and however early.
+mkdir -p "$SCRATCH/typed/bin" "$SCRATCH/typed/dev"
+cp /bin/busybox "$SCRATCH/typed/bin/"
+cat >"$SCRATCH/typed/init" <<'INIT'
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox stty raw -echo
+echo "words: $*"
+echo "typed: $(/bin/busybox head -c 20000 | /bin/busybox sha256sum)"
+/bin/busybox reboot -f
+INIT
+chmod +x "$SCRATCH/typed/init"
+(cd "$SCRATCH/typed" && find . | cpio --quiet -o -H newc >"$SCRATCH/typed.cpio")
+seq 1 4000 | head -c 20000 >"$SCRATCH/keys"
+try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/typed.cpio" --disk "$SCRATCH/readonly" \
+  --cmdline 'console=ttyS0 quiet panic=-1 reboot=k -- for init' <"$SCRATCH/keys"
+contains "20,000 bytes at once on the console arrive in order" "typed: $(sha256sum <"$SCRATCH/keys" | cut -d' ' -f1)" "$OUT"
+contains "what follows -- on the command line is init's, and nothing of ours is" "words: for init"$'\r\n' "$OUT"$'\n'
+try "$THIMBLE" boot --kernel "$KERNEL" --cmdline "$(printf 'x%.0s' {1..2100})" </dev/null
+[[ $STATUS == 125 && $ERR == *"2100 bytes"*"takes 2047"* ]] && ok "a command line that Linux would cut is refused" || not_ok "a command line that Linux would cut is refused" "$STATUS $ERR"
+
+# A disk has one writer.
+try "$THIMBLE" boot --kernel "$KERNEL" --disk "$SCRATCH/disk:rw" --disk "$SCRATCH/disk:rw" </dev/null
+[[ $STATUS == 125 && $ERR == *"another VM uses it"* ]] && ok "a disk with two writers is refused" || not_ok "a disk with two writers is refused" "$STATUS $ERR"
+"$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/typed.cpio" --disk "$SCRATCH/disk:rw" </dev/null >"$SCRATCH/writer" 2>&1 &
+writer=$!
+soon grep -q words: "$SCRATCH/writer"
+try "$THIMBLE" boot --kernel "$KERNEL" --disk "$SCRATCH/disk" </dev/null
+[[ $STATUS == 125 && $ERR == *"a VM writes to it"* ]] && ok "… and no reader beside a writer" || not_ok "… and no reader beside a writer" "$STATUS $ERR"
+kill -9 $writer
+wait $writer 2>/dev/null
+
 # --vsock PATH both ways: the VMM has no file system, so its parent listens and opens for it.
 mkdir -p "$SCRATCH/talk"
 cat >"$SCRATCH/talk.c" <<'TALK'

@@ -155,7 +155,7 @@ TEST(Payload, DevicesAreNamedOnTheCommandLine) {
   MachineOptions options = payload_options("boot_parameters");
   options.command_line = "quiet";
   EXPECT_EQ(run_payload(std::move(options)).output,
-            "quiet virtio_mmio.device=4K@0xd0000000:5\nok\n");
+            "virtio_mmio.device=4K@0xd0000000:5 quiet\nok\n");
 }
 
 TEST(Payload, TwoMachinesInOneProcessKeepToThemselves) {

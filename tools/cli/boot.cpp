@@ -4,6 +4,7 @@
 
 #include "tools/cli/commands.h"
 #include "tools/cli/console_session.h"
+#include "tools/cli/disk_option.h"
 #include "tools/cli/guest_files.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/units.h"
@@ -26,8 +27,10 @@ Examples:
 
   thimble boot --kernel vmlinux --control /tmp/vm.ctl   # then: thimble snapshot save /tmp/vm.ctl DIR
 
-Exit status: 0 after power-off or reset; 1 after a kernel panic, a triple fault or a KVM error; 125
-when the VM could not be made.)";
+A disk is locked: one VM that writes, or any number that read.
+
+Exit status: 0 after power-off or reset; 1 after a kernel panic, a triple fault or a KVM error, or when
+the console's output could not be written; 125 when the VM could not be made.)";
 
 struct BootOptions {
   std::string kernel;

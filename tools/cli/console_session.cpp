@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <string>
+#include <utility>
 
 #include "mcp-agent/byte_flow.h"
 #include "mcp-agent/server_run.h"
@@ -23,6 +25,9 @@ namespace thimble::cli {
 namespace {
 
 constexpr int kExitGuestFailure = 1;
+// Typed and not yet taken by the guest, besides what the socket holds: enough that a person's
+// Ctrl-A x is read of a guest that does not read any more.
+constexpr size_t kTyped = size_t{64} * 1024;
 // How long the last output may take to arrive after the machine's end was reported.
 constexpr int kDrainMs = 1000;
 
@@ -33,7 +38,8 @@ class ConsoleSession {
                  std::optional<ControlSocket> control, bool verbose)
       : vm_(std::move(vm)),
         typing_(::fcntl(console.get(), F_DUPFD_CLOEXEC, 3)),
-        output_(Endpoint::stream(std::move(console)), Endpoint::user_output(STDOUT_FILENO, true)),
+        output_(Endpoint::stream(std::move(console)), Endpoint::user_output(STDOUT_FILENO, true),
+                ByteFlow::kDefaultCapacity, ByteFlow::OnError::kGoOn),
         signals_(std::move(signals)),
         control_(std::move(control)),
         verbose_(verbose) {}
@@ -45,12 +51,13 @@ class ConsoleSession {
     while (vm_lost_ && !output_.done() && poll_once(kDrainMs)) {
     }
     vm_.stop();
+    if (output_.error() != 0 && outcome_->status == 0) outcome_->status = kExitOutput;
     return *outcome_;
   }
 
  private:
   bool poll_once(int timeout) {
-    const bool listening = input_open_ && pending_ == 0 && !outcome_;
+    const bool listening = input_open_ && pending_ < kTyped && !outcome_;
     std::array<pollfd, 7> set{pollfd{vm_.poll_fd(), POLLIN, 0},
                               {signals_.poll_fd(), POLLIN, 0},
                               {listening ? STDIN_FILENO : -1, POLLIN, 0},
@@ -62,8 +69,9 @@ class ConsoleSession {
     if (n < 0) return errno == EINTR;
     if (n == 0) return false;
     output_.serve(set[4].revents, set[5].revents);
+    tell_output_error();
     if (set[2].revents != 0) read_typed();
-    if (set[3].revents != 0 || pending_ > 0) send_typed();
+    if (pending_ > 0) send_typed();
     if (set[1].revents != 0) on_signals();
     if (set[6].revents != 0 && control_->serve(vm_)) outcome_ = Outcome{};
     if (set[0].revents != 0) {
@@ -72,13 +80,21 @@ class ConsoleSession {
     return true;
   }
 
+  // The machine goes on; what cannot be written of its console is lost.
+  void tell_output_error() {
+    if (output_.error() == 0 || std::exchange(output_error_told_, true)) return;
+    say(std::string("stdout: ") + std::strerror(output_.error()) +
+        ": the console's output is lost");
+  }
+
   void read_typed() {
-    const ssize_t n = ::read(STDIN_FILENO, typed_.data(), typed_.size());
+    char* const end = typed_.data() + pending_;
+    const ssize_t n = ::read(STDIN_FILENO, end, kTyped - pending_);
     if (n <= 0) {
       input_open_ = n < 0 && (errno == EINTR || errno == EAGAIN);
       return;
     }
-    pending_ = escape_.filter(typed_.data(), static_cast<size_t>(n));
+    pending_ += escape_.filter(end, static_cast<size_t>(n));
     if (escape_.quit()) outcome_ = Outcome{};
   }
 
@@ -147,10 +163,11 @@ class ConsoleSession {
   std::optional<ControlSocket> control_;
   bool verbose_;
   EscapeFilter escape_;
-  std::array<char, 512> typed_{};
+  std::array<char, kTyped> typed_{};
   size_t pending_ = 0;
   bool input_open_ = true;
   bool vm_lost_ = false;
+  bool output_error_told_ = false;
   std::optional<Outcome> outcome_;
 };
 
@@ -184,16 +201,6 @@ int report(const Result<ConsoleOutcome>& outcome) {
   }
   if (!outcome->message.empty()) say(outcome->message);
   return outcome->status;
-}
-
-Result<Disk> open_disk(std::string file) {
-  Disk disk;
-  if (file.ends_with(":rw")) disk.read_only = false;
-  if (file.ends_with(":ro") || file.ends_with(":rw")) file.resize(file.size() - 3);
-  disk.file = Fd(::open(file.c_str(), (disk.read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC));
-  if (!disk.file) return fail_errno("--disk " + file);
-  disk.name = file.substr(file.rfind('/') + 1);
-  return disk;
 }
 
 }  // namespace thimble::cli

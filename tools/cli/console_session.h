@@ -25,7 +25,4 @@ Result<ConsoleOutcome> run_console(VmSpec spec, const ConsoleOptions& options);
 // Says the message, if there is one; the exit status.
 int report(const Result<ConsoleOutcome>& outcome);
 
-// "FILE[:ro|rw]", as --disk takes it.
-Result<Disk> open_disk(std::string file);
-
 }  // namespace thimble::cli

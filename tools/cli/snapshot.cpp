@@ -12,6 +12,7 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/console_session.h"
 #include "tools/cli/control_socket.h"
+#include "tools/cli/disk_option.h"
 #include "tools/cli/say.h"
 
 namespace thimble::cli {

@@ -27,6 +27,7 @@ constexpr uint16_t kBootProtocol = 0x020f;
 // Linux takes its initrd below 2 GiB (initrd_addr_max of every 64-bit kernel).
 constexpr Gpa kInitrdLimit = 0x80000000;
 constexpr uint64_t kPage = 4096;
+constexpr uint64_t kLinuxCommandLine = 2047;  // COMMAND_LINE_SIZE of x86 is 2048
 
 // At the top of the memory below the limit, where it is out of the kernel's way.
 Result<Initrd> load_initrd(const GuestMemory& memory, const ForeignFile& file,
@@ -67,14 +68,19 @@ MemoryMap describe_memory(const GuestMemory& memory, bool acpi) {
   return out;
 }
 
-// `kernel_limit` is what the kernel says that it takes; 0: it does not say.
+// `kernel_limit` is what the kernel says that it takes; 0: it does not say. A longer one would be
+// cut by the kernel, wherever that is.
 Result<void> write_command_line(const GuestMemory& memory, const std::string& line,
                                 uint64_t kernel_limit) {
-  uint64_t limit = map::kCommandLineMax - 1;
-  if (kernel_limit != 0) limit = std::min(limit, kernel_limit);
-  if (line.size() > limit || line.find('\0') != std::string::npos) {
-    return fail(text("kernel command line: %zu bytes, at most %lu fit", line.size(), limit));
+  const uint64_t said = kernel_limit != 0 ? kernel_limit : kLinuxCommandLine;
+  const uint64_t limit = std::min(said, map::kCommandLineMax - 1);
+  if (line.size() > limit) {
+    return fail(
+        text("kernel command line: %zu bytes with what describes the devices, the kernel "
+             "takes %lu: shorten it",
+             line.size(), limit));
   }
+  if (line.find('\0') != std::string::npos) return fail("kernel command line: it has a zero byte");
   std::memcpy(memory.at(map::kCommandLine, line.size() + 1), line.c_str(), line.size() + 1);
   return {};
 }

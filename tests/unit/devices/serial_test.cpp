@@ -32,6 +32,14 @@ class SerialTest : public testing::Test {
     serial_.read(offset, std::span(&value, 1));
     return value;
   }
+  // As a driver that has set up the port.
+  void listen() { out(kModemControl, 0x0b); }
+  // As an interrupt handler does: until the status says that there is nothing.
+  std::string read_what_is_there() {
+    std::string got;
+    while ((in(kLineStatus)&kReady) != 0) got += static_cast<char>(in(kData));
+    return got;
+  }
   void print(std::string_view words) {
     for (const char c : words) out(kData, static_cast<uint8_t>(c));
   }
@@ -39,9 +47,12 @@ class SerialTest : public testing::Test {
   fake::Loop loop_;
   fake::Irq irq_;
   std::string printed_;
-  Serial serial_{loop_, irq_, [this](std::span<const uint8_t> bytes) {
+  std::function<void()> on_room_ = [] {};
+  Serial serial_{loop_, irq_,
+                 [this](std::span<const uint8_t> bytes) {
                    printed_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-                 }};
+                 },
+                 [this] { on_room_(); }};
 };
 
 TEST_F(SerialTest, BytesReachTheHostInOrderOnTheLoop) {
@@ -53,6 +64,7 @@ TEST_F(SerialTest, BytesReachTheHostInOrderOnTheLoop) {
 }
 
 TEST_F(SerialTest, TypedBytesComeOutInOrderAndStatusFollows) {
+  listen();
   EXPECT_EQ(in(kLineStatus)&kReady, 0);
   serial_.type("ab");
   EXPECT_NE(in(kLineStatus)&kReady, 0);
@@ -112,11 +124,104 @@ TEST_F(SerialTest, WaitingGuestIsInterruptedWhenThereIsRoomAgain) {
   EXPECT_EQ(in(kIdentity) & 0x0f, 0x02);
 }
 
-TEST_F(SerialTest, TypedBytesAreBounded) {
-  serial_.type(std::string(SerialState::kMaxReceived + 100, 'x'));
+TEST_F(SerialTest, TypedBytesAreBoundedAndTheTypistIsToldWhatWasTaken) {
+  EXPECT_EQ(serial_.type(std::string(SerialState::kMaxReceived + 100, 'x')),
+            SerialState::kMaxReceived);
   EXPECT_EQ(serial_.save().received.size(), SerialState::kMaxReceived);
-  serial_.type("y");
+  EXPECT_EQ(serial_.type("y"), 0U);
   EXPECT_EQ(serial_.save().received.size(), SerialState::kMaxReceived);
+}
+
+TEST_F(SerialTest, AMillionBytesAtOnceArriveInOrder) {
+  std::string all;
+  for (int i = 0; all.size() < 1'000'000; ++i) all += std::to_string(i) + "\n";
+  std::string_view left = all;
+  const auto type = [&] { left.remove_prefix(serial_.type(left)); };
+  on_room_ = type;
+  out(kInterruptEnable, 0x01);
+  type();
+  std::string got;
+  while (got.size() < all.size()) {
+    const std::string some = read_what_is_there();
+    ASSERT_FALSE(some.empty()) << "nothing more after " << got.size();
+    ASSERT_LE(some.size(), Serial::kFifo) << "a handler comes to its end";
+    got += some;
+    const int before = irq_.pulses;
+    loop_.turn();
+    ASSERT_TRUE(irq_.pulses > before || got.size() == all.size()) << "the guest is told of more";
+  }
+  EXPECT_TRUE(got == all);
+  EXPECT_TRUE(left.empty());
+}
+
+TEST_F(SerialTest, ATypistIsCalledOnceThereIsRoomForMuchAndOnlyWhenOneWaits) {
+  int calls = 0;
+  on_room_ = [&] { ++calls; };
+  listen();
+  serial_.type(std::string(SerialState::kMaxReceived, 'x'));
+  read_what_is_there();
+  loop_.turn();
+  EXPECT_EQ(calls, 0) << "everything was taken";
+  serial_.type(std::string(SerialState::kMaxReceived, 'x'));
+  while (serial_.save().received.size() > SerialState::kMaxReceived / 2) {
+    EXPECT_EQ(calls, 0);
+    read_what_is_there();
+    loop_.turn();
+  }
+  for (int i = 0; i < 3; ++i) {
+    read_what_is_there();
+    loop_.turn();
+  }
+  EXPECT_EQ(calls, 1);
+}
+
+// Linux 6.1, 8250_port.c: serial8250_clear_fifos(), then reads of RBR, before it wants any input.
+TEST_F(SerialTest, ADriverThatSetsUpThePortLosesNothingThatWasTypedAhead) {
+  serial_.type("typed before the kernel was up");
+  for (const uint8_t value : {0x01, 0x07, 0x00}) out(kFifoControl, value);
+  in(kData);
+  in(kLineStatus);
+  in(kData);
+  out(kModemControl, 0x09);  // DTR: the kernel's own console
+  in(kData);
+  EXPECT_EQ(in(kLineStatus)&kReady, 0);
+  out(kInterruptEnable, 0x05);
+  out(kModemControl, 0x0b);
+  std::string got;
+  for (int i = 0; i < 3; ++i, loop_.turn()) got += read_what_is_there();
+  EXPECT_EQ(got, "typed before the kernel was up");
+}
+
+TEST_F(SerialTest, AGuestThatOnlyPollsIsAListenerToo) {
+  serial_.type("x");
+  int polls = 0;
+  while ((in(kLineStatus)&kReady) == 0 && polls < 1000) ++polls;
+  EXPECT_LT(polls, 100);
+  EXPECT_EQ(in(kData), 'x');
+}
+
+TEST_F(SerialTest, AGuestThatDropsRequestToSendHoldsTheLine) {
+  out(kInterruptEnable, 0x01);
+  listen();
+  out(kModemControl, 0x09);
+  serial_.type("later");
+  EXPECT_EQ(read_what_is_there(), "");
+  listen();
+  loop_.turn();
+  EXPECT_EQ(read_what_is_there(), "later");
+}
+
+TEST_F(SerialTest, WhatWaitsOnTheLineComesBackInOrder) {
+  listen();
+  std::string all;
+  for (int i = 0; all.size() < 1000; ++i) all += std::to_string(i);
+  serial_.type(all);
+  EXPECT_EQ(in(kData), '0');
+  fake::Irq irq;
+  Serial other(loop_, irq, nullptr);
+  ASSERT_TRUE(other.restore(serial_.save()));
+  const SerialState again = other.save();
+  EXPECT_EQ(std::string(again.received.begin(), again.received.end()), all.substr(1));
 }
 
 TEST_F(SerialTest, LoopbackGivesBackBytesAndModemLinesAndPrintsNothing) {
@@ -146,6 +251,7 @@ TEST_F(SerialTest, DivisorLatchHidesDataAndInterruptEnable) {
 }
 
 TEST_F(SerialTest, FifosAreShownWhenEnabledAndClearedWhenAsked) {
+  listen();
   serial_.type("abc");
   out(kFifoControl, 0x01);
   EXPECT_EQ(in(kIdentity) & 0xc0, 0xc0);

@@ -26,7 +26,10 @@ class ConsoleStreamTest : public testing::Test {
     thread = std::thread([this] {
       stream->serve([this](std::string_view bytes) {
         const std::scoped_lock guard(lock);
-        typed += bytes;
+        const size_t taken = std::min(bytes.size(), room);
+        room -= taken;
+        typed += bytes.substr(0, taken);
+        return taken;
       });
     });
   }
@@ -61,6 +64,7 @@ class ConsoleStreamTest : public testing::Test {
   std::thread thread;
   std::mutex lock;
   std::string typed;
+  size_t room = SIZE_MAX;  // for what is typed
 };
 
 TEST_F(ConsoleStreamTest, BytesReachTheReaderInOrder) {
@@ -113,6 +117,33 @@ TEST_F(ConsoleStreamTest, TypedBytesAreHandedOverAlsoWhileOutputWaits) {
     std::this_thread::sleep_for(milliseconds(2));
   }
   EXPECT_EQ(typed_so_far(), "hello");
+}
+
+TEST_F(ConsoleStreamTest, AGuestThatReadsNothingStopsTheTypistAndLosesNothing) {
+  {
+    const std::scoped_lock guard(lock);
+    room = 1000;
+  }
+  std::string all;
+  for (int i = 0; all.size() < 4'000'000; ++i) all += std::to_string(i) + "\n";
+  size_t sent = 0;
+  const auto send_some = [&] {
+    const ssize_t n = ::send(reader.get(), all.data() + sent, all.size() - sent, MSG_DONTWAIT);
+    if (n > 0) sent += static_cast<size_t>(n);
+    std::this_thread::sleep_for(milliseconds(1));
+  };
+  for (int i = 0; i < 50; ++i) send_some();
+  EXPECT_LT(sent, all.size()) << "the typist feels it";
+  EXPECT_EQ(typed_so_far().size(), 1000U);
+  for (int i = 0; i < 10'000 && typed_so_far().size() < all.size(); ++i) {
+    {
+      const std::scoped_lock guard(lock);
+      room = 50'000;
+    }
+    stream->typing_room();
+    send_some();
+  }
+  EXPECT_TRUE(typed_so_far() == all);
 }
 
 TEST_F(ConsoleStreamTest, TheEndOfWhatIsTypedDoesNotEndTheOutput) {

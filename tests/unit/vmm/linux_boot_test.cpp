@@ -74,6 +74,15 @@ TEST_F(LinuxBootTest, ZeroPageSaysWhatTheBootProtocolAsksFor) {
                "console=ttyS0 quiet");
 }
 
+TEST_F(LinuxBootTest, ACommandLineThatLinuxWouldCutIsRefusedWithTheNumbers) {
+  const TestMemory guest(64 * kMiB);
+  EXPECT_TRUE(load(guest, "", std::string(2047, 'x')));
+  const auto refused = load(guest, "", std::string(2048, 'x'));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("2048 bytes"), std::string::npos);
+  EXPECT_NE(refused.error().message.find("takes 2047"), std::string::npos);
+}
+
 TEST_F(LinuxBootTest, MemoryMapLeavesOutTheMpTableAndTheVideoArea) {
   const TestMemory guest(64 * kMiB);
   ASSERT_TRUE(load(guest));

@@ -77,8 +77,8 @@ struct MachineOptions {
   Fd kernel_file;
   Fd initrd_file;
   Fd kvm;
-  // The guest kernel's command line. Without ACPI tables the machine appends what describes its
-  // devices (virtio_mmio.device=…), nothing else.
+  // The guest kernel's command line, which Linux takes up to 2047 bytes of. Without ACPI tables the
+  // machine puts what describes its devices (virtio_mmio.device=…) before it, nothing else.
   std::string command_line;
   std::vector<Disk> disks;
   std::optional<VsockOptions> vsock;
@@ -95,6 +95,8 @@ struct MachineOptions {
   // What the guest writes to its serial port, on run()'s thread. It should not block: while it does
   // the guest's devices wait.
   std::function<void(std::span<const uint8_t>)> on_serial;
+  // type() did not take everything, and would take more now; on run()'s thread.
+  std::function<void()> on_typing_room;
   // One line of the machine's own for a log (which disk backend was chosen and why), any thread.
   std::function<void(const std::string&)> on_notice;
   // The guest connected to a vsock port of the host: returns the stream to join it with (a
@@ -213,8 +215,9 @@ class Machine {
   // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.
   void stop();
 
-  // Bytes for the guest's serial port, as typed at its terminal. From any thread.
-  void type(std::string_view bytes);
+  // Bytes for the guest's serial port, as typed at its terminal. How many of them were taken, from
+  // the first on: at most 4 KiB wait for the guest. From any thread.
+  size_t type(std::string_view bytes);
 
   // Joins `stream` (one end of a socket pair, or any connected byte stream socket) with `port` of
   // the guest. When the guest refuses, or ends, the stream is closed. From any thread.
