@@ -60,7 +60,8 @@ enum MessageType : uint16_t {
   kConfigured = 66,  // answer to kConfigure
   kStarted = 67,     // answer to kStart: the server was exec'd
   kFailed = 68,      // answer to a request: what could not be done
-  kExited = 69,      // the server ended and all its output was handed to the streams
+  kExited = 69,      // the server ended; all its output was handed to the streams, if the host sent
+                     // no signal: then it follows
   kPong = 70,        // answer to kPing
   kNotice = 71,      // one line for the host's log
   kFrozen = 72,  // answer to kFreeze: no instruction of the server runs any more; kTagText names a

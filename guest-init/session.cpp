@@ -254,6 +254,7 @@ const char* Session::on_signal(const Frame& frame) {
   int number = 0;
   if (const char* why = decode_signal(frame.payload, frame.size, number)) return why;
   if (state_ == State::kFresh || state_ == State::kConfigured) return "signal came before start";
+  signalled_ = true;
   signal_server(number);
   return nullptr;
 }
@@ -340,8 +341,10 @@ void Session::on_server_ended(int status) {
   error_.finish();
 }
 
+// A host that has sent a signal hears of the end at once: it may be that nobody takes the output.
 void Session::report_exit_when_drained() {
-  if (state_ != State::kDraining || !output_.finished() || !error_.finished()) return;
+  if (state_ != State::kDraining) return;
+  if (!signalled_ && (!output_.finished() || !error_.finished())) return;
   state_ = State::kExited;
   FrameWriter exited(protocol::kExited);
   if (WIFSIGNALED(exit_status_)) {

@@ -123,6 +123,7 @@ class Session {
   IdleWatch idle_;
   ServerProcess server_;
   int exit_status_ = 0;
+  bool signalled_ = false;  // by the host
   uint32_t stdin_grace_ms_ = 0;
   uint32_t term_grace_ms_ = 0;
   uint64_t last_activity_ms_ = 0;  // bytes moved to or from the server

@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <vector>
 
 #include "devices/text.h"
@@ -28,6 +29,10 @@ constexpr seconds kAnswerPatience{10};
 constexpr seconds kVmEndPatience{3};
 // --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
+
+// A server that a signal has ended, and whose output nobody takes: how long it is held for a
+// reader.
+constexpr seconds kDrainPatience{2};
 
 constexpr size_t kControlChunk = size_t{8} * 1024;
 // How long a VM may take to look at all of its memory.
@@ -85,6 +90,9 @@ void ServerSession::poll_once() {
   if (bridge_) {
     const std::span<const pollfd> all(set);
     bridge_->serve(all.subspan<kOwn, StdioBridge::kEntries>());
+    tell_output_errors();
+    watch_client();
+    watch_drain();
   }
   if (set[1].revents != 0) on_control_readable();
   if (set[0].revents != 0) {
@@ -318,9 +326,17 @@ void ServerSession::on_failed(const GuestEvent& event) {
 void ServerSession::on_exited(const GuestEvent& event) {
   server_status_ = event.exit_signal ? kExitSignalBase + static_cast<int>(*event.exit_signal)
                                      : static_cast<int>(event.exit_code.value_or(0));
-  if (timeout_step_ > 0) server_status_ = kExitTimeout;
-  timeout_deadline_.reset();
+  // Once it has begun to end the server, --timeout ends the wait for a reader, too.
+  if (timeout_step_ > 0) {
+    server_status_ = kExitTimeout;
+  } else {
+    timeout_deadline_.reset();
+  }
   answer_deadline_.reset();
+  unheard_deadline_.reset();
+  const auto now = Clock::now();
+  const bool asked = asked_to_end_ != 0 && now - asked_at_ < kAnswerPatience;
+  if (asked || unheard_step_ > 0) drain_deadline_ = now + kDrainPatience;
   if (bridge_) bridge_->end_input();
   say_oom_kills(event.oom_kills);
 }
@@ -349,10 +365,12 @@ void ServerSession::on_signal(int signal) {
   }
   if (!is_ending_signal(signal)) return;
   asked_to_end_ = signal;
+  asked_at_ = Clock::now();
   if (!answer_deadline_ && control_.ping(1)) answer_deadline_ = Clock::now() + kAnswerPatience;
 }
 
 void ServerSession::next_step_of_timeout() {
+  if (server_status_) return finish(*server_status_);
   const auto step = static_cast<size_t>(timeout_step_++);
   if (step >= kTimeoutSteps.size()) return finish(kExitTimeout);
   timeout_deadline_ = Clock::now() + kTimeoutSteps[step];
@@ -364,6 +382,34 @@ void ServerSession::next_step_of_timeout() {
   if (auto sent = step == 0 ? control_.end() : control_.signal(signal); !sent) {
     finish(kExitTimeout, sent.error().message);
   }
+}
+
+// A server may compute for as long as it wants to after the end of its input, but not when nobody
+// is there to hear of it. The guest's init ends one that is silent; this is for all others, after
+// the time that such a one has.
+void ServerSession::watch_client() {
+  const ServerSpec& server = run_.server;
+  if (unheard_deadline_ || server.stdin_grace_ms == 0 || !control_.takes_signals()) return;
+  if (!bridge_->client_gone()) return;
+  unheard_deadline_ =
+      Clock::now() + milliseconds(server.stdin_grace_ms) + milliseconds(server.term_grace_ms);
+}
+
+void ServerSession::next_step_without_client() {
+  const int step = unheard_step_++;
+  if (step >= 2) return finish(kExitSignalBase + SIGKILL);
+  if (step == 0) notice("the client is gone: ending the server");
+  unheard_deadline_ =
+      Clock::now() + (step == 0 ? milliseconds(run_.server.term_grace_ms) : kAnswerPatience);
+  const uint32_t signal = step == 0 ? SIGTERM : SIGKILL;
+  if (auto sent = control_.signal(signal); !sent) finish(kExitFailure, sent.error().message);
+}
+
+// As long as somebody reads, a slow reader loses nothing.
+void ServerSession::watch_drain() {
+  if (!drain_deadline_ || bridge_->written() == drained_) return;
+  drained_ = bridge_->written();
+  drain_deadline_ = Clock::now() + kDrainPatience;
 }
 
 void ServerSession::on_deadlines() {
@@ -380,6 +426,10 @@ void ServerSession::on_deadlines() {
                               lines.empty() ? ": run with --verbose to see its console" : ""));
   } else if (reached(timeout_deadline_)) {
     next_step_of_timeout();
+  } else if (reached(unheard_deadline_)) {
+    next_step_without_client();
+  } else if (reached(drain_deadline_)) {
+    finish(*server_status_);
   } else if (reached(answer_deadline_)) {
     finish(kExitSignalBase + asked_to_end_, "the guest does not answer any more: VM killed");
   } else if (reached(vm_end_deadline_) && !server_status_) {
@@ -397,8 +447,8 @@ void ServerSession::on_clock() {
 int ServerSession::poll_timeout() const {
   Deadline next;
   for (const Deadline& deadline :
-       {boot_deadline_, timeout_deadline_, answer_deadline_, vm_end_deadline_,
-        working_set_ ? recorded_deadline_ : Deadline()}) {
+       {boot_deadline_, timeout_deadline_, unheard_deadline_, drain_deadline_, answer_deadline_,
+        vm_end_deadline_, working_set_ ? recorded_deadline_ : Deadline()}) {
     if (deadline && (!next || *deadline < *next)) next = deadline;
   }
   if (!next) return -1;
@@ -450,7 +500,31 @@ void ServerSession::finish(int status, std::string_view message) {
 void ServerSession::check_drained() {
   if (!server_status_ || !bridge_ || !bridge_->output_done()) return;
   record_working_set();
-  if (!working_set_) finish(*server_status_);
+  if (!working_set_) finish(status_of_output(*server_status_));
+}
+
+// ---- output that could not be written
+// ----------------------------------------------------------------------------
+
+// Of stderr when it can be heard: it is what could not be written to.
+void ServerSession::tell_output_errors() {
+  if (bridge_->output_error() != 0 && !std::exchange(output_error_told_, true)) {
+    run_.say(text("stdout: %s: what the server writes from here on is lost",
+                  std::strerror(bridge_->output_error())));
+  }
+  const uint64_t lost = bridge_->stderr_lost() - stderr_lost_told_;
+  if (lost == 0 || !(bridge_->stderr_recovered() || bridge_->output_done())) return;
+  stderr_lost_told_ += lost;
+  run_.say(text("stderr: %s: %lu bytes of the server's were lost",
+                std::strerror(bridge_->stderr_error()), lost));
+}
+
+// A server ends as it wants to, not knowing that its words were lost; with SIGPIPE since the stream
+// was cut off.
+int ServerSession::status_of_output(int server_status) const {
+  const bool failed = bridge_->output_error() != 0 || bridge_->stderr_error() != 0;
+  const bool content = server_status == 0 || server_status == kExitSignalBase + SIGPIPE;
+  return failed && content ? kExitOutput : server_status;
 }
 
 // ---- run_server

@@ -51,6 +51,11 @@ class ServerSession {
   void on_exited(const GuestEvent& event);
   void say_oom_kills(uint32_t count) const;
   void next_step_of_timeout();
+  void watch_client();
+  void next_step_without_client();
+  void watch_drain();
+  void tell_output_errors();
+  [[nodiscard]] int status_of_output(int server_status) const;
   void flush_control();
 
   void record_working_set();
@@ -74,8 +79,15 @@ class ServerSession {
   Deadline boot_deadline_;
   Deadline timeout_deadline_;
   int timeout_step_ = 0;
+  Deadline unheard_deadline_;  // the client is gone
+  int unheard_step_ = 0;
   Deadline answer_deadline_;  // a ping is on its way
   int asked_to_end_ = 0;      // the signal that it went with
+  Clock::time_point asked_at_;
+  Deadline drain_deadline_;  // the server was ended, and nobody takes what it had written
+  uint64_t drained_ = 0;
+  bool output_error_told_ = false;
+  uint64_t stderr_lost_told_ = 0;
   Deadline vm_end_deadline_;  // the guest closed its control channel: its end should follow
 
   Fd working_set_;  // being recorded

@@ -9,7 +9,7 @@
 namespace thimble {
 
 Result<SignalSource> SignalSource::take_over() {
-  ::signal(SIGPIPE, SIG_IGN);
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
   sigset_t wanted;
   sigemptyset(&wanted);
   for (const int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT}) {

@@ -14,8 +14,8 @@ namespace thimble {
 class SignalSource {
  public:
   // Takes over those that are passed on to a server: HUP INT QUIT TERM USR1 USR2 WINCH CONT.
-  // SIGTSTP keeps its meaning. Makes SIGPIPE ignored, for good: writes tell of a reader that is
-  // gone. To be called while the process has one thread.
+  // SIGTSTP keeps its meaning. Makes SIGPIPE and SIGXFSZ ignored, for good: writes tell of a reader
+  // that is gone and of a file that may not grow. To be called while the process has one thread.
   static Result<SignalSource> take_over();
 
   SignalSource(SignalSource&& other) noexcept;

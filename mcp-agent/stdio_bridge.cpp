@@ -13,7 +13,8 @@ StdioBridge::StdioBridge(UserStdio user, ServerStreams server)
              ByteFlow(Endpoint::stream(std::move(server.output)),
                       Endpoint::user_output(user.output, /*keep=*/false)),
              ByteFlow(Endpoint::stream(std::move(server.error)),
-                      Endpoint::user_output(user.error, /*keep=*/true))} {}
+                      Endpoint::user_output(user.error, /*keep=*/true), ByteFlow::kDefaultCapacity,
+                      ByteFlow::OnError::kGoOn)} {}
 
 std::array<pollfd, StdioBridge::kEntries> StdioBridge::entries() const {
   std::array<pollfd, kEntries> out{};

@@ -38,6 +38,20 @@ class StdioBridge {
   // All that the server wrote reached the user, or nobody reads it any more.
   [[nodiscard]] bool output_done() const { return flows_[1].done() && flows_[2].done(); }
 
+  // Nothing more comes from the user, and nobody takes what the server writes to stdout.
+  [[nodiscard]] bool client_gone() const { return flows_[0].input_over() && flows_[1].cut_off(); }
+
+  // Writing to the user's stdout failed (errno), which cuts it off; 0: it did not.
+  [[nodiscard]] int output_error() const { return flows_[1].error(); }
+  // The same for stderr, which goes on, and what is missing of it. An error is reported once, when
+  // it can be: once writing succeeds again, or at the end.
+  [[nodiscard]] int stderr_error() const { return flows_[2].error(); }
+  [[nodiscard]] uint64_t stderr_lost() const { return flows_[2].lost(); }
+  [[nodiscard]] bool stderr_recovered() const { return flows_[2].recovered(); }
+
+  // Bytes that the user's stdout and stderr took.
+  [[nodiscard]] uint64_t written() const { return flows_[1].written() + flows_[2].written(); }
+
   // As many lines as an MCP server answers to `initialize` and `tools/list`.
   [[nodiscard]] bool first_answers_out() const { return flows_[1].lines() == ByteFlow::kMostLines; }
 

@@ -65,6 +65,38 @@ equal "a closed stdin is an empty stdin" 0 "$STATUS"
 )
 contains "a reader that leaves ends the writer" "got-pipe" "$(cat "$SCRATCH/pipe")"
 
+# Output that cannot be written, the server's and ours.
+STATUS=0
+timeout 60 "$THIMBLE" run -- echo ok >/dev/full 2>"$SCRATCH/err" || STATUS=$?
+equal "output that a full disk does not take gives 1" 1 "$STATUS"
+equal "… with the reason" "thimble: stdout: No space left on device: what the server writes from here on is lost" "$(<"$SCRATCH/err")"
+for words in --help --version "run --help" "image ls --json" "status --json" "doctor --help" "prepare --help"; do
+  STATUS=0
+  "$THIMBLE" $words >/dev/full 2>"$SCRATCH/err" || STATUS=$?
+  equal "thimble $words to a full disk gives 1 and one line" "1 thimble: stdout: No space left on device" "$STATUS $(<"$SCRATCH/err")"
+done
+
+# Floods that nobody reads: SIGTERM ends the command all the same.
+mkfifo "$SCRATCH/unread" "$SCRATCH/unread.err"
+"$THIMBLE" run -- sh -c 'yes >&2 & exec yes' >"$SCRATCH/unread" 2>"$SCRATCH/unread.err" &
+pid=$!
+exec 7<"$SCRATCH/unread" 8<"$SCRATCH/unread.err"
+head -c 1 <&7 >/dev/null
+sleep 1
+kill -TERM $pid
+wait $pid
+equal "SIGTERM ends a command whose output nobody reads" 143 $?
+exec 7<&- 8<&-
+
+# A client that is gone: its server computes, and nobody will hear of it.
+mkfifo "$SCRATCH/gone"
+sleep 1000 | timeout 60 "$THIMBLE" run --stdin-grace 1s -- sh -c 'echo up; while :; do :; done' >"$SCRATCH/gone" &
+pid=$!
+head -1 "$SCRATCH/gone" >/dev/null
+pkill -x -P $$ sleep
+wait $pid
+equal "a server that computes for a client that is gone is ended" 143 $?
+
 "$THIMBLE" run -- sh -c 'trap "echo term; exit 3" TERM; echo up; while :; do sleep 1; done' >"$SCRATCH/sig" 2>&1 &
 pid=$!
 soon grep -q up "$SCRATCH/sig"

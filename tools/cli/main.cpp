@@ -8,7 +8,9 @@
 
 #include "mcp-agent/server_run.h"
 #include "pool/vm/vmm_program.h"
+#include "tools/cli/close_stdout.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/env_words.h"
 #include "tools/cli/options.h"
 #include "tools/cli/say.h"
 
@@ -94,9 +96,11 @@ int main(int argc, char** argv) {
   ::signal(SIGCHLD, SIG_DFL);  // a parent that ignores it would keep us from reaping the VMM
   // No exception crosses our own code; what a library lets through ends here, in one line.
   try {
-    return main_of({argv + 1, argv + argc});
+    const Arguments words(argv + 1, argv + argc);
+    hide_env_values({argv + 1, argv + argc});
+    return close_stdout(main_of(words));
   } catch (const std::exception& error) {
     say(error.what());
-    return thimble::kExitFailure;
+    return close_stdout(thimble::kExitFailure);
   }
 }

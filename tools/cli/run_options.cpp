@@ -24,8 +24,9 @@ Examples:
 A client's config entry:
   { "command": "thimble", "args": ["run", "--", "npx", "-y", "@modelcontextprotocol/server-memory"] }
 
-Exit status: that of CMD; 128+N when signal N ended it; 124 after --timeout; 125 when the VM failed;
-126 when CMD cannot be executed; 127 when the image has no CMD.)";
+Exit status: that of CMD; 128+N when signal N ended it; 1 instead of 0 when its output could not be
+written; 124 after --timeout; 125 when the VM failed; 126 when CMD cannot be executed; 127 when the image
+has no CMD.)";
 
 // Options as text, before they are understood.
 struct RawOptions {

@@ -258,6 +258,16 @@ TEST(Server, SignalsReachTheWholeProcessGroup) {
   EXPECT_EQ(Guest::read_all(guest.output()), "child\nparent\n");
 }
 
+TEST(Server, ThatIsEndedByASignalIsReportedThoughNobodyTakesItsOutput) {
+  Guest guest;
+  guest.prepare();
+  guest.start_shell("yes >&2 & exec yes");
+  std::this_thread::sleep_for(milliseconds(200));
+  guest.send(protocol::kSignal, Fields().add_u32(protocol::kTagSignal, SIGTERM));
+  EXPECT_EQ(guest.receive().u32(protocol::kTagExitSignal), static_cast<uint32_t>(SIGTERM));
+  EXPECT_FALSE(Guest::read_all(guest.output()).empty()) << "it still follows";
+}
+
 TEST(Server, WhoseReaderIsGoneGetsSigpipe) {
   Guest guest;
   guest.prepare();

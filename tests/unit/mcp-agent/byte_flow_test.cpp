@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -108,6 +109,81 @@ TEST_F(ByteFlowTest, AStalledSinkStopsTheReadingOfTheSource) {
   out.writer.reset();
   reader.join();
   EXPECT_EQ(got.size(), written);
+}
+
+TEST_F(ByteFlowTest, AFullDiskIsNoReaderThatLeft) {
+  auto in = make_pipe();
+  const Fd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  ByteFlow flow(Endpoint::user_input(in.reader.get()),
+                Endpoint::user_output(full.get(), /*keep=*/true));
+  ASSERT_EQ(::write(in.writer.get(), "ok\n", 3), 3);
+  turn(flow);
+  turn(flow);
+  EXPECT_TRUE(flow.done()) << "a stream with a gap in it is worse than none";
+  EXPECT_TRUE(flow.cut_off());
+  EXPECT_EQ(flow.error(), ENOSPC);
+  EXPECT_EQ(flow.written(), 0U);
+}
+
+TEST_F(ByteFlowTest, AFlowThatGoesOnCountsWhatItLosesAndWritesAgainWhenItCan) {
+  auto in = make_pipe();
+  const std::string path = testing::TempDir() + "byte_flow." + std::to_string(::getpid());
+  const Fd file(::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  ::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{4, before.rlim_max};
+  ByteFlow flow(Endpoint::user_input(in.reader.get()), Endpoint::user_output(file.get(), true),
+                ByteFlow::kDefaultCapacity, ByteFlow::OnError::kGoOn);
+  const auto pass = [&](std::string_view line) {
+    EXPECT_EQ(::write(in.writer.get(), line.data(), line.size()),
+              static_cast<ssize_t>(line.size()));
+    turn(flow);
+    for (int i = 0; i < 3 && flow.buffered() > 0; ++i) turn(flow);
+  };
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  pass("123\n");
+  pass("lost\n");
+  EXPECT_EQ(flow.error(), EFBIG);
+  EXPECT_EQ(flow.lost(), 5U);
+  EXPECT_FALSE(flow.recovered());
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  pass("456\n");
+  EXPECT_TRUE(flow.recovered());
+  EXPECT_FALSE(flow.done());
+  std::array<char, 64> bytes{};
+  EXPECT_EQ(::pread(file.get(), bytes.data(), bytes.size(), 0), 8);
+  EXPECT_STREQ(bytes.data(), "123\n456\n");
+  ::unlink(path.c_str());
+}
+
+TEST_F(ByteFlowTest, AReaderThatLeftIsNoError) {
+  auto in = make_pipe();
+  auto out = make_pipe();
+  ByteFlow flow(Endpoint::user_input(in.reader.get()),
+                Endpoint::user_output(out.writer.get(), true));
+  out.reader.reset();
+  turn(flow);
+  EXPECT_TRUE(flow.cut_off());
+  EXPECT_EQ(flow.error(), 0);
+}
+
+TEST_F(ByteFlowTest, WritersThatAreGoneAreNoticedThoughNothingMoreIsRead) {
+  auto in = make_pipe();
+  auto out = make_pipe();
+  ByteFlow flow(Endpoint::user_input(in.reader.get()),
+                Endpoint::user_output(out.writer.get(), true), 1024);
+  const std::string much(65536, 'x');
+  ::fcntl(out.writer.get(), F_SETPIPE_SZ, 4096);
+  ASSERT_EQ(::write(in.writer.get(), much.data(), much.size()), 65536);
+  for (int i = 0; i < 20 && turn(flow, 50); ++i) {
+  }
+  EXPECT_FALSE(flow.input_over());
+  in.writer.reset();
+  turn(flow, 50);
+  EXPECT_TRUE(flow.input_over());
+  EXPECT_FALSE(turn(flow, 50)) << "nothing to do: it must not spin";
+  EXPECT_FALSE(flow.cut_off());
 }
 
 TEST_F(ByteFlowTest, TheFlagsOfTheUsersOpenFilesStayAsTheyWere) {

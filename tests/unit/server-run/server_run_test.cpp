@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -330,6 +331,117 @@ TEST(ServerRun, AReaderThatStallsDelaysTheEndButLosesNothing) {
   std::this_thread::sleep_for(milliseconds(300));
   EXPECT_EQ(read_all(session.out.get()).size(), 1000000U);
   EXPECT_EQ(session.wait(), 4);
+}
+
+TEST(ServerRun, SigtermEndsAServerWhoseOutputNobodyReads) {
+  Session session(shell("yes >&2 & exec yes"));
+  session.wait_for_output();
+  std::this_thread::sleep_for(milliseconds(300));
+  ::kill(session.pid(), SIGTERM);
+  EXPECT_EQ(session.wait(), 128 + SIGTERM);
+}
+
+TEST(ServerRun, ASlowReaderStillGetsAllOfWhatWasWrittenBeforeASignal) {
+  Session session(shell("head -c 300000 /dev/zero; echo done >&2; exec sleep 60"));
+  std::array<char, 5> done{};
+  ASSERT_EQ(::read(session.err.get(), done.data(), done.size()), 5);
+  ::kill(session.pid(), SIGTERM);
+  size_t got = 0;
+  std::array<char, 50000> chunk{};
+  for (ssize_t n = 0; (n = ::read(session.out.get(), chunk.data(), chunk.size())) > 0;) {
+    got += static_cast<size_t>(n);
+    std::this_thread::sleep_for(milliseconds(100));
+  }
+  EXPECT_EQ(got, 300000U);
+  EXPECT_EQ(session.wait(), 128 + SIGTERM);
+}
+
+void hear_the_end_of_input(ServerRun& run) {
+  run.server.stdin_grace_ms = 300;
+  run.server.term_grace_ms = 300;
+}
+
+TEST(ServerRun, AServerThatComputesForAClientThatIsGoneIsEnded) {
+  Session session(shell("echo up; while :; do :; done"), hear_the_end_of_input);
+  session.wait_for_output();
+  session.in.reset();
+  session.out.reset();
+  EXPECT_EQ(session.wait(), 128 + SIGTERM);
+}
+
+TEST(ServerRun, SoIsOneThatIgnoresSigtermWritesItsLogAndNeverReadItsInput) {
+  Session session(shell("trap '' TERM; echo up; while :; do echo busy >&2; done"),
+                  hear_the_end_of_input);
+  session.wait_for_output();
+  // More than is on its way to a server that does not read.
+  const std::string requests(4U << 20, 'x');
+  ::fcntl(session.in.get(), F_SETFL, O_NONBLOCK);
+  while (::write(session.in.get(), requests.data(), requests.size()) > 0) {
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  session.in.reset();
+  session.out.reset();
+  const std::jthread reader([&] { read_all(session.err.get()); });
+  EXPECT_EQ(session.wait(), 128 + SIGKILL);
+}
+
+TEST(ServerRun, AServerThatComputesForAReaderIsLeftAloneAfterTheEndOfItsInput) {
+  Session session(shell("end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do :; done; "
+                        "echo computed"),
+                  hear_the_end_of_input);
+  session.in.reset();
+  EXPECT_EQ(read_all(session.out.get()), "computed\n");
+  EXPECT_EQ(session.wait(), 0);
+}
+
+Session::Tweak writes_to(const char* output, const char* error = nullptr) {
+  return [output, error](ServerRun& run) {
+    if (output != nullptr) run.user.output = ::open(output, O_WRONLY | O_CLOEXEC);
+    if (error != nullptr) run.user.error = ::open(error, O_WRONLY | O_CLOEXEC);
+  };
+}
+
+TEST(ServerRun, OutputThatCannotBeWrittenIsAFailureWithItsReason) {
+  Session session({"echo", "ok"}, writes_to("/dev/full"));
+  EXPECT_EQ(session.wait(), kExitOutput);
+  EXPECT_EQ(session.said(),
+            "stdout: No space left on device: what the server writes from here on is lost\n");
+}
+
+TEST(ServerRun, OutputThatCannotBeWrittenEndsAServerThatWritesOnAsABrokenPipeWould) {
+  Session session({"yes"}, writes_to("/dev/full"));
+  EXPECT_EQ(session.wait(), kExitOutput);
+}
+
+TEST(ServerRun, AStatusOfTheServersOwnSaysMoreThanOutputThatCannotBeWritten) {
+  Session session(shell("echo ok; exit 7"), writes_to("/dev/full"));
+  EXPECT_EQ(session.wait(), 7);
+}
+
+TEST(ServerRun, AFileThatMayNotGrowIsAFailureWithItsReason) {
+  const fs::path file =
+      fs::temp_directory_path() / ("thimble-run-file." + std::to_string(::getpid()));
+  std::ofstream(file) << "";
+  Session session({"head", "-c", "100000", "/dev/zero"}, [&](ServerRun& run) {
+    const rlimit limit{4096, 4096};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    writes_to(file.c_str())(run);
+  });
+  EXPECT_EQ(session.wait(), kExitOutput);
+  EXPECT_NE(session.said().find("stdout: File too large"), std::string::npos);
+  EXPECT_EQ(fs::file_size(file), 4096U);
+  fs::remove(file);
+}
+
+TEST(ServerRun, AServerWhoseLogCannotBeWrittenGoesOnAndThatIsSaid) {
+  Session session(shell("echo lost >&2; echo up; read line; echo more >&2; echo $line"),
+                  writes_to(nullptr, "/dev/full"));
+  session.wait_for_output();
+  ASSERT_EQ(::write(session.in.get(), "on\n", 3), 3);
+  session.in.reset();
+  EXPECT_EQ(read_all(session.out.get()), "up\non\n");
+  EXPECT_EQ(session.wait(), kExitOutput);
+  EXPECT_NE(session.said().find("stderr: No space left on device"), std::string::npos);
 }
 
 TEST(ServerRun, AKilledVmmIsOneLineAndAFailure) {
