@@ -139,8 +139,11 @@ equal "… and it ends in order" 0 "$?"
 
 # ---- a keeper that is killed
 
-"$THIMBLE" launch kept --memory 128M -- python3 -c "$SERVER" >/dev/null 2>&1
+secret=of-nobody-else-$RANDOM
+SECRET=$secret "$THIMBLE" launch kept --memory 128M --env TOKEN=$secret -e SECRET -- python3 -c "$SERVER" >/dev/null 2>&1
 keeper=$(status "s['launched'][0]['keeper']")
+shown=$(grep -la -- "$secret" /proc/[0-9]*/cmdline "/proc/$keeper/environ" "$(dirname "$(status "s['launched'][0]['socket']")")"/* 2>/dev/null)
+equal "the values of --env are in no process's words, nor in the keeper's environment and files" "" "$shown"
 kill -9 "$keeper"
 wait_until "a killed keeper takes its server and its VM with it" none_claimed
 equal "… status says so" ended "$(status "s['launched'][0]['state']")"

@@ -10,7 +10,7 @@ TEMPLATES=("$T" "$T-2")
 
 # Answers each line with its number, and what an MCP client asks; "panic" ends the guest's kernel.
 SERVER='
-import json, sys
+import json, sys, time
 print("the server starts", file=sys.stderr, flush=True)
 for number, line in enumerate(sys.stdin):
     if line == "panic\n":
@@ -19,7 +19,12 @@ for number, line in enumerate(sys.stdin):
     if line.startswith("{"):
         request = json.loads(line)
         if "id" in request:
-            result = {"serverInfo": {"name": "lines", "version": "1"}, "protocolVersion": "2025-06-18"}
+            result = {"serverInfo": {"name": "lines", "version": "1"}, "protocolVersion": "2025-06-18",
+                      "asked": request["method"]}
+            if request["method"] == "slow":
+                print("{\"method\": \"half of", end="", flush=True)
+                time.sleep(2)
+                print(" a line\"}", flush=True)
             print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
         continue
     print(number, line, end="", flush=True)
@@ -57,6 +62,23 @@ contains "… and the next one" "lines 1 answers" "$OUT"
 equal "status has it" "running" "$(status "s['launched'][0]['state']")"
 contains "… for people, too" "template $T" "$("$THIMBLE" status)"
 contains "its log can be read" "the server runs after" "$("$THIMBLE" logs one)"
+# A client leaves with an answer due and a line half sent, each way; the next one hears of nothing.
+heard=$(python3 - "$(status "s['launched'][0]['socket']")" <<'PY'
+import socket, sys
+def connect():
+    client = socket.socket(socket.AF_UNIX)
+    client.settimeout(60)
+    client.connect(sys.argv[1])
+    return client
+first = connect()
+first.sendall(b'{"id": 2, "method": "slow"}\n{"id": 3, "meth')
+first.close()
+second = connect()
+second.sendall(b'{"id": 2, "method": "quick"}\n')
+print(second.makefile().readline())
+PY
+)
+contains "a client gets its own answer, not that of one before it" '"asked": "quick"' "$heard"
 try "$THIMBLE" launch-many 2 --name many --template "$T"
 contains "many are launched" "many-2 runs (2 of 2)" "$OUT"
 python3 tests/guest/top.py "$THIMBLE" many-2

@@ -11,14 +11,20 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <climits>
 #include <csignal>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
 #include "devices/text.h"
+#include "tools/cli/client_turns.h"
+#include "tools/cli/env_words.h"
+#include "tools/cli/keeper_log.h"
 #include "vmm/unix_socket.h"
 
 namespace thimble::cli {
@@ -26,10 +32,16 @@ namespace thimble::cli {
 namespace {
 
 constexpr size_t kChunk = 65536;
-constexpr off_t kMaxLog = off_t{1} << 20;  // and as much in log.1
 // What `thimble run --verbose` says when the server has been started.
 constexpr std::string_view kRuns = "thimble: the server runs after";
 constexpr int kStopPatienceMs = 15'000;
+// How long a client waits for the answers that are due to the one before it.
+constexpr std::chrono::seconds kTurnPatience{10};
+// Such as a client of JSON-RPC shows its user.
+constexpr std::string_view kRefusal =
+    R"({"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"thimble: the server still owes )"
+    R"(an answer to a client that has left: try again later, or launch it anew"}})"
+    "\n";
 
 struct Pipe {
   Fd read;
@@ -48,45 +60,17 @@ Result<Fd> listen_for_client(const Launched& launched) {
   return listen_in(*folder, "socket", SOCK_STREAM, 8);
 }
 
-// All of it, or false: the other end is gone.
-bool write_all(int fd, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {
-      pollfd writable{fd, POLLOUT, 0};
-      ::poll(&writable, 1, -1);
-      continue;
-    }
-    if (n <= 0) return false;
-    bytes.remove_prefix(static_cast<size_t>(n));
-  }
-  return true;
+// The next server's values are not to be read in the environment of a process that lives on.
+void forget_environment() {
+  for (char** one = environ; *one != nullptr; ++one) std::memset(*one, 0, std::strlen(*one));
 }
 
-class Log {
- public:
-  explicit Log(const Launched& launched) : launched_(launched) { open(); }
-
-  void write(std::string_view bytes) {
-    struct stat info{};
-    if (::fstat(file_.get(), &info) == 0 && info.st_size > kMaxLog) {
-      ::rename(launched_.path("log").c_str(), launched_.path("log.1").c_str());
-      open();
-    }
-    // A full disk costs lines, not the server.
-    [[maybe_unused]] const bool written = write_all(file_.get(), bytes);
-  }
-
- private:
-  void open() {
-    const auto folder = launched_.folder();
-    auto file = folder ? folder->write_to("log", O_APPEND) : FileResult<Fd>();
-    file_ = file ? std::move(*file) : Fd();
-  }
-  const Launched& launched_;
-  Fd file_;
-};
+// The log's file, made when it is not there; none where that fails.
+Fd open_log(const Launched& launched) {
+  const auto folder = launched.folder();
+  auto file = folder ? folder->write_to("log", O_APPEND) : FileResult<Fd>();
+  return file ? std::move(*file) : Fd();
+}
 
 struct Child {
   pid_t pid = -1;
@@ -118,7 +102,7 @@ Result<Child> start_run(std::vector<std::string> arguments) {
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    ::signal(SIGPIPE, SIG_DFL);
+    for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
     ::execv("/proc/self/exe", argv.data());
     ::_exit(127);
   }
@@ -129,7 +113,7 @@ Result<Child> start_run(std::vector<std::string> arguments) {
 class Keeper {
  public:
   Keeper(const Launched& launched, Child child, Fd listener, Fd signals, Fd ready)
-      : log_(launched),
+      : log_(launched.path("log"), [&launched] { return open_log(launched); }),
         child_(std::move(child)),
         listener_(std::move(listener)),
         signals_(std::move(signals)),
@@ -139,15 +123,17 @@ class Keeper {
   int serve() {
     while (child_.output || child_.errors) {
       std::array<pollfd, 6> set = entries();
-      const int got = ::poll(set.data(), set.size(), stopping_ ? kStopPatienceMs : -1);
-      if (got == 0) ::kill(child_.pid, SIGKILL);
-      if (got <= 0) continue;
-      if (set[0].revents != 0) on_signal();
-      if (set[1].revents != 0) from_errors();
-      if (set[2].revents != 0) from_output();
-      if (set[3].revents != 0) drain(child_.input, to_server_);
-      if (set[4].revents != 0) on_client(set[4].revents);
-      if (set[5].revents != 0) accept();
+      const int got = ::poll(set.data(), set.size(), timeout());
+      if (got == 0 && stopping_) ::kill(child_.pid, SIGKILL);
+      if (got > 0) {
+        if (set[0].revents != 0) on_signal();
+        if (set[1].revents != 0) from_errors();
+        if (set[2].revents != 0) from_output();
+        if (set[3].revents != 0) drain(child_.input, to_server_);
+        if (set[4].revents != 0) on_client(set[4].revents);
+        if (set[5].revents != 0) accept();
+      }
+      take_turn();
     }
     int status = 0;
     while (::waitpid(child_.pid, &status, 0) < 0 && errno == EINTR) {
@@ -156,9 +142,11 @@ class Keeper {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   // Whoever writes waits until the other side has taken what came before; nobody else waits.
   [[nodiscard]] std::array<pollfd, 6> entries() const {
-    const bool listens = !client_ || client_has_ended_;
+    const bool listens = !next_ && (!client_ || client_has_ended_);
     const bool reads_client = to_server_.empty() && child_.input && !client_has_ended_;
     const auto client_events =
         static_cast<short>((reads_client ? POLLIN : 0) | (to_client_.empty() ? 0 : POLLOUT));
@@ -169,6 +157,13 @@ class Keeper {
              // A client that hangs up with words of its own unread is heard to the end.
              {client_events != 0 || client_has_ended_ ? client_.get() : -1, client_events, 0},
              {listens ? listener_.get() : -1, POLLIN, 0}}};
+  }
+
+  [[nodiscard]] int timeout() const {
+    if (stopping_) return kStopPatienceMs;
+    if (!next_) return -1;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_until_ - Clock::now());
+    return static_cast<int>(std::max<long long>(left.count(), 0));
   }
 
   // Empty at the end.
@@ -216,54 +211,87 @@ class Keeper {
   }
 
   void from_output() {
-    std::string bytes = read_from(child_.output.get());
+    const std::string bytes = read_from(child_.output.get());
     if (bytes.empty()) return child_.output.reset();
-    if (!client_) return;
-    to_client_ = std::move(bytes);
+    std::string passed = turns_.from_server(bytes);
+    tell_too_long("server");
+    if (!client_ || passed.empty()) return;
+    to_client_ = std::move(passed);
     drain(client_, to_client_);
+    if (!client_) on_gone();
   }
 
-  // One that has said all still gets its answers, until it hangs up or another one comes.
+  // One that has said all still gets its answers, until it hangs up or another one's turn comes.
   void on_client(short events) {
     if ((events & POLLOUT) != 0) drain(client_, to_client_);
     if ((events & POLLIN) != 0 && client_) {
-      to_server_ = read_from(client_.get());
-      client_has_ended_ = to_server_.empty();
-      if (!to_server_.empty()) in_a_line_ = to_server_.back() != '\n';
-      if (!to_server_.empty()) drain(child_.input, to_server_);
+      const std::string bytes = read_from(client_.get());
+      if (!bytes.empty()) {
+        pass_to_server(turns_.from_client(bytes));
+        tell_too_long("client");
+      } else if ((events & POLLHUP) != 0) {
+        client_.reset();
+      } else {
+        client_has_ended_ = true;
+        pass_to_server(turns_.end_input());
+      }
     } else if ((events & (POLLHUP | POLLERR)) != 0) {
       client_.reset();
     }
-    if (!client_ || client_has_ended_) end_line();
-    if (!client_) to_client_.clear();
+    if (!client_) on_gone();
   }
 
-  // What a client left unfinished is not the beginning of the next one's message.
-  void end_line() {
-    if (!std::exchange(in_a_line_, false)) return;
-    to_server_ += '\n';
-    drain(child_.input, to_server_);
+  void on_gone() {
+    to_client_.clear();
+    pass_to_server(turns_.leave());
+  }
+
+  void pass_to_server(std::string bytes) {
+    to_server_ += bytes;
+    if (!to_server_.empty()) drain(child_.input, to_server_);
+  }
+
+  void tell_too_long(const char* whose) {
+    if (turns_.too_long())
+      log_.write(text("thimble: a line of the %s was dropped: too long\n", whose));
   }
 
   void accept() {
     Fd next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!next) return;
-    client_ = std::move(next);
-    client_has_ended_ = false;
-    to_client_.clear();
+    next_ = std::move(next);
+    next_until_ = Clock::now() + kTurnPatience;
   }
 
-  Log log_;
+  // Of the client that waits: its turn comes, or it is refused.
+  void take_turn() {
+    if (!next_) return;
+    const bool busy = client_ && (!client_has_ended_ || !to_client_.empty());
+    if (!busy && !turns_.owes()) {
+      if (client_) on_gone();
+      client_ = std::move(next_);
+      client_has_ended_ = false;
+      return turns_.begin();
+    }
+    if (Clock::now() < next_until_) return;
+    log_.write("thimble: a client was refused: an answer is still due to one before it\n");
+    (void)!::send(next_.get(), kRefusal.data(), kRefusal.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    next_.reset();
+  }
+
+  KeeperLog log_;
   Child child_;
   Fd listener_;
   Fd signals_;
   Fd ready_;  // whoever launched waits at its other end
   Fd client_;
+  Fd next_;  // whose turn has not come
+  Clock::time_point next_until_;
+  ClientTurns turns_;
   std::string to_server_;  // that it has not taken yet
   std::string to_client_;
   std::string heard_;
   bool client_has_ended_ = false;
-  bool in_a_line_ = false;
   bool stopping_ = false;
 };
 
@@ -275,18 +303,20 @@ int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready)
   };
   auto lock = launched.lock();
   if (!lock) return tell(lock.error());
-  nlohmann::json facts = {{"arguments", arguments}, {"started", ::time(nullptr)}};
+  nlohmann::json facts = {{"arguments", without_env_values(arguments)},
+                          {"started", ::time(nullptr)}};
   if (auto written = launched.write_facts(facts); !written) return tell(written.error());
   sigset_t ending;
   sigemptyset(&ending);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&ending, signal);
   ::sigprocmask(SIG_BLOCK, &ending, nullptr);
-  ::signal(SIGPIPE, SIG_IGN);
+  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
   Fd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
   auto listener = listen_for_client(launched);
   if (!listener) return tell(listener.error());
   auto child = start_run(std::move(arguments));
   if (!child) return tell(child.error());
+  forget_environment();
   Keeper keeper(launched, std::move(*child), std::move(*listener), std::move(signals),
                 std::move(ready));
   const int status = keeper.serve();

@@ -5,8 +5,11 @@
 //                            |  <-- stderr --------'
 //                            '--> log
 //
-// A server on stdio knows one client at a time. Its stdin stays open when a client goes; what it
-// writes while nobody is connected is lost. SIGTERM ends the server, and the keeper with it.
+// A server on stdio knows one client at a time. Its stdin stays open when a client goes. The next
+// one's turn comes when no answer is due to the one before it (client_turns.h); it waits for that a
+// few seconds, and is refused then. SIGTERM ends the server, and the keeper with it.
+//
+// Values of --env are in neither the keeper's words, nor its environment, nor the VM's folder.
 #pragma once
 
 #include <functional>

@@ -110,7 +110,8 @@ Result<int> launch_main(const Arguments& arguments) {
   declared.set_usage("thimble launch NAME [options] [-- CMD ARGS…]");
   declared.set_footer(
       "Starts a VM that runs on by itself: `thimble status`, `logs NAME`, `test NAME`, "
-      "`stop NAME`.\nWithout CMD it is a clone of the template NAME.");
+      "`stop NAME`.\nWithout CMD it is a clone of the template NAME.\nIts socket (`thimble status "
+      "--json`) serves one client after another.");
   declare(declared, options);
   std::string name;
   if (auto status = parse(declared, options, arguments, "a NAME", name)) return *status;
@@ -237,7 +238,7 @@ Result<int> logs_main(const Arguments& arguments) {
   if (!file) return fail(name + " has no log yet");
   offset = 0;
   show_from(file, offset);
-  while (follow && launched->keeper().value_or(std::nullopt)) {
+  while (follow && std::ferror(stdout) == 0 && launched->keeper().value_or(std::nullopt)) {
     ::poll(nullptr, 0, 200);
     show_from(file, offset);
     Fd newest = open_log(*launched, "log");

@@ -2,7 +2,7 @@
 // folder (pool/daemon/runtime_folder.h), which goes with `thimble stop`.
 //
 //   vms/NAME/lock    locked by the keeper of the VM as long as it lives; holds its pid
-//   vms/NAME/socket  a stream: the server's stdin and stdout, for one client at a time
+//   vms/NAME/socket  a stream: the server's stdin and stdout, for one client after another
 //   vms/NAME/log     the server's stderr and what thimble says; log.1: what came before
 //   vms/NAME/facts   JSON: command, start, and the exit status once it has ended
 #pragma once

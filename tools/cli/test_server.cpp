@@ -46,7 +46,12 @@ class Conversation {
       auto line = next_line(deadline);
       if (!line) return std::unexpected(line.error());
       const json message = json::parse(*line, nullptr, false);
-      if (!message.is_object() || message.value("id", json()) != id) continue;
+      if (!message.is_object()) continue;
+      const json about = message.value("id", json());
+      if (about.is_null() && message.contains("error")) {  // it was not let in
+        return fail("it refuses: " + printable(message["error"].dump()));
+      }
+      if (about != id) continue;
       if (message.contains("result")) return message["result"];
       if (message.contains("error"))
         return fail("it refuses: " + printable(message["error"].dump()));
