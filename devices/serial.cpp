@@ -12,7 +12,8 @@ constexpr uint8_t kDivisorLatch = 0x80;  // LCR
 constexpr uint8_t kLoopback = 0x10;      // MCR
 constexpr uint8_t kRequestToSend = 0x02;
 
-// So many reads of LSR with nothing sent in between are those of a guest that waits for input.
+// So many reads of LSR that find nothing, with nothing sent in between, are those of a guest that
+// waits for input.
 constexpr unsigned kPollsOfAListener = 64;
 
 constexpr uint8_t kEnableReceived = 0x01;  // IER
@@ -191,6 +192,7 @@ uint8_t Serial::receive() {
   if (state_.received.empty()) return 0;
   const uint8_t byte = state_.received.front();
   state_.received.erase(state_.received.begin());
+  polls_ = 0;
   if (state_.received.empty()) refill_soon();
   raise_if_pending();
   return byte;
@@ -204,7 +206,8 @@ bool Serial::listens() const {
 }
 
 void Serial::note_poll() {
-  if (polls_ >= kPollsOfAListener || ++polls_ < kPollsOfAListener) return;
+  if (!state_.received.empty() || polls_ >= kPollsOfAListener) return;
+  if (++polls_ < kPollsOfAListener) return;
   fill_fifo();
 }
 
