@@ -277,7 +277,7 @@ Result<Bundle> bundle_entry(Building& building, const fs::path& app, const std::
                             const std::string& guest_app) {
   if (!is_plain_path(entry)) return Bundle{{}, "its entry has an unusual name"};
   if (has_native_addon(app)) return Bundle{{}, "a native addon is installed with it"};
-  const Result<fs::path> esbuild = pinned_file(building, kEsbuild, "bin/esbuild", false);
+  const Result<fs::path> esbuild = pinned_file(building, kEsbuild);
   if (!esbuild) return std::unexpected(esbuild.error());
   const fs::path work = building.work / "bundle";
   if (Result<void> made = make_directories(work); !made) return std::unexpected(made.error());

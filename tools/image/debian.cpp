@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "tools/image/fetch.h"
 #include "tools/image/files.h"
 #include "tools/image/process.h"
 
@@ -85,18 +86,26 @@ void add_versions(std::map<std::string, std::string>& owners) {
 
 }  // namespace
 
-Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
-                           const fs::path& to) {
-  const fs::path downloads = building.work / "debs";
-  const fs::path unpacked = building.work / "unpacked";
+Result<void> fetch_debian(const std::vector<std::string>& packages, const fs::path& folder) {
+  const fs::path downloads = folder / kFetchedDebian;
   remove_tree(downloads);
-  for (const fs::path& directory : {downloads, unpacked, to / "usr"}) {
-    if (Result<void> made = make_directories(directory); !made) return made;
-  }
+  if (Result<void> made = make_directories(downloads); !made) return made;
   Command download{.argv = {"apt-get", "download", "-q"}, .cwd = downloads};
   download.argv.insert(download.argv.end(), packages.begin(), packages.end());
   if (const Result<std::string> done = run_checked(download, "download Debian packages"); !done) {
     return fail(done.error().message + ": run `sudo apt-get update` on Debian 12 and try again");
+  }
+  return {};
+}
+
+Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
+                           const fs::path& to) {
+  const fs::path downloads = building.work / kFetchedDebian;
+  const fs::path unpacked = building.work / "unpacked";
+  Result<void> fetched = building.fetch({.kind = Fetch::Kind::kDebian, .names = packages});
+  if (!fetched) return fetched;
+  for (const fs::path& directory : {unpacked, to / "usr"}) {
+    if (Result<void> made = make_directories(directory); !made) return made;
   }
   for (const fs::path& package : list_directory(downloads)) {
     const Result<std::string> done =

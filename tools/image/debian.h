@@ -12,8 +12,13 @@
 
 namespace thimble::image {
 
-// Unpacks the packages into `to`, /bin, /sbin, /lib and /lib64 below usr/ as in merged-/usr; leaves
-// out documentation and translations. Records the versions in the building's inputs.
+// Downloads the packages to fetch.h's place below `folder`.
+Result<void> fetch_debian(const std::vector<std::string>& packages,
+                          const std::filesystem::path& folder);
+
+// Has the packages fetched and unpacks them into `to`, /bin, /sbin, /lib and /lib64 below usr/ as
+// in merged-/usr; leaves out documentation and translations. Records the versions in the building's
+// inputs.
 Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,
                            const std::filesystem::path& to);
 

@@ -119,19 +119,6 @@ Result<void> rename_path(const fs::path& from, const fs::path& to) {
   return {};
 }
 
-void remove_tree(const fs::path& path) {
-  std::error_code code;
-  // Directories without write permission (they occur in npm packages) would stop the removal.
-  for (fs::recursive_directory_iterator it(path, code), end; !code && it != end;
-       it.increment(code)) {
-    std::error_code ignored;
-    if (it->is_directory(ignored) && !it->is_symlink(ignored)) {
-      fs::permissions(it->path(), fs::perms::owner_all, fs::perm_options::add, ignored);
-    }
-  }
-  fs::remove_all(path, code);
-}
-
 std::uint64_t tree_size(const fs::path& path) {
   std::uint64_t total = 0;
   std::error_code code;

@@ -8,8 +8,10 @@
 
 #include "devices/text.h"
 #include "tools/image/beneath.h"
+#include "tools/image/fetch.h"
 #include "tools/image/files.h"
 #include "tools/image/manifest.h"
+#include "tools/image/npm_settings.h"
 #include "tools/image/process.h"
 #include "tools/image/sha256.h"
 
@@ -28,14 +30,15 @@ std::string string_of(const json& object, const char* name) {
   return member != object.end() && member->is_string() ? member->get<std::string>() : std::string();
 }
 
-Command npm_command(const Building& building, std::string verb, const fs::path& directory) {
+Command npm_command(std::string verb, const fs::path& directory, const fs::path& cache) {
   return {.argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
                    "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
                    "--omit=dev", "--global=false", "--omit-lockfile-registry-resolved",
                    // Where npm knows them, what the lock would be refused for is not even fetched.
                    "--allow-git=none", "--allow-remote=none", "--allow-file=none",
                    "--allow-directory=none", "--loglevel=error", "--prefix", directory.string(),
-                   "--cache", (building.cache / "npm/cache").string()},
+                   "--cache", cache.string(), "--userconfig", kNpmSettings, "--globalconfig",
+                   "/settings/none"},
           .cwd = directory,
           .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
 }
@@ -80,32 +83,6 @@ Result<void> run_npm(const Command& command, const std::string& what) {
   return fail(what + ": " + reason);
 }
 
-fs::path pinned_directory(const Building& building, const PinnedPackage& package) {
-  std::string name(package.name);
-  for (char& c : name) c = c == '/' || c == '@' ? '_' : c;
-  // The hash makes a changed pin a new directory.
-  return building.cache / "npm/pinned" /
-         (name + "-" + package.version + "-" + sha256_text(package.integrity).substr(0, 12));
-}
-
-Result<void> fetch_pinned(Building& building, const PinnedPackage& package,
-                          const fs::path& directory) {
-  const json wanted = {{"private", true}, {"dependencies", {{package.name, package.version}}}};
-  const std::string place = std::string("node_modules/") + package.name;
-  const json lock = {{"lockfileVersion", 3},
-                     {"requires", true},
-                     {"packages",
-                      {{"", {{"dependencies", {{package.name, package.version}}}}},
-                       {place, {{"version", package.version}, {"integrity", package.integrity}}}}}};
-  if (Result<void> made = make_directories(directory); !made) return made;
-  Result<void> done = write_file(directory / "package.json", to_text(wanted));
-  if (done) done = write_file(directory / "package-lock.json", to_text(lock));
-  if (!done) return done;
-  // `npm ci` refuses content whose hash is not the lock's.
-  return run_npm(npm_command(building, "ci", directory),
-                 std::string("fetch ") + package.name + "@" + package.version);
-}
-
 // Why a package of the lock file cannot be locked by the hash of what the registry has; or nothing.
 // npm leaves the address out of the lock for what comes from the registry
 // (--omit-lockfile-registry-resolved), so an address that stands there is another one. What lies in
@@ -145,34 +122,57 @@ void read_scripts(const Folder& folder, InstalledPackage& installed) {
 
 }  // namespace
 
-Result<fs::path> pinned_file(Building& building, const PinnedPackage& package, const char* file,
-                             bool strip) {
+const PinnedPackage* find_pinned(std::string_view name) {
+  for (const PinnedPackage* package : {&kNode, &kEsbuild}) {
+    if (name == package->name) return package;
+  }
+  return nullptr;
+}
+
+fs::path pinned_place(const fs::path& cache, const PinnedPackage& package) {
+  std::string name(package.name);
+  for (char& c : name) c = c == '/' || c == '@' ? '_' : c;
+  // The hash makes a changed pin a new directory.
+  return cache / "npm/pinned" /
+         (name + "-" + package.version + "-" + sha256_text(package.integrity).substr(0, 12)) /
+         fs::path(package.file).filename();
+}
+
+Result<void> fetch_pinned(const PinnedPackage& package, const fs::path& folder) {
+  const json wanted = {{"private", true}, {"dependencies", {{package.name, package.version}}}};
+  const std::string place = std::string("node_modules/") + package.name;
+  const json lock = {{"lockfileVersion", 3},
+                     {"requires", true},
+                     {"packages",
+                      {{"", {{"dependencies", {{package.name, package.version}}}}},
+                       {place, {{"version", package.version}, {"integrity", package.integrity}}}}}};
+  Result<void> done = write_file(folder / "package.json", to_text(wanted));
+  if (done) done = write_file(folder / "package-lock.json", to_text(lock));
+  // `npm ci` refuses content whose hash is not the lock's.
+  if (done) {
+    done = run_npm(npm_command("ci", folder, folder / "npm-cache"),
+                   std::string("fetch ") + package.name + "@" + package.version);
+  }
+  if (!done) return done;
+  const fs::path file = folder / place / package.file;
+  if (package.strip) {
+    const Result<std::string> stripped =
+        run_checked({.argv = {"strip", file.string()}}, "strip " + file.filename().string());
+    if (!stripped) return fail(stripped.error().message + ": install binutils");
+  }
+  return rename_path(file, folder / file.filename());
+}
+
+Result<fs::path> pinned_file(Building& building, const PinnedPackage& package) {
   building.inputs["tools"][package.name] = {{"version", package.version},
                                             {"integrity", package.integrity}};
-  fs::path kept = pinned_directory(building, package) / fs::path(file).filename();
+  fs::path kept = pinned_place(building.cache, package);
   std::error_code code;
   if (fs::exists(kept, code)) return kept;
   building.progress(std::string("fetching ") + package.name + " " + package.version);
-  const fs::path fetched = building.work / "pinned";
-  remove_tree(fetched);
-  if (Result<void> done = fetch_pinned(building, package, fetched); !done) {
-    return std::unexpected(done.error());
-  }
-  const fs::path source = fetched / "node_modules" / package.name / file;
-  if (strip) {
-    const Result<std::string> stripped =
-        run_checked({.argv = {"strip", source.string()}}, "strip " + source.filename().string());
-    if (!stripped) return fail(stripped.error().message + ": install binutils");
-  }
-  Result<void> done = make_directories(kept.parent_path());
-  const fs::path temporary = kept.string() + "." + std::to_string(::getpid());
-  if (done) done = copy_regular(source, temporary);
-  if (done) done = rename_path(temporary, kept);
-  remove_tree(fetched);
-  if (!done) {
-    remove_tree(temporary);
-    return std::unexpected(done.error());
-  }
+  const Result<void> fetched =
+      building.fetch({.kind = Fetch::Kind::kPinned, .names = {package.name}});
+  if (!fetched) return std::unexpected(fetched.error());
   return kept;
 }
 
@@ -252,16 +252,27 @@ std::string install_scripts(const std::string& package_json) {
   return line.substr(0, kShownScript);
 }
 
+Result<void> fetch_package(const NpmSpec& spec, const fs::path& folder) {
+  const fs::path directory = folder / kFetchedPackage;
+  Result<void> done = make_directories(directory);
+  if (done) {
+    done = write_file(directory / "package.json",
+                      to_text({{"private", true}, {"dependencies", {{spec.name, spec.range}}}}));
+  }
+  const fs::path cache = folder / "npm-cache";
+  if (done) {
+    done = run_npm(npm_command("install", directory, cache),
+                   "npm package " + spec.name + "@" + spec.range);
+  }
+  remove_tree(cache);
+  return done;
+}
+
 Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
                                      const fs::path& directory) {
-  const std::string what = "npm package " + spec.name + "@" + spec.range;
-  if (Result<void> made = make_directories(directory); !made) {
-    return std::unexpected(made.error());
-  }
-  Result<void> done =
-      write_file(directory / "package.json",
-                 to_text({{"private", true}, {"dependencies", {{spec.name, spec.range}}}}));
-  if (done) done = run_npm(npm_command(building, "install", directory), what);
+  Result<void> done = building.fetch({.kind = Fetch::Kind::kPackage});
+  if (done) done = make_directories(directory.parent_path());
+  if (done) done = rename_path(building.work / kFetchedPackage, directory);
   if (!done) return std::unexpected(done.error());
 
   InstalledPackage installed;

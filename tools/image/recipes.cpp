@@ -74,7 +74,7 @@ Result<void> add_system_node(Building& building) {
 }
 
 Result<void> add_pinned_node(Building& building) {
-  const Result<fs::path> node = pinned_file(building, kNode, "bin/node", true);
+  const Result<fs::path> node = pinned_file(building, kNode);
   if (!node) return std::unexpected(node.error());
   const fs::path place = building.root / "usr/bin/node";
   Result<void> done = copy_regular(*node, place);

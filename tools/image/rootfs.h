@@ -8,17 +8,19 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "tools/image/fetch.h"
 #include "tools/image/progress.h"
 
 namespace thimble::image {
 
-// What every step of a build works with. Owned by build.cpp for the time of one build.
+// What every step of a build works with, in the builder's jail. Owned by worker.cpp.
 struct Building {
   std::filesystem::path cache;  // ${THIMBLE_CACHE}: what is kept between builds lies below npm/
   std::filesystem::path work;   // scratch, removed afterwards
   std::filesystem::path root;   // work/root: becomes the image
   nlohmann::json inputs = nlohmann::json::object();  // becomes Manifest::inputs
   Progress progress;
+  Fetcher fetch;  // the only way to the network
 };
 
 // Directories, /etc with root, nobody and user (1000), no password anywhere.

@@ -16,6 +16,10 @@ class NpmInstallTest : public testing::Test {
     building_.cache = scratch_.path() / "cache";
     building_.work = scratch_.path() / "work";
     building_.progress = [](std::string_view) {};
+    building_.fetch = [this](const Fetch& fetch) {
+      EXPECT_EQ(fetch.kind, Fetch::Kind::kPackage);
+      return fetch_package({"pkg", "latest"}, building_.work);
+    };
   }
   ~NpmInstallTest() override { ::setenv("PATH", path_.c_str(), 1); }
 
@@ -23,6 +27,8 @@ class NpmInstallTest : public testing::Test {
   Result<InstalledPackage> install_with(const std::string& script) {
     const auto npm = scratch_.add("npm", "#!/bin/sh\n" + script);
     ::chmod(npm.c_str(), 0755);
+    remove_tree(building_.work);
+    EXPECT_TRUE(make_directories(building_.work));
     return npm_install(building_, {"pkg", "latest"}, building_.work / "app");
   }
 
@@ -32,7 +38,7 @@ class NpmInstallTest : public testing::Test {
 };
 
 constexpr const char* kGoodInstall =
-    "echo \"$@\" > ../arguments\n"
+    "echo \"$@\" > ../../arguments\n"
     "mkdir -p node_modules/pkg\n"
     "echo '{\"version\":\"1.2.3\",\"bin\":\"cli.js\"}' > node_modules/pkg/package.json\n"
     "echo "
@@ -78,7 +84,7 @@ TEST_F(NpmInstallTest, WhatIsNotFromTheRegistryIsNotEvenFetched) {
 TEST_F(NpmInstallTest, APackageDescriptionThatIsALinkIsNotRead) {
   const Result<InstalledPackage> installed =
       install_with(std::string(kGoodInstall) +
-                   "mv node_modules/pkg/package.json ../outside.json\n"
+                   "mv node_modules/pkg/package.json ../../outside.json\n"
                    "ln -s ../../../outside.json node_modules/pkg/package.json\n");
   ASSERT_FALSE(installed);
   EXPECT_NE(installed.error().message.find("symbolic link"), std::string::npos);

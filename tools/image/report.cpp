@@ -1,0 +1,41 @@
+// See report.h.
+#include "tools/image/report.h"
+
+namespace thimble::image {
+namespace {
+
+using nlohmann::json;
+
+// Ours have five levels. Deep ones would be a long recursion when they are written again.
+constexpr int kDeepest = 16;
+constexpr const char* kDamaged = "the jailed build's report: damaged: try again";
+
+}  // namespace
+
+std::string report_to_text(const Report& report) {
+  Manifest manifest = report.manifest;
+  // To be a whole manifest for its reader.
+  manifest.rootfs_sha256 = manifest.inputs_sha256 = std::string(64, '0');
+  return to_text({{"manifest", manifest_to_json(manifest)}, {"inputs", report.inputs}});
+}
+
+Result<Report> report_from_text(const std::string& text) {
+  bool too_deep = false;
+  const auto look = [&too_deep](int depth, json::parse_event_t, json&) {
+    too_deep = too_deep || depth > kDeepest;
+    return !too_deep;
+  };
+  const json value = json::parse(text, look, false);
+  if (too_deep || !value.is_object()) return fail(kDamaged);
+  const auto manifest = value.find("manifest");
+  const auto inputs = value.find("inputs");
+  if (manifest == value.end() || !manifest->is_string() || inputs == value.end() ||
+      !inputs->is_object()) {
+    return fail(kDamaged);
+  }
+  Result<Manifest> read = manifest_from_json(manifest->get_ref<const std::string&>(), "manifest");
+  if (!read) return fail(kDamaged);
+  return Report{.manifest = std::move(*read), .inputs = *inputs};
+}
+
+}  // namespace thimble::image

@@ -1,0 +1,102 @@
+// See worker.h.
+#include "tools/image/worker.h"
+
+#include <cstdlib>
+
+#include "tools/image/channel.h"
+#include "tools/image/erofs.h"
+#include "tools/image/files.h"
+#include "tools/image/image.h"
+#include "tools/image/recipes.h"
+#include "tools/image/report.h"
+#include "tools/image/rootfs.h"
+
+namespace thimble::image {
+namespace fs = std::filesystem;
+namespace {
+
+Result<Manifest> fill_root(Building& building, const Request& request) {
+  if (Result<void> made = make_directories(building.root); !made) {
+    return std::unexpected(made.error());
+  }
+  if (request.kind == Request::Kind::kNpm) return make_npm(building, request.npm, request.node);
+  if (request.name == "busybox") return make_busybox(building);
+  if (request.name == "python") return make_python(building);
+  return make_node(building, request.node);
+}
+
+// A directory as the image: its files are left where they are.
+Manifest describe_tree(const Request& request) {
+  Manifest manifest;
+  const bool whole = request.kind == Request::Kind::kDirectory;
+  manifest.name = whole ? "directory" : "files";
+  manifest.command = request.command;
+  if (whole) manifest.env = base_environment();
+  return manifest;
+}
+
+// Single files are packed from a copy: naming all their neighbours as left out could be long.
+Result<void> copy_single_files(const Request& request, const fs::path& to) {
+  if (Result<void> made = make_directories(to); !made) return made;
+  for (const std::string& name : request.only) {
+    const Result<void> copied = copy_regular(fs::path(kSourceFolder) / name, to / name);
+    if (!copied) return copied;
+  }
+  return {};
+}
+
+Result<Report> build(Building& building, const Request& request,
+                     std::vector<std::string> left_out) {
+  const bool from_host = is_from_host(request);
+  fs::path source = from_host ? kSourceFolder : building.root;
+  Result<Manifest> manifest = from_host ? describe_tree(request) : fill_root(building, request);
+  if (!manifest) return std::unexpected(manifest.error());
+  if (!request.only.empty()) {
+    source = building.root;
+    left_out.clear();
+    if (Result<void> done = copy_single_files(request, source); !done) {
+      return std::unexpected(done.error());
+    }
+  }
+  if (!from_host) building.progress("writing the erofs image");
+  // Files of the user's own are packed at every change: speed counts more than size.
+  const Compression compression =
+      request.kind == Request::Kind::kHostPath ? Compression::kNone : Compression::kLz4;
+  const Result<void> made = make_erofs(source, building.work / kMadeImage, compression, left_out);
+  if (!made) return std::unexpected(made.error());
+  building.inputs["erofs"] = compression == Compression::kLz4 ? "lz4" : "plain";
+  building.inputs["builder"] = kBuilderVersion;
+  return Report{.manifest = std::move(*manifest), .inputs = std::move(building.inputs)};
+}
+
+Result<void> ask_for(const Fetch& fetch, int channel) {
+  send_message(channel, Message::kFetch, to_message(fetch));
+  const std::optional<Message> answer = receive_message(channel);
+  if (answer && answer->kind == Message::kDone) return {};
+  return fail(answer ? answer->text : "fetch for the build: the builder is gone");
+}
+
+}  // namespace
+
+bool is_from_host(const Request& request) {
+  return request.kind == Request::Kind::kDirectory || request.kind == Request::Kind::kHostPath;
+}
+
+int build_in_jail(const Request& request, const std::vector<std::string>& left_out, int channel) {
+  Building building;
+  building.cache = kCacheFolder;
+  building.work = kBuildFolder;
+  building.root = building.work / "root";
+  building.progress = [channel](std::string_view line) {
+    send_message(channel, Message::kProgress, line);
+  };
+  building.fetch = [channel](const Fetch& fetch) { return ask_for(fetch, channel); };
+  const Result<Report> report = build(building, request, left_out);
+  Result<void> done = report ? write_file(building.work / kMadeReport, report_to_text(*report))
+                             : Result<void>(std::unexpected(report.error()));
+  send_message(channel, done ? Message::kDone : Message::kError,
+               done ? std::string_view() : done.error().message);
+  return done ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace thimble::image
