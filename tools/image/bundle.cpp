@@ -6,6 +6,7 @@
 
 #include "tools/image/beneath.h"
 #include "tools/image/bundle_inputs.h"
+#include "tools/image/bundler_report.h"
 #include "tools/image/files.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
@@ -99,16 +100,14 @@ class Bundler {
   }
 
  private:
-  // Runs esbuild; anything that it says is a reason not to trust the result.
+  // Runs esbuild; what it says may be a reason not to trust the result.
   std::string esbuild(const fs::path& cwd, std::vector<std::string> arguments) const {
     Command command{.argv = {esbuild_.string()}, .cwd = cwd, .env = {{"NO_COLOR", "1"}}};
     command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
     command.argv.emplace_back("--log-level=warning");
     const Result<Output> output = run_process(command);
     if (!output) return output.error().message;
-    if (output->status == 0 && output->err.empty()) return {};
-    const std::size_t start = std::min(output->err.find('['), output->err.size());
-    return "esbuild says: " + output->err.substr(start, output->err.find('\n', start) - start);
+    return refuse_report(output->status, output->err);
   }
 
   // As node resolves: no "module" field or condition, which only bundlers know.

@@ -67,7 +67,7 @@ Result<void> add_bundle(Building& building, const fs::path& app, const Installed
   }
   building.inputs["bundle"] = {{"made", !bundle.file.empty()}, {"reason", bundle.refusal}};
   if (bundle.file.empty()) {
-    building.progress("not bundled to one file: " + bundle.refusal);
+    building.progress("it starts from its own files, not from one bundle: " + bundle.refusal);
     return {};
   }
   manifest.command.back() = std::string(kGuestApp) + "/" + bundle.file;
