@@ -45,7 +45,7 @@ std::string refuse_report(int status, std::string_view text) {
     for (const std::string_view kind : {"[ERROR] ", "[WARNING] "}) {
       const std::size_t at = line.find(kind);
       // Behind the mark; what a source says itself is indented.
-      if (at == std::string_view::npos || at > 4 || line.starts_with(' ')) continue;
+      if (at > 4 || line.starts_with(' ')) continue;
       const bool harmless =
           kind == "[WARNING] " && std::ranges::find(kHarmless, name_of(line)) != kHarmless.end();
       if (!harmless) return plain(line.substr(at + kind.size()));

@@ -79,7 +79,7 @@ void find_opened(const fs::path& file, const std::string& name, LibraryNeeds& ne
 }
 
 // What the loader takes "$ORIGIN/../lib" for, when it stays in the tree.
-fs::path expand_origin(std::string folder, const fs::path& origin, const fs::path& tree) {
+fs::path expand_origin(const std::string& folder, const fs::path& origin, const fs::path& tree) {
   for (const std::string_view name : {"$ORIGIN", "${ORIGIN}"}) {
     if (!folder.starts_with(name)) continue;
     const fs::path path = (origin.string() + folder.substr(name.size()));
@@ -120,7 +120,7 @@ class Adding {
     std::map<std::string, std::string> wanted = needs_.libraries;
     for (int round = 0; round < kMaxRounds; ++round) {
       if (Result<void> added = add_packages_of(wanted); !added) return added;
-      wanted = take_what_came(std::move(wanted));
+      wanted = take_what_came(wanted);
       if (wanted.empty()) break;
     }
     return {};
@@ -149,7 +149,8 @@ class Adding {
   }
 
   // Says what is missing still, and returns what the others need.
-  std::map<std::string, std::string> take_what_came(std::map<std::string, std::string> wanted) {
+  std::map<std::string, std::string> take_what_came(
+      const std::map<std::string, std::string>& wanted) {
     std::map<std::string, std::string> next;
     for (const auto& [library, asked_by] : wanted) {
       if (!seen_.insert(library).second) continue;
