@@ -1,0 +1,2 @@
+const { serve } = require("../serve.cjs");
+serve("addon", require("./build/addon.node").answer);

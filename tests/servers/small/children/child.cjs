@@ -1,0 +1,2 @@
+process.send("three");
+process.disconnect();

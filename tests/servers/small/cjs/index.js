@@ -1,0 +1,2 @@
+const { serve } = require("../serve.cjs");
+serve("cjs", require("./data.json").word + " " + typeof __filename);

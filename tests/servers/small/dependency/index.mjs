@@ -1,0 +1,3 @@
+import { serve } from "../serve.cjs";
+import { word } from "dep/sub";
+serve("dependency", word);
