@@ -68,8 +68,8 @@ harmless reaches
 harmless nearby
 contains "… and is not bundled for what the jail has" "outside the package" "$ERR"
 harmless archive
-refused bin-outside "points outside the package"
-refused bin-is-link "bin-is-link"
+refused bin-outside "command bin-outside"
+refused bin-is-link "command bin-is-link"
 for package in by-url by-git by-folder by-url-deep; do refused $package "thimble image build DIR"; done
 
 THIMBLE_BUILD_FILES=3000 refused many-files "THIMBLE_BUILD_FILES"
