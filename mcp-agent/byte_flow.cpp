@@ -55,14 +55,16 @@ void ByteFlow::fill() {
 }
 
 void ByteFlow::drain() {
-  const IoResult put = sink_.write(std::span(buffer_.get(), capacity_).subspan(head_, buffered()));
+  const std::span<const uint8_t> waiting(buffer_.get() + head_, buffered());
+  const IoResult put = sink_.write(marks_ ? marks_->next(waiting) : waiting);
   if (put.kind == IoResult::Kind::kEnd) return sink_gone();
   if (put.kind == IoResult::Kind::kFailed) return sink_failed(put.error);
   if (put.count > 0) writable_ = true;
-  written_ += put.count;
+  const size_t count = marks_ ? marks_->wrote(waiting, put.count) : put.count;
+  written_ += count;
   const uint8_t* out = buffer_.get() + head_;
-  for (size_t i = 0; i < put.count && lines_ < kMostLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
-  head_ += put.count;
+  for (size_t i = 0; i < count && lines_ < kMostLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
+  head_ += count;
   if (head_ == tail_) head_ = tail_ = 0;
 }
 

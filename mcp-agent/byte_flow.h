@@ -1,7 +1,8 @@
 // Bytes that flow one way, from a source to a sink, through a buffer of fixed size: when the sink
 // stalls the source is no longer read (backpressure), when the source ends the sink is finished
 // once everything was written, and when the sink's reader is gone the source is closed. Bytes pass
-// unchanged. One thread, with poll().
+// unchanged, but for marks on a server's lines that look like ours (mark_lines()). One thread, with
+// poll().
 //
 // A sink that cannot be written to, such as a file on a full disk, is no reader that left: its
 // error is kept. What happens then is up to the flow: it is cut off, since a stream with a gap in
@@ -12,8 +13,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "mcp-agent/endpoint.h"
+#include "mcp-agent/server_lines.h"
 
 namespace thimble {
 
@@ -56,6 +59,11 @@ class ByteFlow {
   static constexpr unsigned kMostLines = 2;
   [[nodiscard]] unsigned lines() const { return lines_; }
 
+  // The sink is where lines of ours go too (server_lines.h). Before anything flows.
+  void mark_lines() { marks_.emplace(); }
+  // Whether the sink is in the middle of a line, which the caller ends.
+  bool leave_line() { return marks_ && marks_->leave_line(); }
+
   [[nodiscard]] size_t buffered() const { return tail_ - head_; }
 
  private:
@@ -76,6 +84,7 @@ class ByteFlow {
   uint64_t lost_ = 0;
   uint64_t written_ = 0;
   unsigned lines_ = 0;
+  std::optional<ServerLines> marks_;
   bool writable_ = true;  // the last write succeeded
   bool source_ended_ = false;
   bool source_hung_up_ = false;

@@ -53,6 +53,8 @@ struct ServerRun {
   bool verbose = false;
   // One line for the user, without prefix and newline.
   std::function<void(std::string_view)> say;
+  // Ends a line that the server left unfinished on stderr: one of ours follows.
+  std::function<void()> end_line;
 };
 
 // Starts the VM process, runs the server in it, and ends with everything gone. The result is the

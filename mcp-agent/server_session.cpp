@@ -121,7 +121,7 @@ void ServerSession::on_vm_event(const VmEvent& event) {
       notice("console: " + event.text);
       break;
     case VmEvent::Kind::kExposed:
-      run_.say("the VMM is not fully confined: this host refuses " + event.text);
+      tell("the VMM is not fully confined: this host refuses " + event.text);
       break;
     case VmEvent::Kind::kNotice:
       notice(event.text);
@@ -343,11 +343,11 @@ void ServerSession::on_exited(const GuestEvent& event) {
 
 // The number is the guest's word, and root in the guest may have made it up: it is passed on as
 // such.
-void ServerSession::say_oom_kills(uint32_t count) const {
+void ServerSession::say_oom_kills(uint32_t count) {
   constexpr uint32_t kBelievable = 1000;
   if (count == 0) return;
   const std::string many = count > kBelievable ? "very many" : std::to_string(count);
-  run_.say("the guest says that it ran out of memory and killed " + many +
+  tell("the guest says that it ran out of memory and killed " + many +
            " of the server's processes: if you trust it with more, --memory gives it more");
 }
 
@@ -375,7 +375,7 @@ void ServerSession::next_step_of_timeout() {
   if (step >= kTimeoutSteps.size()) return finish(kExitTimeout);
   timeout_deadline_ = Clock::now() + kTimeoutSteps[step];
   if (step == 0) {
-    run_.say("--timeout reached: ending the server");
+    tell("--timeout reached: ending the server");
     if (bridge_) bridge_->end_input();
   }
   const uint32_t signal = step == 1 ? SIGTERM : SIGKILL;
@@ -487,14 +487,19 @@ void ServerSession::on_recorded() {
   if (::pread(file.get(), set.data(), set.size(), 0) == size) run_.on_working_set(set);
 }
 
-void ServerSession::notice(std::string_view line) const {
-  if (run_.verbose) run_.say(line);
+void ServerSession::notice(std::string_view line) {
+  if (run_.verbose) tell(line);
+}
+
+void ServerSession::tell(std::string_view line) {
+  if (bridge_ && bridge_->leave_error_line() && run_.end_line) run_.end_line();
+  run_.say(line);
 }
 
 void ServerSession::finish(int status, std::string_view message) {
   if (result_) return;
   result_ = status;
-  if (!message.empty()) run_.say(message);
+  if (!message.empty()) tell(message);
 }
 
 void ServerSession::check_drained() {

@@ -49,7 +49,7 @@ class ServerSession {
   void on_started();
   void on_failed(const GuestEvent& event);
   void on_exited(const GuestEvent& event);
-  void say_oom_kills(uint32_t count) const;
+  void say_oom_kills(uint32_t count);
   void next_step_of_timeout();
   void watch_client();
   void next_step_without_client();
@@ -61,7 +61,9 @@ class ServerSession {
   void record_working_set();
   void on_recorded();
 
-  void notice(std::string_view line) const;
+  void notice(std::string_view line);
+  // A line of ours, at the beginning of a line.
+  void tell(std::string_view line);
   // Ends the run with an exit status; what the user has to know goes first. Only the first counts.
   void finish(int status, std::string_view message = {});
   void check_drained();

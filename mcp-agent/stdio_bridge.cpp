@@ -14,7 +14,9 @@ StdioBridge::StdioBridge(UserStdio user, ServerStreams server)
                       Endpoint::user_output(user.output, /*keep=*/false)),
              ByteFlow(Endpoint::stream(std::move(server.error)),
                       Endpoint::user_output(user.error, /*keep=*/true), ByteFlow::kDefaultCapacity,
-                      ByteFlow::OnError::kGoOn)} {}
+                      ByteFlow::OnError::kGoOn)} {
+  flows_[2].mark_lines();
+}
 
 std::array<pollfd, StdioBridge::kEntries> StdioBridge::entries() const {
   std::array<pollfd, kEntries> out{};

@@ -55,6 +55,9 @@ class StdioBridge {
   // As many lines as an MCP server answers to `initialize` and `tools/list`.
   [[nodiscard]] bool first_answers_out() const { return flows_[1].lines() == ByteFlow::kMostLines; }
 
+  // Whether the user's stderr is in the middle of a line of the server's. The caller ends it.
+  bool leave_error_line() { return flows_[2].leave_line(); }
+
   // Closes the server's stdin after what was read already.
   void end_input();
 

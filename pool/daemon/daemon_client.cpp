@@ -9,8 +9,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
+#include "devices/printable.h"
 #include "pool/daemon/runtime_folder.h"
-#include "pool/vm/printable.h"
 #include "vmm/unix_socket.h"
 
 namespace thimble {
@@ -67,7 +68,7 @@ Result<Datagram> DaemonClient::exchange(const DaemonRequest& request, millisecon
 Result<std::string> DaemonClient::ask(const DaemonRequest& request, milliseconds patience) {
   auto datagram = exchange(request, patience);
   if (!datagram) return std::unexpected(datagram.error());
-  const json reply = json::parse(datagram->text, nullptr, false);
+  const json reply = read_foreign_json(datagram->text);
   if (is_ok(reply)) return std::move(datagram->text);
   return fail("the daemon refused: " + printable(text_of(reply, "error")));
 }
@@ -85,7 +86,7 @@ DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& i
     claim.unreachable = datagram.error().message;
     return claim;
   }
-  const json reply = json::parse(datagram->text, nullptr, false);
+  const json reply = read_foreign_json(datagram->text);
   if (!is_ok(reply)) {
     claim.refused = printable(text_of(reply, "error"));
     claim.because_of_template = text_of(reply, "kind") == "template";
@@ -109,7 +110,7 @@ DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& i
     const auto said = receive_within(connection->get(), kEndPatience);
     if (!said) return std::string();
     if (said->text.empty()) return std::string("the daemon that held it");
-    return text_of(json::parse(said->text, nullptr, false), "ended");
+    return text_of(read_foreign_json(said->text), "ended");
   };
   claim.vm = VmProcess::adopt(std::move(vm));
   return claim;

@@ -8,8 +8,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
+#include "devices/printable.h"
 #include "pool/vm/passed_descriptors.h"
-#include "pool/vm/printable.h"
 
 namespace thimble {
 
@@ -60,7 +61,7 @@ bool read_warm(const json& object, DaemonRequest& request) {
 }  // namespace
 
 Result<DaemonRequest> parse_request(std::string_view datagram) {
-  const json object = json::parse(datagram, nullptr, false);
+  const json object = read_foreign_json(datagram);
   std::string op;
   if (!object.is_object() || !text_of(object, "op", op)) return fail("this is no request");
   DaemonRequest request;

@@ -5,8 +5,8 @@
 #include <array>
 #include <bitset>
 
+#include "devices/printable.h"
 #include "devices/text.h"
-#include "pool/vm/printable.h"
 
 namespace thimble {
 

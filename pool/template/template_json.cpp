@@ -1,6 +1,7 @@
 // TemplateFacts as JSON, and the strict way back.
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
 #include "pool/template/template.h"
 
 namespace thimble {
@@ -93,7 +94,7 @@ std::string template_to_json(const TemplateFacts& facts) {
 }
 
 FileResult<TemplateFacts> template_from_json(std::string_view text, const std::string& where) {
-  const json value = json::parse(text, nullptr, false);
+  const json value = read_foreign_json(text);
   if (!value.is_object()) return unsound(where + ": damaged: make the template again");
   const auto format = value.find("format");
   if (format == value.end() || *format != kFormat) {

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "pool/vm/printable.h"
+#include "devices/printable.h"
 
 namespace thimble {
 

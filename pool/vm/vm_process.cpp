@@ -12,9 +12,9 @@
 #include <array>
 #include <utility>
 
+#include "devices/printable.h"
 #include "devices/text.h"
 #include "pool/vm/console_tail.h"
-#include "pool/vm/printable.h"
 #include "pool/vm/spec_message.h"
 #include "pool/vm/thread_filters.h"
 #include "pool/vm/vm_main.h"
@@ -32,13 +32,14 @@ constexpr size_t kEndLimit = 4000;
 // How long a process that closed its broker may take to be gone.
 constexpr std::chrono::milliseconds kDyingPatience{2000};
 
-// Each line of `message` is made printable, so that registers stay readable.
-std::string printable_lines(std::string_view message) {
+// The lines of `message` (registers follow what happened) in one, of printable text.
+std::string in_one_line(std::string_view message) {
   std::string out;
-  for (size_t at = 0; at <= message.size();) {
+  for (size_t at = 0; at < message.size();) {
     const size_t end = std::min(message.find('\n', at), message.size());
-    if (!out.empty()) out += '\n';
-    out += printable(message.substr(at, end - at), kEndLimit);
+    const size_t begin = std::min(message.find_first_not_of(' ', at), end);
+    if (!out.empty() && begin < end) out += "; ";
+    out += printable(message.substr(begin, end - begin), kEndLimit);
     at = end + 1;
   }
   return out;
@@ -228,7 +229,7 @@ VmEvent VmProcess::ended(const BrokerMessage& message) {
   event.kind = VmEvent::Kind::kEnded;
   event.end = static_cast<End::Kind>(kind);
   event.panicked = (message.value & kBrokerPanicked) != 0;
-  event.text = printable_lines(message.text);
+  event.text = in_one_line(message.text);
   broker_.reset();
   const bool in_order = event.end == End::Kind::kPowerOff || event.end == End::Kind::kStopped;
   if (!in_order || event.panicked) await_end_of_adopted();

@@ -2,8 +2,8 @@
 // is shown to a person is printable and bounded.
 #include "pool/vm/broker.h"
 
+#include "devices/printable.h"
 #include "pool/vm/console_tail.h"
-#include "pool/vm/printable.h"
 #include "tests/fuzz/input.h"
 
 namespace thimble::fuzz {

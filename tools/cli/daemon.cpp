@@ -5,8 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
-
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
 #include "pool/daemon/daemon_client.h"
@@ -47,8 +45,7 @@ void log_line(const std::string& line) {
   if (::fstat(STDERR_FILENO, &info) == 0 && S_ISREG(info.st_mode) && info.st_size > kMaxLog) {
     [[maybe_unused]] const int cut = ::ftruncate(STDERR_FILENO, 0);
   }
-  const std::string out = text("thimble-daemon[%d]: ", static_cast<int>(::getpid())) + line + "\n";
-  (void)!::write(STDERR_FILENO, out.data(), out.size());
+  log(text("thimble-daemon[%d]: ", static_cast<int>(::getpid())), line);
 }
 
 // Several descriptors for each VM.

@@ -8,10 +8,11 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
+#include "devices/printable.h"
 #include "devices/text.h"
 #include "pool/daemon/daemon_client.h"
 #include "pool/daemon/runtime_folder.h"
-#include "pool/vm/printable.h"
 #include "tools/cli/launched.h"
 
 namespace thimble::cli {
@@ -61,7 +62,7 @@ Result<json> ask_daemon() {
   if (!*client) return json(nullptr);
   auto reply = (*client)->ask({}, kAnswerPatience);
   if (!reply) return std::unexpected(reply.error());
-  json status = json::parse(*reply, nullptr, false);
+  json status = read_foreign_json(*reply);
   if (!status.is_object()) return fail("the daemon's answer is not understood");
   return status;
 }
@@ -120,48 +121,66 @@ Result<json> look_at_fleet() {
   return fleet;
 }
 
-std::string describe_fleet(const json& fleet) {
-  std::string out;
+namespace {
+
+std::string describe_launched(const json& one) {
+  const bool ended = one.contains("exit_status");
+  std::string state = word(one, "state");
+  if (ended) state += " (" + number(one, "exit_status") + ")";
   const auto now = static_cast<long long>(::time(nullptr));
-  if (fleet["launched"].empty()) {
-    out += "No VM was launched (thimble launch).\n";
-  } else {
-    out += "NAME              STATE        SINCE     COMMAND\n";
-  }
-  for (const json& one : fleet["launched"]) {
-    const bool ended = one.contains("exit_status");
-    std::string state = word(one, "state");
-    if (ended) state += " (" + number(one, "exit_status") + ")";
-    const char* since = ended ? "ended" : "started";
-    const long long then = one.value(since, now);
-    out += text("%-17s %-12s %-9s %s\n", word(one, "name").c_str(), state.c_str(),
-                age(now - then).c_str(), word(one, "command").c_str());
-  }
-  if (!fleet["daemon"].is_object()) return out + "\nNo daemon runs.\n";
-  out += text("\nDaemon %s, up %s, clients: %s\n", number(fleet["daemon"], "pid").c_str(),
-              age(fleet["daemon"].value("uptime_s", 0LL)).c_str(),
-              number(fleet["daemon"], "clients").c_str());
+  const long long then = one.value(ended ? "ended" : "started", now);
+  return text("%-17s %-12s %-9s %s", word(one, "name").c_str(), state.c_str(),
+              age(now - then).c_str(), word(one, "command").c_str());
+}
+
+std::string describe_template(const json& one) {
+  return text("%-24s %5s %8s %8s %8s  %s", word(one, "template").c_str(),
+              number(one, "ready").c_str(), number(one, "claimed").c_str(),
+              number(one, "waiting").c_str(), number(one, "claims").c_str(),
+              number(one, "misses").c_str());
+}
+
+std::string describe_vm(const json& one) {
+  return text("%-7s %-8s %-24s %-10s %12s  %s", number(one, "vm").c_str(),
+              number(one, "pid").c_str(), word(one, "template").c_str(), word(one, "state").c_str(),
+              resident(one).c_str(), age(one.value("age_ms", 0LL) / 1000).c_str());
+}
+
+void describe_daemon(const json& fleet, std::vector<std::string>& lines) {
+  const json& daemon = fleet["daemon"];
+  lines.push_back(text("Daemon %s, up %s, clients: %s", number(daemon, "pid").c_str(),
+                       age(daemon.value("uptime_s", 0LL)).c_str(),
+                       number(daemon, "clients").c_str()));
   if (!fleet["templates"].empty()) {
-    out += "TEMPLATE                 READY  CLAIMED  WAITING   CLAIMS  (of them waited)\n";
+    lines.emplace_back(
+        "TEMPLATE                 READY  CLAIMED  WAITING   CLAIMS  (of them waited)");
   }
   for (const json& one : fleet["templates"]) {
-    out += text("%-24s %5s %8s %8s %8s  %s\n", word(one, "template").c_str(),
-                number(one, "ready").c_str(), number(one, "claimed").c_str(),
-                number(one, "waiting").c_str(), number(one, "claims").c_str(),
-                number(one, "misses").c_str());
+    lines.push_back(describe_template(one));
     const std::string failing = word(one, "failing");
-    if (!failing.empty()) out += "  failing: " + failing + "\n";
+    if (!failing.empty()) lines.push_back("  failing: " + failing);
   }
   if (!fleet["vms"].empty()) {
-    out += "VM      PID      TEMPLATE                 STATE      RESIDENT KiB  SINCE\n";
+    lines.emplace_back("VM      PID      TEMPLATE                 STATE      RESIDENT KiB  SINCE");
   }
-  for (const json& one : fleet["vms"]) {
-    out +=
-        text("%-7s %-8s %-24s %-10s %12s  %s\n", number(one, "vm").c_str(),
-             number(one, "pid").c_str(), word(one, "template").c_str(), word(one, "state").c_str(),
-             resident(one).c_str(), age(one.value("age_ms", 0LL) / 1000).c_str());
+  for (const json& one : fleet["vms"]) lines.push_back(describe_vm(one));
+}
+
+}  // namespace
+
+std::vector<std::string> describe_fleet(const json& fleet) {
+  std::vector<std::string> lines;
+  lines.emplace_back(fleet["launched"].empty()
+                         ? "No VM was launched (thimble launch)."
+                         : "NAME              STATE        SINCE     COMMAND");
+  for (const json& one : fleet["launched"]) lines.push_back(describe_launched(one));
+  lines.emplace_back();
+  if (fleet["daemon"].is_object()) {
+    describe_daemon(fleet, lines);
+  } else {
+    lines.emplace_back("No daemon runs.");
   }
-  return out;
+  return lines;
 }
 
 }  // namespace thimble::cli

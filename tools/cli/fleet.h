@@ -3,6 +3,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "devices/result.h"
 
@@ -13,7 +14,7 @@ namespace thimble::cli {
 //    "launched": [{"name", "state", "keeper", "started", "exit_status", "command", "socket"}]}
 Result<nlohmann::json> look_at_fleet();
 
-// For people: a few tables. Everything in it is printable.
-std::string describe_fleet(const nlohmann::json& fleet);
+// For people: the lines of a few tables. Everything in them is printable.
+std::vector<std::string> describe_fleet(const nlohmann::json& fleet);
 
 }  // namespace thimble::cli

@@ -1,9 +1,10 @@
 // `thimble image`: makes, lists, shows and removes the root file systems that guests start from.
 // Results go to stdout, progress and errors to stderr.
 #include <algorithm>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
+#include "devices/text.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/say.h"
 #include "tools/image/ensure.h"
@@ -43,8 +44,6 @@ int report(const Error& error) {
   return 1;
 }
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
-
 Result<Request> build_request(const BuildOptions& options) {
   const std::string& first = options.what[0];
   Result<Request> request = fail("");
@@ -83,8 +82,8 @@ Result<Image> build(const BuildOptions& options) {
   if (!request) return std::unexpected(request.error());
   // A directory that did not change need not be read again; a package may have a newer version.
   const bool is_directory = request->kind == Request::Kind::kDirectory;
-  Result<Image> image = ensure_image(*store, *request, progress_to_stderr(),
-                                     is_directory ? Refresh::kNo : Refresh::kYes);
+  Result<Image> image =
+      ensure_image(*store, *request, say, is_directory ? Refresh::kNo : Refresh::kYes);
   if (image && !options.name.empty() && !is_directory) {
     const Result<void> named = store->set_name({options.name, image->digest, "named"});
     if (!named) return std::unexpected(named.error());
@@ -96,7 +95,7 @@ Result<Image> build(const BuildOptions& options) {
 int run_build(const BuildOptions& options) {
   const Result<Image> image = build(options);
   if (!image) return report(image.error());
-  print(image->name + " " + image->digest + "\n");
+  print(image->name + " " + image->digest);
   return 0;
 }
 
@@ -109,7 +108,7 @@ int run_list(bool as_json) {
   const Result<Store> store = Store::open();
   if (!store) return report(store.error());
   json rows = json::array();
-  std::string text;
+  std::vector<std::string> lines;
   const Result<std::vector<StoredName>> names = store->names();
   if (!names) return report(names.error());
   for (const StoredName& entry : *names) {
@@ -121,28 +120,28 @@ int run_list(bool as_json) {
     const Result<Manifest> manifest = store->manifest(*image);
     if (!manifest) continue;
     rows.push_back(summary(*image, *manifest));
-    char line[512];
-    std::snprintf(line, sizeof line, "%-50s  %.12s  %10s  %s\n", image->name.c_str(),
-                  image->digest.c_str(), human_size(image->size).c_str(), manifest->name.c_str());
-    text += line;
+    lines.push_back(text("%-50s  %.12s  %10s  %s", image->name.c_str(), image->digest.c_str(),
+                         human_size(image->size).c_str(), manifest->name.c_str()));
   }
-  if (as_json) {
-    print(to_text(rows));
-  } else {
-    print(text.empty() ? "no images yet: `thimble image build npm:PACKAGE` makes one\n" : text);
-  }
+  if (as_json) return print_json(rows), 0;
+  for (const std::string& line : lines) print(line);
+  if (lines.empty()) print("no images yet: `thimble image build npm:PACKAGE` makes one");
   return 0;
 }
 
-std::string describe(const Image& image, const Manifest& manifest, const json& inputs) {
+void describe(const Image& image, const Manifest& manifest) {
   std::string command;
   for (const std::string& word : image.default_command) command += word + " ";
-  std::string text = "name      " + image.name + "\ncontains  " + manifest.name + "\ndigest    " +
-                     image.digest + "\nfile      " + image.erofs.string() + "\nsize      " +
-                     human_size(image.size) + "\ncommand   " + command + "\n";
-  for (const auto& [name, value] : manifest.env)
-    text.append("env       ").append(name).append("=").append(value).append("\n");
-  return text + "made from " + to_text(inputs);
+  print("name      " + image.name);
+  print("contains  " + manifest.name);
+  print("digest    " + image.digest);
+  print("file      " + image.erofs.string());
+  print("size      " + human_size(image.size));
+  print("command   " + command);
+  for (const auto& [name, value] : manifest.env) {
+    std::string line = "env       ";
+    print(line.append(name).append("=").append(value));
+  }
 }
 
 int run_inspect(const std::string& name, bool as_json, bool verify) {
@@ -160,11 +159,13 @@ int run_inspect(const std::string& name, bool as_json, bool verify) {
   }
   if (as_json) {
     json value = summary(*image, *manifest);
-    value["manifest"] = json::parse(manifest_to_json(*manifest), nullptr, false);
+    value["manifest"] = read_foreign_json(manifest_to_json(*manifest));
     value["inputs"] = *inputs;
-    print(to_text(value));
+    print_json(value);
   } else {
-    print(describe(*image, *manifest, *inputs));
+    describe(*image, *manifest);
+    print("made from");
+    print_json(*inputs);
   }
   return 0;
 }
@@ -243,8 +244,8 @@ int image_command(const Arguments& arguments) {
   if (verb == "ls") return list_command(rest);
   if (verb == "inspect") return inspect_command(rest);
   if (verb == "rm") return remove_command(rest);
-  if (verb == "--help" || verb == "-h") return std::fputs(kUsage, stdout), 0;
-  if (verb.empty()) return std::fputs(kUsage, stderr), kExitUsage;
+  if (verb == "--help" || verb == "-h") return print_text(kUsage), 0;
+  if (verb.empty()) return explain(kUsage), kExitUsage;
   return usage_error("thimble image", "unknown verb " + verb);
 }
 

@@ -32,8 +32,9 @@ namespace thimble::cli {
 namespace {
 
 constexpr size_t kChunk = 65536;
-// What `thimble run --verbose` says when the server has been started.
-constexpr std::string_view kRuns = "thimble: the server runs after";
+// What `thimble run --verbose` says when the server has been started, at the beginning of a line:
+// no other line there begins with "thimble: " (mcp-agent/server_lines.h).
+constexpr std::string_view kRuns = "\nthimble: the server runs after";
 constexpr int kStopPatienceMs = 15'000;
 // How long a client waits for the answers that are due to the one before it.
 constexpr std::chrono::seconds kTurnPatience{10};
@@ -290,7 +291,7 @@ class Keeper {
   ClientTurns turns_;
   std::string to_server_;  // that it has not taken yet
   std::string to_client_;
-  std::string heard_;
+  std::string heard_ = "\n";
   bool client_has_ended_ = false;
   bool stopping_ = false;
 };

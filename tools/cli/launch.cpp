@@ -7,13 +7,11 @@
 
 #include <array>
 #include <csignal>
-#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/vm/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/keeper.h"
 #include "tools/cli/launched.h"
@@ -116,7 +114,7 @@ Result<int> launch_main(const Arguments& arguments) {
   std::string name;
   if (auto status = parse(declared, options, arguments, "a NAME", name)) return *status;
   if (auto done = launch(options, name); !done) return std::unexpected(done.error());
-  std::printf("%s runs\n", name.c_str());
+  print(name + " runs");
   return 0;
 }
 
@@ -140,8 +138,7 @@ Result<int> launch_many_main(const Arguments& arguments) {
     if (auto done = launch(options, name); !done) {
       return fail(text("%d of %d run; ", i - 1, count) + name + ": " + done.error().message);
     }
-    std::printf("%s runs (%d of %d)\n", name.c_str(), i, count);
-    std::fflush(stdout);
+    print(name + text(" runs (%d of %d)", i, count));
   }
   return 0;
 }
@@ -170,8 +167,9 @@ Result<void> stop(const Launched& launched) {
 
 Result<int> stop_main(const Arguments& arguments) {
   if (arguments.empty() || arguments == Arguments{"--help"}) {
-    std::fputs("Usage: thimble stop NAME… | --all\n", arguments.empty() ? stderr : stdout);
-    return arguments.empty() ? kExitUsage : 0;
+    constexpr const char* kUsage = "Usage: thimble stop NAME… | --all\n";
+    if (arguments.empty()) return explain(kUsage), kExitUsage;
+    return print_text(kUsage), 0;
   }
   std::vector<Launched> wanted;
   if (arguments == Arguments{"--all"}) {
@@ -187,28 +185,32 @@ Result<int> stop_main(const Arguments& arguments) {
   }
   for (const Launched& one : wanted) {
     if (auto stopped = stop(one); !stopped) return std::unexpected(stopped.error());
-    std::printf("%s stopped\n", one.name().c_str());
+    print(one.name() + " stopped");
   }
   return 0;
 }
 
 // ---- logs
 
-// What is in `file` from `offset` on; both a server's words, which a terminal must not obey.
-void show_from(const Fd& file, off_t& offset) {
+// What is in `file` from `offset` on, which is moved behind it: a server's words, which a terminal
+// must not obey. A line that is not at its end yet is left for later, or is cut when there is no
+// later.
+void show_from(const Fd& file, off_t& offset, bool last) {
   std::array<char, 65536> bytes{};
   ssize_t n = 0;
   while ((n = ::pread(file.get(), bytes.data(), bytes.size(), offset)) > 0) {
-    offset += n;
     std::string_view left(bytes.data(), static_cast<size_t>(n));
+    const bool full = left.size() == bytes.size();
     while (!left.empty()) {
-      const size_t end = std::min(left.find('\n'), left.size());
-      std::fputs(printable(left.substr(0, end), bytes.size()).c_str(), stdout);
-      if (end < left.size()) std::fputc('\n', stdout);
-      left.remove_prefix(std::min(end + 1, left.size()));
+      const size_t end = left.find('\n');
+      const bool whole = end != std::string_view::npos;
+      if (!whole && !last && !(full && left.size() == bytes.size())) return;
+      print(left.substr(0, end));
+      const size_t shown = whole ? end + 1 : left.size();
+      offset += static_cast<off_t>(shown);
+      left.remove_prefix(shown);
     }
   }
-  std::fflush(stdout);
 }
 
 Fd open_log(const Launched& launched, const char* name) {
@@ -233,23 +235,24 @@ Result<int> logs_main(const Arguments& arguments) {
   auto launched = Launched::find(name);
   if (!launched) return std::unexpected(launched.error());
   off_t offset = 0;
-  if (const Fd older = open_log(*launched, "log.1")) show_from(older, offset);
+  if (const Fd older = open_log(*launched, "log.1")) show_from(older, offset, true);
   Fd file = open_log(*launched, "log");
   if (!file) return fail(name + " has no log yet");
   offset = 0;
-  show_from(file, offset);
+  show_from(file, offset, !follow);
   while (follow && std::ferror(stdout) == 0 && launched->keeper().value_or(std::nullopt)) {
     ::poll(nullptr, 0, 200);
-    show_from(file, offset);
+    show_from(file, offset, false);
     Fd newest = open_log(*launched, "log");
     struct stat now{};
     struct stat shown{};
     if (!newest || ::fstat(newest.get(), &now) != 0 || ::fstat(file.get(), &shown) != 0) break;
     if (now.st_ino == shown.st_ino) continue;
+    show_from(file, offset, true);
     file = std::move(newest);  // it was begun anew
     offset = 0;
   }
-  if (follow) show_from(file, offset);
+  if (follow) show_from(file, offset, true);
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/base/file_lock.h"
+#include "devices/foreign_json.h"
 #include "pool/daemon/runtime_folder.h"
 
 namespace thimble::cli {
@@ -110,7 +111,7 @@ Result<Fd> Launched::lock() const {
 nlohmann::json Launched::facts() const {
   const auto own = folder();
   const std::string content = own ? own->content("facts", kMaxFacts).value_or("") : std::string();
-  auto facts = nlohmann::json::parse(content, nullptr, false);
+  auto facts = read_foreign_json(content, kMaxFacts);
   return facts.is_object() ? facts : nlohmann::json::object();
 }
 

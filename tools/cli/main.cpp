@@ -4,8 +4,9 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
+#include <string>
 
+#include "devices/text.h"
 #include "mcp-agent/server_run.h"
 #include "pool/vm/vmm_program.h"
 #include "tools/cli/close_stdout.h"
@@ -45,24 +46,22 @@ constexpr std::array kSubcommands{
     Subcommand{"doctor", doctor_command, "say what this host can do, and what would help"},
 };
 
-void print_help(std::FILE* to) {
-  std::fputs(
+std::string help() {
+  std::string text =
       "Usage: thimble SUBCOMMAND [options]\n\n"
       "Runs MCP servers, and any other command, each in a virtual machine of its own.\n\n"
-      "Subcommands:\n",
-      to);
+      "Subcommands:\n";
   for (const auto& subcommand : kSubcommands) {
-    std::fprintf(to, "  %-11s %s\n", subcommand.name, subcommand.summary);
+    text += thimble::text("  %-11s %s\n", subcommand.name, subcommand.summary);
   }
-  std::fputs(
-      "\nOptions:\n"
-      "  --help     this text; `thimble SUBCOMMAND --help` tells more\n"
-      "  --version  the version\n\n"
-      "Examples:\n"
-      "  thimble run -- npx -y @modelcontextprotocol/server-everything\n"
-      "  thimble prepare -- npx -y @modelcontextprotocol/server-everything\n"
-      "  thimble image ls\n",
-      to);
+  return text +
+         "\nOptions:\n"
+         "  --help     this text; `thimble SUBCOMMAND --help` tells more\n"
+         "  --version  the version\n\n"
+         "Examples:\n"
+         "  thimble run -- npx -y @modelcontextprotocol/server-everything\n"
+         "  thimble prepare -- npx -y @modelcontextprotocol/server-everything\n"
+         "  thimble image ls\n";
 }
 
 // A client may start `thimble` with standard descriptors closed: whatever was opened next would get
@@ -74,13 +73,10 @@ void open_missing_descriptors() {
 }
 
 int main_of(const Arguments& words) {
-  if (words.empty()) {
-    print_help(stderr);
-    return kExitUsage;
-  }
+  if (words.empty()) return explain(help().c_str()), kExitUsage;
   const std::string& word = words.front();
-  if (word == "--help" || word == "-h" || word == "help") return print_help(stdout), 0;
-  if (word == "--version") return std::printf("thimble %s\n", kVersion), 0;
+  if (word == "--help" || word == "-h" || word == "help") return print_text(help().c_str()), 0;
+  if (word == "--version") return print(std::string("thimble ") + kVersion), 0;
   for (const auto& subcommand : kSubcommands) {
     if (word == subcommand.name) return subcommand.run({words.begin() + 1, words.end()});
   }

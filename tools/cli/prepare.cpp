@@ -1,6 +1,4 @@
 // `thimble prepare`: the slow part of `thimble run`, ahead of it.
-#include <cstdio>
-
 #include "tools/cli/commands.h"
 #include "tools/cli/say.h"
 #include "tools/image/ensure.h"
@@ -23,15 +21,13 @@ Result<void> prepare(const Arguments& command, const std::string& image) {
   for (const std::string& note : plan->notes) {
     say("note: " + note);
   }
-  const Result<Prepared> prepared = prepare_plan(*store, *plan, progress_to_stderr());
+  const Result<Prepared> prepared = prepare_plan(*store, *plan, say);
   if (!prepared) return std::unexpected(prepared.error());
-  std::string text =
-      "ready: image " + prepared->image.name + ", " + human_size(prepared->image.size) + "\n";
+  print("ready: image " + prepared->image.name + ", " + human_size(prepared->image.size));
   for (std::size_t i = 0; i < prepared->mounts.size(); ++i) {
-    text += "ready: " + plan->mounts[i].request.path.string() + " as a copy at " +
-            prepared->mounts[i].guest + "\n";
+    print("ready: " + plan->mounts[i].request.path.string() + " as a copy at " +
+          prepared->mounts[i].guest);
   }
-  std::fputs(text.c_str(), stdout);
   return {};
 }
 

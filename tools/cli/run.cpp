@@ -28,6 +28,7 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
   run.verbose = options.verbose;
   run.on_started = std::move(on_started);
   run.say = say;
+  run.end_line = end_line;
   return run_server([&vm] { return VmProcess::start(std::move(*vm)); }, std::move(run));
 }
 

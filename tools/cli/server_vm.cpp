@@ -42,7 +42,7 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   for (const std::string& note : plan->notes) say(note);
   auto store = image::Store::open();
   if (!store) return std::unexpected(store.error());
-  return image::prepare_plan(*store, *plan, image::progress_to_stderr());
+  return image::prepare_plan(*store, *plan, say);
 }
 
 Result<Disk> open_disk(const std::filesystem::path& path, std::string name) {

@@ -2,7 +2,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
@@ -137,7 +136,7 @@ std::string when(uint64_t seconds) {
   return out;
 }
 
-void print_json(const SnapshotFacts& facts) {
+void print_facts_as_json(const SnapshotFacts& facts) {
   nlohmann::ordered_json out = {
       {"created", when(facts.created)},     {"memory_bytes", facts.memory_bytes},
       {"stored_bytes", facts.stored_bytes}, {"vcpus", facts.vcpus},
@@ -148,20 +147,20 @@ void print_json(const SnapshotFacts& facts) {
     out["sections"].push_back(
         {{"name", part.name}, {"version", part.version}, {"bytes", part.bytes}});
   }
-  std::printf("%s\n", out.dump(2).c_str());
+  print_json(out);
 }
 
-void print_text(const SnapshotFacts& facts) {
-  std::printf("created    %s\nmemory     %llu MiB, %llu KiB of them stored\nCPUs       %u, %s\n",
-              when(facts.created).c_str(),
-              static_cast<unsigned long long>(facts.memory_bytes >> 20),
-              static_cast<unsigned long long>(facts.stored_bytes >> 10), facts.vcpus,
-              facts.cpu_vendor.c_str());
-  std::printf("host       Linux %s\n", facts.host_kernel.c_str());
-  for (const std::string& device : facts.devices) std::printf("device     %s\n", device.c_str());
+void print_facts(const SnapshotFacts& facts) {
+  print("created    " + when(facts.created));
+  print(text("memory     %llu MiB, %llu KiB of them stored",
+             static_cast<unsigned long long>(facts.memory_bytes >> 20),
+             static_cast<unsigned long long>(facts.stored_bytes >> 10)));
+  print(text("CPUs       %u, %s", facts.vcpus, facts.cpu_vendor.c_str()));
+  print("host       Linux " + facts.host_kernel);
+  for (const std::string& device : facts.devices) print("device     " + device);
   for (const auto& part : facts.parts) {
-    std::printf("section    %-10s version %u, %llu bytes\n", part.name.c_str(), part.version,
-                static_cast<unsigned long long>(part.bytes));
+    print(text("section    %-10s version %u, %llu bytes", part.name.c_str(), part.version,
+               static_cast<unsigned long long>(part.bytes)));
   }
 }
 
@@ -178,7 +177,7 @@ int inspect_command(const Arguments& arguments) {
     say(opened.error().message);
     return kExitFailure;
   }
-  json ? print_json(opened->snapshot->facts()) : print_text(opened->snapshot->facts());
+  json ? print_facts_as_json(opened->snapshot->facts()) : print_facts(opened->snapshot->facts());
   return 0;
 }
 
@@ -190,8 +189,8 @@ int snapshot_command(const Arguments& arguments) {
   if (verb == "save") return save_command(rest);
   if (verb == "restore") return restore_command(rest);
   if (verb == "inspect") return inspect_command(rest);
-  if (verb == "--help" || verb == "-h") return std::fputs(kUsage, stdout), 0;
-  if (verb.empty()) return std::fputs(kUsage, stderr), kExitUsage;
+  if (verb == "--help" || verb == "-h") return print_text(kUsage), 0;
+  if (verb.empty()) return explain(kUsage), kExitUsage;
   return usage_error("thimble snapshot", "unknown verb " + verb);
 }
 

@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
 
+#include "devices/printable.h"
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
 #include "tools/cli/commands.h"
@@ -27,19 +28,16 @@ constexpr const char* kHome = "\033[H";
 constexpr const char* kClearLine = "\033[K";
 constexpr const char* kClearBelow = "\033[J";
 
-void print(std::string_view bytes) { (void)!::write(STDOUT_FILENO, bytes.data(), bytes.size()); }
+void draw(std::string_view bytes) { (void)!::write(STDOUT_FILENO, bytes.data(), bytes.size()); }
 
 // As many lines as the terminal has, each cut at its width.
-std::string fit(const std::string& all) {
+std::string fit(const std::vector<std::string>& lines) {
   winsize size{};
   if (::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) size = {24, 80, 0, 0};
   std::string out = kHome;
-  size_t at = 0;
-  for (unsigned row = 0; row + 1 < size.ws_row && at < all.size(); ++row) {
-    const size_t end = std::min(all.find('\n', at), all.size());
-    out += all.substr(at, std::min<size_t>(end - at, size.ws_col));
-    out += std::string(kClearLine) + "\r\n";
-    at = end + 1;
+  for (size_t row = 0; row + 1 < size.ws_row && row < lines.size(); ++row) {
+    const std::string shown = lines[row].substr(0, size.ws_col);
+    out += printable(shown) + kClearLine + "\r\n";
   }
   return out + kClearBelow;
 }
@@ -68,28 +66,28 @@ Result<int> watch() {
   auto signals = SignalSource::take_over();
   if (!signals) return std::unexpected(signals.error());
   const auto raw = RawTerminal::enter(STDIN_FILENO);
-  print(kEnterScreen);
+  draw(kEnterScreen);
   std::optional<int> end;
   while (!end) {
     const auto fleet = look_at_fleet();
     if (!fleet) {
-      print(kLeaveScreen);
+      draw(kLeaveScreen);
       return std::unexpected(fleet.error());
     }
-    print(fit("thimble top: q ends it\n\n" + describe_fleet(*fleet)));
+    std::vector<std::string> lines = describe_fleet(*fleet);
+    lines.insert(lines.begin(), {"thimble top: q ends it", ""});
+    draw(fit(lines));
     end = await_next_look(*signals);
   }
-  print(kLeaveScreen);
+  draw(kLeaveScreen);
   return *end;
 }
 
 Result<int> show(bool json) {
   const auto fleet = look_at_fleet();
   if (!fleet) return std::unexpected(fleet.error());
-  const std::string out =
-      json ? fleet->dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"
-           : describe_fleet(*fleet);
-  std::fputs(out.c_str(), stdout);
+  if (json) return print_json(*fleet), 0;
+  for (const std::string& line : describe_fleet(*fleet)) print(line);
   return 0;
 }
 
@@ -105,7 +103,8 @@ int status_command(const Arguments& arguments) {
   if (arguments.empty()) return status_of(show(false));
   if (arguments == Arguments{"--json"}) return status_of(show(true));
   if (arguments == Arguments{"--help"}) {
-    std::puts("Usage: thimble status [--json]\n\nWhat runs: launched VMs, and the daemon's pool.");
+    print_text(
+        "Usage: thimble status [--json]\n\nWhat runs: launched VMs, and the daemon's pool.\n");
     return 0;
   }
   return usage_error("thimble status", "it takes --json and nothing else");
@@ -114,7 +113,7 @@ int status_command(const Arguments& arguments) {
 // Where there is no terminal it shows the fleet once.
 int top_command(const Arguments& arguments) {
   if (arguments == Arguments{"--help"}) {
-    std::puts("Usage: thimble top\n\nWhat runs, once a second; q ends it.");
+    print_text("Usage: thimble top\n\nWhat runs, once a second; q ends it.\n");
     return 0;
   }
   if (!arguments.empty()) return usage_error("thimble top", "it takes no arguments");

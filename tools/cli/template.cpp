@@ -2,7 +2,6 @@
 #include <sys/resource.h>
 
 #include <chrono>
-#include <cstdio>
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
@@ -175,7 +174,7 @@ Result<int> dispatch(const Arguments& arguments) {
   if (verb == "inspect") return inspect_templates(rest);
   if (verb == "rm") return remove_templates(rest);
   if (verb == "prune") return prune_main(rest);
-  if (verb == "--help" || verb == "-h") return std::fputs(kHelp, stdout), 0;
+  if (verb == "--help" || verb == "-h") return print_text(kHelp), 0;
   return usage_error(kName, verb.empty() ? "name a verb: create, auto, ls, inspect, rm, prune"
                                          : "unknown verb " + verb);
 }

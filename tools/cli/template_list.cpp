@@ -2,12 +2,11 @@
 #include "tools/cli/template_list.h"
 
 #include <chrono>
-#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "devices/printable.h"
 #include "devices/text.h"
-#include "pool/vm/printable.h"
 #include "tools/cli/say.h"
 #include "tools/cli/template_make.h"
 #include "tools/cli/template_prune.h"
@@ -47,7 +46,7 @@ nlohmann::json to_json(const TemplateStore& store, const std::string& name,
 std::string joined(const std::vector<std::string>& words) {
   std::string line;
   for (const std::string& word : words) line += (line.empty() ? "" : " ") + word;
-  return printable(line.substr(0, kShownCommand));
+  return printable(line, kShownCommand);
 }
 
 std::string ago(uint64_t then) {
@@ -60,17 +59,16 @@ std::string ago(uint64_t then) {
 }
 
 void print_line(const TemplateStore& store, const std::string& name, const TemplateFacts& facts) {
-  std::printf("%-30s %-12s %6llu MiB  used %5s ago  %s\n", name.c_str(), point_name(facts.point),
-              static_cast<unsigned long long>(store.stored_bytes(name) >> 20),
-              ago(store.last_use(name)).c_str(), joined(facts.command).c_str());
-  if (!facts.note.empty()) std::printf("  %s\n", printable(facts.note).c_str());
+  print(text("%-30s %-12s %6llu MiB  used %5s ago  %s", name.c_str(), point_name(facts.point),
+             static_cast<unsigned long long>(store.stored_bytes(name) >> 20),
+             ago(store.last_use(name)).c_str(), joined(facts.command).c_str()));
+  if (!facts.note.empty()) print("  " + printable(facts.note));
 }
 
 // What was tried and did not come about, and is not tried again for a while.
 void print_failures(const TemplateStore& store) {
   for (const std::string& name : store.failures()) {
-    std::printf("%-30s %-12s %s\n", name.c_str(), "not made",
-                printable(store.failure(name).value_or("")).c_str());
+    print(text("%-30s %-12s ", name.c_str(), "not made") + store.failure(name).value_or(""));
   }
 }
 
@@ -93,7 +91,7 @@ Result<int> list_templates(const Arguments& arguments) {
     }
     if (!json) print_failures(store);
   }
-  if (json) std::printf("%s\n", all.dump(2).c_str());
+  if (json) print_json(all);
   return 0;
 }
 
@@ -103,7 +101,7 @@ Result<int> inspect_templates(const Arguments& arguments) {
   if (!store) return std::unexpected(store.error());
   auto facts = store->facts(arguments.front());
   if (!facts) return std::unexpected(facts.error());
-  std::printf("%s\n", to_json(*store, arguments.front(), *facts).dump(2).c_str());
+  print_json(to_json(*store, arguments.front(), *facts));
   return 0;
 }
 
@@ -140,8 +138,7 @@ Result<int> prune_main(const Arguments& arguments) {
   }
   if (all) limits = {.unused_for = {}, .max_bytes = 0, .keep = {}};
   for (const TemplateStore& store : all_stores()) {
-    for (const std::string& name : prune_templates(store, limits))
-      std::printf("%s\n", name.c_str());
+    for (const std::string& name : prune_templates(store, limits)) print(name);
   }
   return 0;
 }

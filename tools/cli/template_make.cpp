@@ -2,12 +2,11 @@
 #include "tools/cli/template_make.h"
 
 #include <poll.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <ctime>
 
 #include "devices/text.h"
+#include "mcp-agent/server_lines.h"
 #include "tools/cli/guest_files.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
@@ -72,7 +71,7 @@ Result<TemplateFacts> describe(const FreezeRequest& request, const TemplateOrder
 }
 
 Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions& options,
-                                   const image::Prepared& prepared) {
+                                   const image::Prepared& prepared, ServerLines& lines) {
   FreezeRequest request;
   request.point = order.point;
   auto identity = make_identity();
@@ -86,10 +85,13 @@ Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions&
   request.server = std::move(*server);
   if (order.point == Point::kReady) image::compile_ahead(request.server.environment);
   request.ready_limit = order.ready_limit;
-  request.on_stderr = [](std::string_view bytes) {
-    (void)!::write(STDERR_FILENO, bytes.data(), bytes.size());
-  };
-  if (options.verbose) request.on_notice = say;
+  request.on_stderr = [&lines](std::string_view bytes) { pass_on(lines.pass(bytes)); };
+  if (options.verbose) {
+    request.on_notice = [&lines](std::string_view line) {
+      if (lines.leave_line()) end_line();
+      say(line);
+    };
+  }
   return request;
 }
 
@@ -127,13 +129,15 @@ Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrd
                                    const RunOptions& options, const image::Prepared& prepared) {
   auto draft = store.draft(order.name);
   if (!draft) return std::unexpected(draft.error());
-  auto request = make_request(order, options, prepared);
+  ServerLines lines;
+  auto request = make_request(order, options, prepared, lines);
   if (!request) return std::unexpected(request.error());
   auto spec = make_vm(options, prepared);
   if (!spec) return std::unexpected(spec.error());
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());
   auto frozen = freeze_guest(*vm, *request);
+  if (lines.leave_line()) end_line();
   if (!frozen) return std::unexpected(frozen.error());
   if (!frozen->unrenewed.empty()) {
     std::string refusal = refusal_of(frozen->unrenewed);

@@ -90,6 +90,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.on_refused = std::move(order.on_refused);
   run.on_started = std::move(order.on_started);
   run.say = say;
+  run.end_line = end_line;
   if (!working_sets_wanted()) {
     order.opened.files.working_set.reset();
   } else if (!order.opened.files.working_set) {

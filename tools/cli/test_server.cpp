@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
+#include "devices/printable.h"
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
-#include "pool/vm/printable.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/say.h"
@@ -45,7 +45,7 @@ class Conversation {
     for (;;) {
       auto line = next_line(deadline);
       if (!line) return std::unexpected(line.error());
-      const json message = json::parse(*line, nullptr, false);
+      const json message = read_foreign_json(*line);
       if (!message.is_object()) continue;
       const json about = message.value("id", json());
       if (about.is_null() && message.contains("error")) {  // it was not let in
@@ -131,12 +131,12 @@ Result<int> test(const std::string& name, bool as_json) {
                          {"protocol", protocol},
                          {"initialize_ms", ms(initialized - begin)},
                          {"ping_ms", ms(end - initialized)}};
-    std::printf("%s\n", result.dump(2).c_str());
+    print_json(result);
     return 0;
   }
-  std::printf("%s: %s %s answers: protocol %s, initialize %.1f ms, ping %.1f ms\n", name.c_str(),
-              server.c_str(), version.c_str(), protocol.c_str(), ms(initialized - begin),
-              ms(end - initialized));
+  print(text("%s: %s %s answers: protocol %s, initialize %.1f ms, ping %.1f ms", name.c_str(),
+             server.c_str(), version.c_str(), protocol.c_str(), ms(initialized - begin),
+             ms(end - initialized)));
   return 0;
 }
 

@@ -25,16 +25,17 @@ std::string verdict(const HostProbe& probe) {
          "; use `tools/lab run -- build/bin/thimble run …`.";
 }
 
-std::string as_text(const Findings& findings, const HostProbe& probe) {
-  std::string out;
+std::vector<std::string> as_lines(const Findings& findings, const HostProbe& probe) {
+  std::vector<std::string> lines;
   for (const Finding& finding : findings) {
-    out += text("%-5s %s\n", name_of(finding.level), finding.what.c_str());
-    if (!finding.fix.empty()) out += text("      -> %s\n", finding.fix.c_str());
+    lines.push_back(text("%-5s %s", name_of(finding.level), finding.what.c_str()));
+    if (!finding.fix.empty()) lines.push_back("      -> " + finding.fix);
   }
-  return out + verdict(probe) + "\n";
+  lines.push_back(verdict(probe));
+  return lines;
 }
 
-std::string as_json(const Findings& findings, const HostProbe& probe) {
+nlohmann::ordered_json as_json(const Findings& findings, const HostProbe& probe) {
   nlohmann::ordered_json out;
   out["can_run_linux"] = probe.can_run_linux;
   out["verdict"] = verdict(probe);
@@ -44,8 +45,7 @@ std::string as_json(const Findings& findings, const HostProbe& probe) {
     if (!finding.fix.empty()) out[finding.key + "_fix"] = finding.fix;
     for (const auto& [name, value] : finding.facts) out[name] = value;
   }
-  // Names of files are foreign bytes, not always UTF-8.
-  return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return out;
 }
 
 }  // namespace thimble::doctor

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "devices/foreign_json.h"
 #include "tools/image/beneath.h"
 
 namespace thimble::image {
@@ -23,7 +23,7 @@ bool is_javascript(const std::string& file) {
 }  // namespace
 
 std::optional<BundleInputs> parse_metafile(const std::string& text, const std::string& entry) {
-  const json meta = json::parse(text, nullptr, false);
+  const json meta = read_foreign_json(text);
   const auto found = meta.is_object() ? meta.find("inputs") : meta.end();
   if (!meta.is_object() || found == meta.end() || !found->is_object()) return std::nullopt;
   BundleInputs inputs;

@@ -1,8 +1,8 @@
 // The detached builder and those who wait for it.
 //
-// Whoever holds the lock of a name builds it and writes lines to the name's log. A failed build
-// leaves its last line as "error: …". The lock ends with its process, however that ends, so a
-// waiter needs nothing else to know that it is over.
+// Whoever holds the lock of a name builds it and writes records to the name's log (build_log.h).
+// The last one of a failed build is its error. The lock ends with its process, however that ends,
+// so a waiter needs nothing else to know that it is over.
 #include "tools/image/ensure.h"
 
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "tools/image/build.h"
+#include "tools/image/build_log.h"
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
 
@@ -24,18 +25,19 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::chrono::milliseconds kPollInterval{20};
-constexpr std::string_view kErrorMark = "error: ";
 // A builder that was killed is replaced this often.
 constexpr int kAttempts = 3;
 
-void write_line(std::string_view line) {
-  const std::string text = std::string(line) + "\n";
-  for (std::size_t at = 0; at < text.size();) {
-    const ssize_t count = ::write(STDERR_FILENO, text.data() + at, text.size() - at);
+void write_record(BuildRecord::Kind kind, std::string_view text) {
+  const std::string line = to_line(kind, text);
+  for (std::size_t at = 0; at < line.size();) {
+    const ssize_t count = ::write(STDERR_FILENO, line.data() + at, line.size() - at);
     if (count <= 0) return;
     at += static_cast<std::size_t>(count);
   }
 }
+
+void write_progress(std::string_view text) { write_record(BuildRecord::Kind::kProgress, text); }
 
 // All but the standard ones and these two.
 void close_others(int one, int other) {
@@ -65,8 +67,8 @@ bool detach(const Store& store, int log, int lock) {
 }
 
 void build_and_log(const Store& store, const Request& request, const std::string& key) {
-  const Result<Image> image = build_image(store, request, key, write_line);
-  if (!image) return write_line(std::string(kErrorMark) + image.error().message);
+  const Result<Image> image = build_image(store, request, key, write_progress);
+  if (!image) return write_record(BuildRecord::Kind::kError, image.error().message);
   // Waiters that follow it have it open.
   store.remove_log(request.name);
 }
@@ -100,7 +102,7 @@ Result<void> start_builder(const Store& store, const Request& request, const std
   return {};
 }
 
-// Follows a log file from its start and remembers an error line.
+// Follows a log file from its start and remembers the error.
 class LogFollower {
  public:
   LogFollower(const Store& store, std::string name, const Progress& progress)
@@ -125,10 +127,11 @@ class LogFollower {
 
  private:
   void take_line(const std::string& line) {
-    if (line.starts_with(kErrorMark)) {
-      error_ = line.substr(kErrorMark.size());
+    BuildRecord record = parse_record(line);
+    if (record.kind == BuildRecord::Kind::kError) {
+      error_ = std::move(record.text);
     } else {
-      progress_(line);
+      progress_(record.text);
     }
   }
 

@@ -1,6 +1,7 @@
 // Writing and strict reading of manifest.json.
 #include "tools/image/manifest.h"
 
+#include "devices/foreign_json.h"
 #include "tools/image/image.h"
 
 namespace thimble::image {
@@ -77,7 +78,7 @@ std::string manifest_to_json(const Manifest& manifest) {
 
 Result<Manifest> manifest_from_json(std::string_view text, const std::string& where) {
   const std::string remedy = ": build the image again";
-  const json value = json::parse(text, nullptr, false);
+  const json value = read_foreign_json(text);
   if (!value.is_object()) return fail(where + ": damaged: not a JSON object" + remedy);
   const auto format = value.find("format");
   if (format == value.end() || *format != kFormat) {

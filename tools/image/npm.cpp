@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "devices/foreign_json.h"
 #include "devices/text.h"
 #include "tools/image/beneath.h"
 #include "tools/image/fetch.h"
@@ -177,7 +178,7 @@ Result<fs::path> pinned_file(Building& building, const PinnedPackage& package) {
 }
 
 Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPackage& installed) {
-  const json lock = json::parse(lock_text, nullptr, false);
+  const json lock = read_foreign_json(lock_text);
   const auto packages = lock.is_object() ? lock.find("packages") : lock.end();
   if (!lock.is_object() || packages == lock.end() || !packages->is_object()) {
     return fail("read npm's lock file: damaged: update npm and try again");
@@ -203,7 +204,7 @@ Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPa
 
 Result<void> read_bins(const std::string& package_json, const std::string& package,
                        InstalledPackage& installed) {
-  const json value = json::parse(package_json, nullptr, false);
+  const json value = read_foreign_json(package_json);
   if (!value.is_object()) return fail("package " + package + ": its package.json is damaged");
   installed.version = string_of(value, "version");
   const std::string short_name = package.substr(package.find('/') + 1);
@@ -240,7 +241,7 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
 }
 
 std::string install_scripts(const std::string& package_json) {
-  const json value = json::parse(package_json, nullptr, false);
+  const json value = read_foreign_json(package_json);
   const auto scripts = value.is_object() ? value.find("scripts") : value.end();
   if (!value.is_object() || scripts == value.end()) return {};
   std::string line;

@@ -1,16 +1,10 @@
-// Progress lines on stderr and sizes in words.
+// Sizes in words.
 #include "tools/image/progress.h"
 
 #include <array>
 #include <cstdio>
 
 namespace thimble::image {
-
-Progress progress_to_stderr() {
-  return [](std::string_view line) {
-    std::fprintf(stderr, "thimble: %.*s\n", static_cast<int>(line.size()), line.data());
-  };
-}
 
 std::string human_size(std::uint64_t bytes) {
   constexpr std::array<const char*, 4> kUnits = {"B", "KiB", "MiB", "GiB"};

@@ -11,9 +11,6 @@ namespace thimble::image {
 
 using Progress = std::function<void(std::string_view line)>;
 
-// "thimble: <line>\n" on stderr.
-Progress progress_to_stderr();
-
 // 1536 -> "1.5 KiB".
 std::string human_size(std::uint64_t bytes);
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "devices/foreign_json.h"
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
 #include "tools/image/sha256.h"
@@ -177,7 +178,7 @@ FileResult<std::optional<StoredName>> Store::read_name(const std::string& file) 
     return std::unexpected(text.error());
   }
   if (!text) return std::nullopt;
-  const json value = json::parse(*text, nullptr, false);
+  const json value = read_foreign_json(*text);
   if (!value.is_object()) return std::nullopt;
   auto member = [&value](const char* name) {
     const auto found = value.find(name);
@@ -284,7 +285,7 @@ Result<json> Store::inputs(const Image& image) const {
   const std::string file = image.digest + "/inputs.json";
   const auto text = root_.content(file, kLongestManifest);
   if (!text) return std::unexpected(text.error());
-  json value = json::parse(*text, nullptr, false);
+  json value = read_foreign_json(*text);
   if (sha256_text(*text) != expected->inputs_sha256 || !value.is_object()) {
     return fail("image " + image.name + ": " + root_.path_of(file) +
                 " was altered: remove the image and build it again");

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include "pool/vm/printable.h"
 #include "pool/vm/vm_run.h"
 
 namespace thimble {
@@ -41,11 +40,6 @@ TEST(ConsoleTail, TheUnfinishedLastLineCounts) {
   feed(tail, "Kernel panic - not syncing: cut");
   tail.finish();
   EXPECT_EQ(tail.panic(), "cut");
-}
-
-TEST(Printable, NothingThatATerminalObeysComesThrough) {
-  EXPECT_EQ(printable("a\033[2Jb\r\n\x9b"), "a\\x1b[2Jb\\x0d\\x0a\\x9b");
-  EXPECT_EQ(printable("abcdef", 3), "abc…");
 }
 
 }  // namespace
