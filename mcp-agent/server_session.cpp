@@ -514,13 +514,13 @@ void ServerSession::check_drained() {
 // Of stderr when it can be heard: it is what could not be written to.
 void ServerSession::tell_output_errors() {
   if (bridge_->output_error() != 0 && !std::exchange(output_error_told_, true)) {
-    run_.say(text("stdout: %s: what the server writes from here on is lost",
+    tell(text("stdout: %s: what the server writes from here on is lost",
                   std::strerror(bridge_->output_error())));
   }
   const uint64_t lost = bridge_->stderr_lost() - stderr_lost_told_;
   if (lost == 0 || !(bridge_->stderr_recovered() || bridge_->output_done())) return;
   stderr_lost_told_ += lost;
-  run_.say(text("stderr: %s: %lu bytes of the server's were lost",
+  tell(text("stderr: %s: %lu bytes of the server's were lost",
                 std::strerror(bridge_->stderr_error()), lost));
 }
 

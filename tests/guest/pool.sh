@@ -8,11 +8,16 @@ CLAIMS=${CLAIMS:-6}
 T=test-pool-$$
 TEMPLATES=("$T" "$T-2")
 
-# Answers each line with its number, and what an MCP client asks; "panic" ends the guest's kernel.
+# Answers each line with its number, and what an MCP client asks; "panic" ends the guest's kernel, after
+# "deep" the answers are too deep for any reader that calls itself.
 SERVER='
 import json, sys, time
 print("the server starts", file=sys.stderr, flush=True)
+deep = False
 for number, line in enumerate(sys.stdin):
+    if line == "deep\n":
+        deep = True
+        print("thimble: error: a fake \033[2J", file=sys.stderr, flush=True)
     if line == "panic\n":
         open("/proc/sys/vm/panic_on_oom", "w").write("2")
         memory = [bytes([i % 255 + 1]) * (1 << 20) for i in range(1000)]
@@ -25,7 +30,10 @@ for number, line in enumerate(sys.stdin):
                 print("{\"method\": \"half of", end="", flush=True)
                 time.sleep(2)
                 print(" a line\"}", flush=True)
-            print(json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result}), flush=True)
+            answer = json.dumps({"jsonrpc": "2.0", "id": request["id"], "result": result})
+            if deep:
+                answer = answer.replace("\"lines\"", "[" * 300000 + "]" * 300000)
+            print(answer, flush=True)
         continue
     print(number, line, end="", flush=True)
 '
@@ -79,6 +87,17 @@ print(second.makefile().readline())
 PY
 )
 contains "a client gets its own answer, not that of one before it" '"asked": "quick"' "$heard"
+python3 - "$(status "s['launched'][0]['socket']")" <<'PY'
+import socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect(sys.argv[1])
+server.sendall(b"deep\n")
+server.recv(100)
+PY
+try "$THIMBLE" test one
+contains "an answer of 300,000 nested arrays is refused" "125 thimble: one: initialize: its answer" "$STATUS $ERR"
+contains "a line of the server's that looks like ours is marked, and printable" \
+  'thimble(server): error: a fake \x1b[2J' "$("$THIMBLE" logs one)"
 try "$THIMBLE" launch-many 2 --name many --template "$T"
 contains "many are launched" "many-2 runs (2 of 2)" "$OUT"
 python3 tests/guest/top.py "$THIMBLE" many-2

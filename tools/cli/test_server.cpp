@@ -45,7 +45,10 @@ class Conversation {
     for (;;) {
       auto line = next_line(deadline);
       if (!line) return std::unexpected(line.error());
-      const json message = read_foreign_json(*line);
+      const json message = read_foreign_json(*line, kMaxAnswer);
+      if (message.is_discarded() && line->starts_with('{')) {
+        return fail("its answer is no JSON, or too deep");
+      }
       if (!message.is_object()) continue;
       const json about = message.value("id", json());
       if (about.is_null() && message.contains("error")) {  // it was not let in

@@ -62,6 +62,19 @@ TEST_F(StoreTest, ABuiltImageIsFoundByNameAndDigestAndListed) {
   EXPECT_TRUE(store_.verify(image));
 }
 
+TEST_F(StoreTest, AFolderWhoseNameLooksLikeAnErrorIsBuilt) {
+  const std::string odd = "x\033[2J\nerror: all is lost\ne all is lost";
+  scratch_.add(odd + "/" + odd, "hello");
+  const Result<Request> request = request_directory(scratch_.path() / odd, "odd");
+  ASSERT_TRUE(request) << request.error().message;
+  std::string lines;
+  const Progress collect = [&](std::string_view line) { lines += std::string(line) + "|"; };
+  const Result<Image> image = ensure_image(store_, *request, collect);
+  ASSERT_TRUE(image) << image.error().message;
+  EXPECT_NE(lines.find("x\\x1b[2J\\x0aerror: all is lost"), std::string::npos) << lines;
+  EXPECT_EQ(lines.find_first_of("\n\033"), std::string::npos) << lines;
+}
+
 TEST_F(StoreTest, NothingButTheImageIsLeftAfterABuild) {
   build();
   EXPECT_EQ(count("tmp"), 0U);

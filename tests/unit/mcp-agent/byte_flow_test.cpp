@@ -344,5 +344,24 @@ TEST(InputKind, OnlyPipesAndSocketsAreClients) {
   EXPECT_FALSE(input_is_a_client(-1));
 }
 
+TEST_F(ByteFlowTest, OfAServersStderrMarksWhatLooksLikeOurs) {
+  auto streams = make_stream_pair();
+  ASSERT_TRUE(streams);
+  Pipe user = make_pipe();
+  ByteFlow flow(Endpoint::stream(std::move(streams->first)),
+                Endpoint::user_output(user.writer.get(), /*keep=*/true));
+  flow.mark_lines();
+  const std::string bytes = random_bytes(1000) + "\nthimble: error: a fake\nhalf a line";
+  ASSERT_EQ(::send(streams->second.get(), bytes.data(), bytes.size(), 0),
+            static_cast<ssize_t>(bytes.size()));
+  streams->second.reset();
+  pump(flow);
+  EXPECT_TRUE(flow.leave_line());
+  EXPECT_FALSE(flow.leave_line());
+  user.writer.reset();
+  EXPECT_EQ(read_all(user.reader.get()),
+            random_bytes(1000) + "\nthimble(server): error: a fake\nhalf a line");
+}
+
 }  // namespace
 }  // namespace thimble
