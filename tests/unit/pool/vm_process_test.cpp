@@ -112,7 +112,7 @@ TEST(VmProcess, TheTailOfTheConsoleIsBoundedAndComesWithTheEnd) {
   ASSERT_TRUE(event);
   EXPECT_EQ(event->kind, Kind::kEnded);
   EXPECT_EQ(event->end, End::Kind::kReset);
-  EXPECT_EQ(event->text, "why\nRIP: 0\\x1b") << "line ends stay, escapes do not";
+  EXPECT_EQ(event->text, "why; RIP: 0\\x1b") << "all of it in one line";
   EXPECT_EQ(vm->console_tail().size(), ConsoleTail::kMaxLines);
   EXPECT_EQ(vm->console_tail().front(), "\\x1bline");
 }
