@@ -348,7 +348,7 @@ void ServerSession::say_oom_kills(uint32_t count) {
   if (count == 0) return;
   const std::string many = count > kBelievable ? "very many" : std::to_string(count);
   tell("the guest says that it ran out of memory and killed " + many +
-           " of the server's processes: if you trust it with more, --memory gives it more");
+       " of the server's processes: if you trust it with more, --memory gives it more");
 }
 
 // ---- signals and time
@@ -515,13 +515,13 @@ void ServerSession::check_drained() {
 void ServerSession::tell_output_errors() {
   if (bridge_->output_error() != 0 && !std::exchange(output_error_told_, true)) {
     tell(text("stdout: %s: what the server writes from here on is lost",
-                  std::strerror(bridge_->output_error())));
+              std::strerror(bridge_->output_error())));
   }
   const uint64_t lost = bridge_->stderr_lost() - stderr_lost_told_;
   if (lost == 0 || !(bridge_->stderr_recovered() || bridge_->output_done())) return;
   stderr_lost_told_ += lost;
   tell(text("stderr: %s: %lu bytes of the server's were lost",
-                std::strerror(bridge_->stderr_error()), lost));
+            std::strerror(bridge_->stderr_error()), lost));
 }
 
 // A server ends as it wants to, not knowing that its words were lost; with SIGPIPE since the stream

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <csignal>
+#include <cstdio>
 #include <ctime>
 #include <nlohmann/json.hpp>
 
