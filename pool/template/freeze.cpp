@@ -21,6 +21,8 @@ using std::chrono::milliseconds;
 
 constexpr size_t kChunk = size_t{16} * 1024;
 
+// How often a server's time is prolonged on a machine that has no processor for it.
+constexpr int kMostRounds = 10;
 constexpr std::chrono::seconds kLastWordsPatience{1};
 constexpr int kLastWordsPollMs = 100;
 
@@ -116,16 +118,18 @@ class Freezing {
       case GuestEvent::Kind::kConfigured:
         return request_.point == FreezeRequest::Point::kReady ? start() : control_.freeze({});
       case GuestEvent::Kind::kStarted:
-        deadline_ = Clock::now() + request_.ready_limit + std::chrono::seconds(5);
         // A server that has ended by now is told of by the next event.
         if (control_.state() != GuestControl::State::kRunning) return {};
-        return control_.freeze(static_cast<uint32_t>(request_.ready_limit.count()));
+        return await_settled(request_.ready_limit);
       case GuestEvent::Kind::kFrozen:
         pass_on_stderr();
         frozen_.unrenewed = event.text;
         done_ = true;
         return {};
       case GuestEvent::Kind::kFailed:
+        if (const milliseconds lost = lost_time(event); lost.count() > 0) {
+          return await_settled(lost);
+        }
         return fail(failure(event));
       case GuestEvent::Kind::kExited:
         pass_on_last_words();
@@ -140,6 +144,21 @@ class Freezing {
         return {};
     }
     return {};
+  }
+
+  Result<void> await_settled(milliseconds limit) {
+    deadline_ = Clock::now() + limit + std::chrono::seconds(5);
+    waited_ = request_.processor_wait(vm_.pid());
+    ++rounds_;
+    return control_.freeze(static_cast<uint32_t>(limit.count()));
+  }
+
+  // What the server did not have of the time that has passed: it gets that much more. Zero when it
+  // had all of it, or has been given enough.
+  milliseconds lost_time(const GuestEvent& event) const {
+    if (event.step != protocol::kStepIdle || rounds_ >= kMostRounds) return {};
+    const milliseconds lost = request_.processor_wait(vm_.pid()) - waited_;
+    return lost < request_.ready_limit / 10 ? milliseconds() : std::min(lost, request_.ready_limit);
   }
 
   // Only stderr is connected: what the server says on stdout belongs to the clients of the clones.
@@ -210,6 +229,8 @@ class Freezing {
   VmProcess& vm_;
   const FreezeRequest& request_;
   Clock::time_point deadline_;
+  milliseconds waited_{};  // for a processor, when the guest was asked last
+  int rounds_ = 0;
   GuestControl control_;
   Fd socket_;
   Fd stderr_;

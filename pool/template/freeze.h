@@ -10,6 +10,7 @@
 
 #include "devices/result.h"
 #include "pool/guest/guest_control.h"
+#include "pool/vm/processor_wait.h"
 #include "pool/vm/vm_process.h"
 
 namespace thimble {
@@ -22,9 +23,12 @@ struct FreezeRequest {
     kBeforeExec,  // the guest is up; each clone starts the server itself
   };
   Point point = Point::kReady;
-  // From the start of the VM to the start of the server, and from there until it has settled.
+  // From the start of the VM to the start of the server, and from there until it has settled. Time
+  // in which the VM waited for a processor does not count, up to ten times the latter.
   std::chrono::milliseconds boot_limit{std::chrono::minutes(2)};
   std::chrono::milliseconds ready_limit{std::chrono::minutes(1)};
+  // How long the VM has waited for a processor up to now.
+  std::function<std::chrono::milliseconds(pid_t)> processor_wait = thimble::processor_wait;
   // What the server writes to stderr meanwhile, and one line for each notice of the VM's. What it
   // writes to stdout is kept in the guest and goes to each clone's client.
   std::function<void(std::string_view)> on_stderr;

@@ -79,7 +79,7 @@ class TemplateStore {
   // Why the last try to make `name` failed. It is not made again by itself for so long: it may have
   // been the server, or a disk that was full. A template that is made or removed has no failure,
   // and a change of anything is another template.
-  static constexpr std::chrono::hours kFailureCounts{1};
+  static constexpr std::chrono::minutes kFailureCounts{10};
   void note_failure(const std::string& name, const std::string& why) const;
   [[nodiscard]] std::optional<std::string> failure(const std::string& name) const;
   // The names that failure() has something for, sorted.

@@ -55,7 +55,7 @@ Result<TemplateFacts> describe(const FreezeRequest& request, const TemplateOrder
     facts.disks.push_back({prepared.mounts[i].erofs.string(), text("mount%zu", i)});
   }
   facts.created = static_cast<uint64_t>(::time(nullptr));
-  facts.command = request.server.arguments;
+  facts.command = options.command.empty() ? request.server.arguments : options.command;
   facts.server.term_grace_ms = request.server.term_grace_ms;
   // A server that runs already has them; the file keeps no more of them than it needs.
   if (request.point == Point::kReady) return facts;

@@ -2,6 +2,7 @@
 #include "pool/template/freeze.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -37,6 +38,7 @@ class FreezeGuest : public testing::Test {
   void note_unrenewed(const std::string& process) const {
     std::ofstream(directory_ + "/unrenewed") << process;
   }
+  const std::string& directory() const { return directory_; }
 
   FreezeRequest request;
   std::string errors;
@@ -79,6 +81,34 @@ TEST_F(FreezeGuest, AServerThatNeverSettlesIsGivenUpWithTheReason) {
   const auto frozen = freeze("ulimit -t 3; while :; do :; done");
   ASSERT_FALSE(frozen);
   EXPECT_NE(frozen.error().message.find("thread"), std::string::npos) << frozen.error().message;
+}
+
+// The machine was busy: the VM waited for a processor for all of the time that it was given.
+TEST_F(FreezeGuest, TimeWithoutAProcessorDoesNotCount) {
+  request.ready_limit = milliseconds(500);
+  const std::string begun = directory() + "/begun";
+  int asked = 0;
+  request.processor_wait = [&](pid_t) {
+    if (++asked == 2) std::ofstream(begun).flush();  // after the first limit has passed
+    return asked * request.ready_limit;
+  };
+  const auto frozen = freeze("while [ ! -e " + begun + " ]; do :; done; exec cat");
+  EXPECT_TRUE(frozen) << frozen.error().message;
+  EXPECT_GE(asked, 2);
+}
+
+TEST_F(FreezeGuest, ButNotForEver) {
+  request.ready_limit = milliseconds(20);
+  int asked = 0;
+  request.processor_wait = [&](pid_t) { return ++asked * request.ready_limit; };
+  const auto frozen = freeze("ulimit -t 5; while :; do :; done");
+  ASSERT_FALSE(frozen);
+  EXPECT_NE(frozen.error().message.find("thread"), std::string::npos) << frozen.error().message;
+}
+
+TEST(ProcessorWait, IsReadFromTheKernelAndNothingForNobody) {
+  EXPECT_GE(processor_wait(::getpid()).count(), 0);
+  EXPECT_EQ(processor_wait(-1).count(), 0);
 }
 
 TEST_F(FreezeGuest, BeforeItsServerAGuestIsFrozenWithoutStartingIt) {
