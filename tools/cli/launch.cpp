@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "devices/text.h"
@@ -40,6 +41,7 @@ struct LaunchOptions {
   std::string from_template;
   std::string prefix = "vm";
   std::vector<std::string> env;
+  std::vector<std::string> env_files;
   Arguments words;  // CMD ARGS… after "--"
 };
 
@@ -49,7 +51,9 @@ void declare(Options& declared, LaunchOptions& options) {
   declared.add("--command", options.command,
                "What to run, as one word: \"node server.js\"; or write it after --");
   declared.add("--template", options.from_template, "Run a clone of this template");
-  declared.add("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here");
+  declared.add("-e,--env", options.env,
+               "Variable for CMD: K=V; K or 'K_*' to take the value from here");
+  declared.add("--env-file", options.env_files, "File with a variable in each line, as for --env");
 }
 
 // The arguments for `thimble run`. Without a command the name is a template's.
@@ -69,6 +73,11 @@ Result<Arguments> run_arguments(const LaunchOptions& options, const std::string&
   if (!options.memory.empty()) arguments.insert(arguments.end(), {"--memory", options.memory});
   if (!options.vcpus.empty()) arguments.insert(arguments.end(), {"--vcpus", options.vcpus});
   for (const std::string& one : options.env) arguments.insert(arguments.end(), {"--env", one});
+  for (const std::string& file : options.env_files) {
+    std::error_code code;
+    arguments.insert(arguments.end(),
+                     {"--env-file", std::filesystem::absolute(file, code).string()});
+  }
   if (!from_template.empty()) {
     auto store = open_templates_with(from_template);
     if (!store) return std::unexpected(store.error());

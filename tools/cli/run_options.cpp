@@ -1,8 +1,7 @@
 // See run_options.h.
 #include "tools/cli/run_options.h"
 
-#include <cstdlib>
-
+#include "tools/cli/environment.h"
 #include "tools/cli/units.h"
 
 namespace thimble::cli {
@@ -18,6 +17,7 @@ of CMD; only what --env names of the environment and what CMD names of the file 
 Examples:
   thimble run -- npx -y @modelcontextprotocol/server-everything
   thimble run --env GITHUB_TOKEN -- npx -y @modelcontextprotocol/server-github
+  thimble run --env-file .env --env 'NOTION_*' -- node server.js
   thimble run --memory 1G --timeout 5m -- python3 server.py
   thimble run --image busybox -- sh -c 'echo hello; uname -a'
 
@@ -33,6 +33,7 @@ struct RawOptions {
   std::string memory = "512M";
   std::string timeout;
   std::string stdin_grace;
+  std::vector<std::string> env_files;
 };
 
 void declare(Options& declared, RunOptions& options, RawOptions& raw) {
@@ -42,7 +43,9 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
                "Image to run in: a name, an erofs file (default: chosen by CMD)");
   declared.add("--memory", raw.memory, "Memory of the VM (default: 512M; only what is used costs)");
   declared.add("--vcpus", options.vcpus, "CPUs of the VM (default: 1)").between(1, 8);
-  declared.add("-e,--env", options.env, "Variable for CMD: K=V, or K to take the value from here");
+  declared.add("-e,--env", options.env,
+               "Variable for CMD: K=V; K or 'K_*' to take the value from here");
+  declared.add("--env-file", raw.env_files, "File with a variable in each line, as for --env");
   declared.add("--workdir", options.workdir, "Directory in the VM to start CMD in");
   declared.add("--user", options.user, "User in the VM: uid, name, uid:gid or name:group");
   declared.add("--timeout", raw.timeout, "End CMD after this long (30s, 5m)");
@@ -63,7 +66,20 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
                     "Tell what happens, and show the guest's console");
 }
 
+// A variable that --env names itself comes after those of the files.
+Result<void> read_env_files(const std::vector<std::string>& files, RunOptions& options) {
+  std::vector<std::string> all;
+  for (const std::string& file : files) {
+    auto variables = read_env_file(file);
+    if (!variables) return std::unexpected(variables.error());
+    all.insert(all.end(), variables->begin(), variables->end());
+  }
+  options.env.insert(options.env.begin(), all.begin(), all.end());
+  return {};
+}
+
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
+  if (auto read = read_env_files(raw.env_files, options); !read) return read;
   auto memory = parse_size(raw.memory);
   if (!memory) return fail_in("--memory", memory);
   options.memory_bytes = *memory;
@@ -118,37 +134,6 @@ std::variant<RunOptions, int> parse_run(const Arguments& arguments,
     return usage_error(kName, understood.error().message);
   }
   return options;
-}
-
-namespace {
-
-// Two variables of an image load what a clone needs (docs/identity.md): the user's are added to
-// them.
-void set_variable(std::map<std::string, std::string>& environment, const std::string& name,
-                  const std::string& value) {
-  std::string& variable = environment[name];
-  const char* separator = name == "NODE_OPTIONS" ? " " : name == "LD_PRELOAD" ? ":" : nullptr;
-  variable = separator == nullptr || variable.empty() ? value : variable + separator + value;
-}
-
-}  // namespace
-
-Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
-                                                 std::map<std::string, std::string>& environment) {
-  std::vector<std::string> missing;
-  for (const std::string& variable : wanted) {
-    const size_t equals = variable.find('=');
-    const std::string name = variable.substr(0, equals);
-    if (name.empty()) return fail("--env '" + variable + "': write K=V or K");
-    if (equals != std::string::npos) {
-      set_variable(environment, name, variable.substr(equals + 1));
-    } else if (const char* value = std::getenv(name.c_str()); value != nullptr) {
-      set_variable(environment, name, value);
-    } else {
-      missing.push_back(name);
-    }
-  }
-  return missing;
 }
 
 }  // namespace thimble::cli

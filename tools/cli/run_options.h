@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -19,7 +18,7 @@ struct RunOptions {
   std::string image;
   uint64_t memory_bytes = 512ULL << 20;
   unsigned vcpus = 1;
-  std::vector<std::string> env;  // "K=V" or "K"
+  std::vector<std::string> env;  // "K=V", "K" or "K*" (environment.h)
   std::string workdir;
   std::string user;
   std::optional<std::chrono::milliseconds> timeout;
@@ -39,10 +38,5 @@ struct RunOptions {
 // `declare_more` adds options of another subcommand that takes those of run, too.
 std::variant<RunOptions, int> parse_run(
     const Arguments& arguments, const std::function<void(Options&)>& declare_more = nullptr);
-
-// Adds what --env asks for to `environment`. Returns the variables that were named without a value
-// and are not set here: they are left out.
-Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
-                                                 std::map<std::string, std::string>& environment);
 
 }  // namespace thimble::cli

@@ -70,35 +70,6 @@ TEST(RunOptions, TheStdinGraceIsOffOnlyByItsWord) {
   EXPECT_GT(*parsed({"--stdin-grace", "0", "x"}).stdin_grace, std::chrono::milliseconds(0));
 }
 
-TEST(Environment, OnlyNamedVariablesCross) {
-  ::setenv("THIMBLE_TEST_NAMED", "value", 1);
-  ::setenv("THIMBLE_TEST_SECRET", "secret", 1);
-  std::map<std::string, std::string> environment{{"PATH", "/bin"}};
-  auto missing =
-      add_environment({"THIMBLE_TEST_NAMED", "K=", "PATH=/x", "THIMBLE_TEST_NONE"}, environment);
-  ASSERT_TRUE(missing);
-  EXPECT_EQ(*missing, (std::vector<std::string>{"THIMBLE_TEST_NONE"}));
-  const std::map<std::string, std::string> expected{
-      {"PATH", "/x"}, {"K", ""}, {"THIMBLE_TEST_NAMED", "value"}};
-  EXPECT_EQ(environment, expected);
-}
-
-TEST(Environment, AVariableWithoutANameIsRefused) {
-  std::map<std::string, std::string> environment;
-  EXPECT_FALSE(add_environment({"=value"}, environment));
-  EXPECT_FALSE(add_environment({""}, environment));
-}
-
-TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
-  std::map<std::string, std::string> environment = {
-      {"NODE_OPTIONS", "--require=/r.cjs"}, {"LD_PRELOAD", "/r.so"}, {"OTHER", "old"}};
-  ASSERT_TRUE(add_environment({"NODE_OPTIONS=--trace-gc", "LD_PRELOAD=/mine.so", "OTHER=new"},
-                              environment));
-  EXPECT_EQ(environment["NODE_OPTIONS"], "--require=/r.cjs --trace-gc");
-  EXPECT_EQ(environment["LD_PRELOAD"], "/r.so:/mine.so");
-  EXPECT_EQ(environment["OTHER"], "new");
-}
-
 std::string filtered(EscapeFilter& filter, std::string typed) {
   typed.resize(filter.filter(typed.data(), typed.size()));
   return typed;
