@@ -137,6 +137,36 @@ equal "--user is who the command is" "1000" "$OUT"
 run --memory 128M -- sh -c 'awk "/MemTotal/ {print \$2}" /proc/meminfo'
 ((OUT > 90000 && OUT < 131072)) && ok "--memory is what the guest has" || not_ok "--memory is what the guest has" "$OUT"
 
+# What a command names is there by the name that was written, and what its program resolves too.
+world=$SCRATCH/world
+mkdir -p "$world/p/node_modules/dep" "$world/p/packages/s" "$world/real" "$world/private"
+echo inside >"$world/real/file" && ln -s real "$world/named" && ln -s "$world/private" "$world/p/data"
+run -- cat "$world/named/file"
+equal "a linked folder is there by its name" "inside" "$OUT"
+run -- sh -c 'ls -A "$1/.." ; stat -c %Y "$1/file"' - "$world/named"
+equal "… alone, and its files are as old as here" "named"$'\n'"$(stat -c %Y "$world/real/file")" "$OUT"
+run -- ls "$world/p/data"
+equal "a link to what nobody named is refused" 125 "$STATUS"
+contains "… and says where it leads" "leads to $world/private" "$ERR"
+echo '{"workspaces":["packages/*"]}' >"$world/p/package.json"
+echo '{"name":"s"}' >"$world/p/packages/s/package.json"
+echo 'module.exports = "hoisted"' >"$world/p/node_modules/dep/index.js"
+echo 'console.log(require("dep"), process.cwd())' >"$world/p/packages/s/index.js"
+thimble=$(realpath "$THIMBLE")
+OUT=$(cd "$world/p/packages/s" && timeout 120 "$thimble" run --cold -- node index.js 2>&1)
+equal "a hoisted workspace finds its modules" "hoisted $world/p/packages/s" "$OUT"
+venv=$world/venv
+mkdir -p "$venv/bin" "$venv/lib/python3.11/site-packages"
+printf 'home = /opt/some/bin\nversion = 3.11.9\n' >"$venv/pyvenv.cfg"
+ln -s /opt/some/bin/python3 "$venv/bin/python"
+echo 'value = "of the environment"' >"$venv/lib/python3.11/site-packages/dep.py"
+printf '#!%s\nimport dep, subprocess, sys\nprint(dep.value, flush=True)\nsubprocess.run([sys.executable, "-c", "import dep"], check=True)\n' \
+  "$venv/bin/python" >"$venv/bin/serve"
+run --cold --user 1000:1000 -- "$venv/bin/serve"
+equal "a command of a Python environment has its modules" "of the environment" "$OUT$ERR"
+run -- uvx mcp-server-time
+equal "what no image has gives 127 before a VM starts" 127 "$STATUS"
+
 run -- sh -c 'touch /etc/written && cat /etc/written && echo fine'
 equal "the root can be written, in memory" "fine" "$OUT"
 run -- sh -c 'ls /etc/written 2>&1 || true'

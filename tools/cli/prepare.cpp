@@ -11,6 +11,15 @@ namespace {
 
 using namespace thimble::image;  // NOLINT: this file is about images
 
+// With the version that was found for "latest" or a range.
+std::string image_title(const Store& store, const Image& image) {
+  const Result<Manifest> manifest = store.manifest(image);
+  if (!manifest || manifest->name == image.name || !image.name.starts_with("npm:")) {
+    return image.name;
+  }
+  return image.name + " (" + manifest->name.substr(manifest->name.rfind('@') + 1) + ")";
+}
+
 Result<void> prepare(const Arguments& command, const std::string& image) {
   const Result<Store> store = Store::open();
   if (!store) return std::unexpected(store.error());
@@ -23,7 +32,9 @@ Result<void> prepare(const Arguments& command, const std::string& image) {
   }
   const Result<Prepared> prepared = prepare_plan(*store, *plan, say);
   if (!prepared) return std::unexpected(prepared.error());
-  print("ready: image " + prepared->image.name + ", " + human_size(prepared->image.size));
+  if (!prepared->not_found.empty()) return fail(prepared->not_found);
+  print("ready: image " + image_title(*store, prepared->image) + ", " +
+        human_size(prepared->image.size));
   for (std::size_t i = 0; i < prepared->mounts.size(); ++i) {
     print("ready: " + plan->mounts[i].request.path.string() + " as a copy at " +
           prepared->mounts[i].guest);

@@ -36,6 +36,10 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
   if (!options.from_template.empty()) return run_template(options);
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
+  if (!prepared->not_found.empty()) {
+    say(prepared->not_found);
+    return kExitNotFound;
+  }
   auto server = make_server(options, *prepared);
   if (!server) return std::unexpected(server.error());
   const auto templates = AutoTemplate::open(options, *prepared, *server);

@@ -10,6 +10,7 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
+#include "tools/cli/environment.h"
 #include "tools/cli/guest_files.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/say.h"
@@ -37,6 +38,7 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   if (auto host = check_host(); !host) return std::unexpected(host.error());
   auto context = image::PlanContext::from_process(options.image);
   if (!context) return std::unexpected(context.error());
+  context->user = options.user;
   auto plan = image::plan_command(options.command, *context);
   if (!plan) return std::unexpected(plan.error());
   for (const std::string& note : plan->notes) say(note);

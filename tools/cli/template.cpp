@@ -124,6 +124,7 @@ Result<int> make(const std::string& name, const CreateOptions& create, const Run
   if (!store) return std::unexpected(store.error());
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
+  if (!prepared->not_found.empty()) return fail(prepared->not_found);
   auto order = make_order(create, options, *prepared);
   if (!order) return std::unexpected(order.error());
   order->accepts_unrenewed = !name.empty() && !create.freeze.empty();

@@ -26,6 +26,12 @@ Result<Survey> survey_source(const Request& request, const Progress& progress) {
     progress("note: " + std::to_string(survey->unreadable) + " files of " + request.path.string() +
              " may not be read: left out");
   }
+  if (const auto out = links_that_lead_out(request, *survey); !out.empty()) {
+    progress("note: " + std::to_string(out.size()) + " links lead out of " + request.path.string() +
+             ", the first is " + out.front() +
+             ": what they lead to goes in only when the command names it");
+  }
+  if (survey->files == 0) return survey;
   progress("copying " + request.path.string() + ": " + std::to_string(survey->files) + " files, " +
            human_size(survey->bytes));
   return survey;
@@ -64,7 +70,7 @@ Result<std::string> request_key(const Request& request) {
   if (request.kind == Request::Kind::kDirectory || request.kind == Request::Kind::kHostPath) {
     const Result<Survey> survey = survey_host_path(request);
     if (!survey) return std::unexpected(survey.error());
-    std::string key = builder + " " + survey->fingerprint;
+    std::string key = builder + " with times " + survey->fingerprint;
     for (const std::string& word : request.command) key += " " + word;
     return key;
   }

@@ -19,6 +19,7 @@
 #include "tools/image/build_log.h"
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
+#include "tools/image/freshness.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
@@ -191,6 +192,14 @@ Result<Image> build_detached(const Store& store, const Request& request, const s
               store.log_path(request.name).string());
 }
 
+// For the next start: whoever asks has an image already. What comes of it is in the log.
+void build_beside(const Store& store, const Request& request, const std::string& key) {
+  Result<std::optional<FileLock>> lock = store.lock(request.name);
+  if (!lock || !*lock) return;
+  note_try(store, request);
+  (void)start_builder(store, request, key, std::move(**lock));
+}
+
 Result<Image> open_bare_file(const fs::path& path) {
   if (Result<void> sound = check_erofs_file(path); !sound) return std::unexpected(sound.error());
   std::error_code code;
@@ -215,7 +224,10 @@ Result<Image> ensure_image(const Store& store, const Request& request, const Pro
   if (refresh == Refresh::kNo) {
     Result<std::optional<Image>> there = store.lookup(request.name, *key);
     if (!there) return std::unexpected(there.error());
-    if (*there) return std::move(**there);
+    if (*there) {
+      if (is_older(store, request, kResolveAfter)) build_beside(store, request, *key);
+      return std::move(**there);
+    }
   }
   if (request.kind != Request::Kind::kHostPath) progress("building image " + request.name);
   return build_detached(store, request, *key, progress, refresh);

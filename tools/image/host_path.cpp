@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "tools/image/command/places.h"
 #include "tools/image/files.h"
 #include "tools/image/progress.h"
 #include "tools/image/sha256.h"
@@ -25,19 +26,35 @@ class Surveyor {
   explicit Surveyor(const Request& request) : request_(request) {}
 
   Result<Survey> run() {
+    const bool whole = request_.only.empty() && request_.links.empty();
+    const Result<void> done = whole ? visit_all() : visit_some();
+    if (!done) return std::unexpected(done.error());
+    survey_.fingerprint = sha256_text(text_);
+    return std::move(survey_);
+  }
+
+ private:
+  Result<void> visit_all() {
     struct stat status{};
     if (::lstat(request_.path.c_str(), &status) != 0) return fail_errno(request_.path.string());
     if (!S_ISDIR(status.st_mode)) return fail(request_.path.string() + ": not a directory");
     if (::access(request_.path.c_str(), R_OK | X_OK) != 0) {
       return fail_errno("read " + request_.path.string());
     }
-    if (Result<void> done = visit(request_.path, ""); !done) return std::unexpected(done.error());
-    for (const std::string& name : request_.only) text_ += "only " + name + '\n';
-    survey_.fingerprint = sha256_text(text_);
-    return std::move(survey_);
+    return visit(request_.path, "");
   }
 
- private:
+  // The directory may hold much else, and need not be readable.
+  Result<void> visit_some() {
+    for (const std::string& name : request_.only) {
+      if (Result<void> done = visit_entry(request_.path / name, ""); !done) return done;
+      text_ += "only " + name + '\n';
+    }
+    for (const auto& [name, target] : request_.links) text_ += "link " + name + ' ' + target + '\n';
+    for (const std::string& folder : request_.folders) text_ += "folder " + folder + '\n';
+    return {};
+  }
+
   Result<void> visit(const fs::path& directory, const std::string& below) {
     std::error_code code;
     std::vector<fs::path> entries;
@@ -57,9 +74,6 @@ class Surveyor {
     const std::string relative = below.empty() ? name : below + "/" + name;
     struct stat status{};
     if (::lstat(entry.c_str(), &status) != 0) return {};  // gone since the listing
-    const bool wanted = request_.only.empty() || !below.empty() ||
-                        std::ranges::find(request_.only, name) != request_.only.end();
-    if (!wanted) return {};
     if (request_.leave_out_git && relative == ".git") return leave_out(relative);
     const mode_t type = status.st_mode & S_IFMT;
     if (type != S_IFREG && type != S_IFDIR && type != S_IFLNK) return leave_out(relative);
@@ -68,6 +82,7 @@ class Surveyor {
       return leave_out(relative);
     }
     note(relative, status);
+    if (type == S_IFLNK) survey_.links.push_back(relative);
     if (++survey_.files > kMaxEntries || survey_.bytes > kMaxBytes) return too_large();
     return type == S_IFDIR ? visit(entry, relative) : Result<void>();
   }
@@ -76,6 +91,9 @@ class Surveyor {
     const bool directory = S_ISDIR(status.st_mode);
     if (S_ISREG(status.st_mode)) survey_.bytes += static_cast<std::uint64_t>(status.st_size);
     text_ += relative + '\0' + std::to_string(status.st_mode);
+    if (request_.kind == Request::Kind::kDirectory) {
+      text_ += ' ' + std::to_string(status.st_uid) + ' ' + std::to_string(status.st_gid);
+    }
     // A directory's own size and times change with entries that are left out.
     if (!directory) {
       for (const std::int64_t number :
@@ -112,5 +130,18 @@ class Surveyor {
 }  // namespace
 
 Result<Survey> survey_host_path(const Request& request) { return Surveyor(request).run(); }
+
+std::vector<std::string> links_that_lead_out(const Request& request, const Survey& survey) {
+  std::vector<std::string> out;
+  for (const std::string& name : survey.links) {
+    const fs::path link = request.path / name;
+    std::error_code code;
+    const fs::path target = fs::read_symlink(link, code);
+    const fs::path place = (link.parent_path() / target).lexically_normal();
+    if (code || is_within(place, request.path) || is_system(place)) continue;
+    out.push_back(name + " -> " + target.string());
+  }
+  return out;
+}
 
 }  // namespace thimble::image

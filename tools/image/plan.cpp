@@ -1,11 +1,18 @@
-// Choosing an image by the command, and preparing what was chosen.
+// Choosing an image by the command.
 #include "tools/image/plan.h"
 
-#include <array>
+#include <algorithm>
 #include <cstdlib>
+#include <optional>
 
-#include "devices/text.h"
-#include "tools/image/ensure.h"
+#include "tools/image/command/invocation.h"
+#include "tools/image/command/npx.h"
+#include "tools/image/command/package_root.h"
+#include "tools/image/command/places.h"
+#include "tools/image/command/programs.h"
+#include "tools/image/command/python.h"
+#include "tools/image/command/script.h"
+#include "tools/image/command/venv.h"
 #include "tools/image/files.h"
 #include "tools/image/named_paths.h"
 
@@ -15,6 +22,9 @@ namespace {
 
 using Words = std::vector<std::string>;
 
+constexpr int kNodeVersion = 22;  // of the recipe
+constexpr const char* kGuestPython = "/usr/bin/python3";
+
 Request recipe(const char* name) {
   Request request;
   request.kind = Request::Kind::kRecipe;
@@ -22,76 +32,44 @@ Request recipe(const char* name) {
   return request;
 }
 
-bool is_python(const std::string& program) {
-  if (!program.starts_with("python")) return false;
-  return program.find_first_not_of("0123456789.", 6) == std::string::npos;
+bool contains(const std::vector<std::size_t>& list, std::size_t word) {
+  return std::ranges::find(list, word) != list.end();
 }
 
-// What `npx` and `npm exec` were asked to run.
-struct NpxCall {
-  std::string package;  // of -p, or the first word
-  std::string command;  // the word after -p PACKAGE; empty: the package's own
-  Words arguments;
-};
+bool has_slash(const std::string& word) { return word.find('/') != std::string::npos; }
 
-Result<NpxCall> parse_npx(const Words& argv, std::size_t at, const std::string& tool) {
-  NpxCall call;
-  for (; at < argv.size(); ++at) {
-    const std::string& word = argv[at];
-    if (word == "--") {
-      ++at;
-      break;
-    }
-    if (!word.starts_with('-')) break;
-    constexpr std::array<const char*, 8> kHarmless = {
-        "-y", "--yes", "-q", "--quiet", "-s", "--silent", "--prefer-offline", "--prefer-online"};
-    const std::string name = word.substr(0, word.find('='));
-    if (name == "-p" || name == "--package") {
-      if (!call.package.empty()) {
-        return fail(tool + ": two packages: only one can be in an image");
-      }
-      const bool inside = word.size() > name.size();
-      if (!inside && at + 1 == argv.size()) {
-        return fail(text("%s: %s needs a package", tool.c_str(), word.c_str()));
-      }
-      call.package = inside ? word.substr(name.size() + 1) : argv[++at];
-    } else if (std::ranges::find(kHarmless, word) == kHarmless.end()) {
-      return fail(text("%s option %s: is not known here: write npx [-y] [-p PACKAGE] COMMAND ARGS…",
-                       tool.c_str(), word.c_str()));
-    }
-  }
-  if (at == argv.size()) return fail(tool + ": which package? write npx [-y] PACKAGE ARGS…");
-  (call.package.empty() ? call.package : call.command) = argv[at];
-  call.arguments.assign(argv.begin() + static_cast<std::ptrdiff_t>(at) + 1, argv.end());
-  return call;
+// A place of commands: of programs there, the name says all.
+bool is_system_bin(const fs::path& file) {
+  const std::string folder = file.parent_path().filename().string();
+  return is_system(file) && (folder == "bin" || folder == "sbin");
 }
 
-// Interpreter named by a script's first line, or implied by its name.
-std::string script_language(const fs::path& file) {
-  const Result<std::string> text = read_file(file);
-  const std::string first =
-      text ? text->substr(0, std::min<std::size_t>(text->find('\n'), 256)) : "";
-  if (first.starts_with("#!")) {
-    if (first.find("node") != std::string::npos) return "node";
-    if (first.find("python") != std::string::npos) return "python3";
-    return {};
+// The major version in …/node/v20.1.0/bin/node, as version managers lay them out; 0: none.
+int version_in(const fs::path& program) {
+  for (const fs::path& part : program) {
+    const std::string name = part.string();
+    const std::size_t digits = name.starts_with('v') ? 1 : 0;
+    const std::size_t end = name.find_first_not_of("0123456789", digits);
+    if (end == std::string::npos || end == digits || name[end] != '.') continue;
+    return std::atoi(name.c_str() + digits);
   }
-  const std::string extension = file.extension().string();
-  if (extension == ".js" || extension == ".mjs" || extension == ".cjs") return "node";
-  if (extension == ".py") return "python3";
-  return {};
+  return 0;
 }
 
 class Planner {
  public:
   Planner(const Words& argv, const PlanContext& context)
-      : argv_(argv), context_(context), paths_(context.cwd, context.home) {}
+      : words_(argv),
+        context_(context),
+        places_{.cwd = context.cwd, .home = context.home},
+        paths_(places_, context.user) {}
 
   Result<Plan> run() {
-    if (argv_.empty() && context_.image.empty()) {
+    if (words_.empty() && context_.image.empty()) {
       return fail("no command: write it after --, for example: thimble run -- node server.js");
     }
     Result<void> done = context_.image.empty() ? by_command() : by_image();
+    if (done) done = take_paths();
     if (!done) return std::unexpected(done.error());
     return finish();
   }
@@ -101,134 +79,279 @@ class Planner {
     Result<Request> request = request_image(context_.image, context_.cwd);
     if (!request) return std::unexpected(request.error());
     plan_.image = std::move(*request);
-    words_ = argv_;
+    if (words_.empty()) return {};
+    arguments_from_ = 1;
+    read_words(runtime_of(fs::path(words_[0]).filename()));
+    if (has_slash(words_[0]) && !is_system(place_of(words_[0]))) invocation_.programs.push_back(0);
     return {};
   }
 
   Result<void> by_command() {
-    const std::string program = fs::path(argv_[0]).filename().string();
-    words_ = argv_;
-    if (program == "npx") return by_npx(1, "npx");
-    if (program == "npm") {
-      const bool exec = argv_.size() > 1 && (argv_[1] == "exec" || argv_[1] == "x");
-      if (!exec) return fail("npm: only `npm exec` can be run: otherwise name the program itself");
-      return by_npx(2, "npm exec");
+    // `env COMMAND`, as in a script's first line.
+    while (fs::path(words_[0]).filename() == "env" && words_.size() > 1 &&
+           !words_[1].starts_with('-') && words_[1].find('=') == std::string::npos) {
+      words_.erase(words_.begin());
     }
-    if (program == "node" || program == "nodejs") return by_interpreter("node", "node");
-    if (is_python(program))
-      return by_interpreter("python", program == "python" ? program : "python3");
-    return by_file();
+    const std::string program = fs::path(words_[0]).filename().string();
+    if (program == "npx") return by_npx({words_.begin() + 1, words_.end()}, NpxForm::kNpx);
+    if (program == "npm") return by_npm();
+    switch (runtime_of(program)) {
+      case Runtime::kNode:
+        return by_node();
+      case Runtime::kPython:
+        return by_python(words_[0], 1);
+      default:
+        return has_slash(words_[0]) ? by_file() : by_name();
+    }
   }
 
-  Result<void> by_npx(std::size_t at, const std::string& tool) {
-    Result<NpxCall> call = parse_npx(argv_, at, tool);
+  Result<void> by_npm() {
+    const auto verb = std::find_if(words_.begin() + 1, words_.end(),
+                                   [](const std::string& word) { return !word.starts_with('-'); });
+    if (verb == words_.end() || (*verb != "exec" && *verb != "x")) {
+      return fail("npm: only `npm exec` can be run: otherwise name the program itself");
+    }
+    Words rest(words_.begin() + 1, verb);
+    rest.insert(rest.end(), verb + 1, words_.end());
+    return by_npx(rest, NpxForm::kNpmExec);
+  }
+
+  Result<void> by_npx(const Words& rest, NpxForm form) {
+    Result<NpxCall> call = parse_npx(rest, form);
     if (!call) return std::unexpected(call.error());
+    if (call->command.empty()) {
+      if (const fs::path file = local_command(call->package, context_.cwd); !file.empty()) {
+        words_ = std::move(call->arguments);
+        words_.insert(words_.begin(), file.string());
+        return by_file();
+      }
+    }
+    if (call->local_only) {
+      return fail(call->package +
+                  ": not in this project's node_modules, and --no-install forbids "
+                  "to fetch it: install it there, or leave out the option");
+    }
     Result<Request> request = request_npm(call->package);
     if (!request) return std::unexpected(request.error());
     plan_.image = std::move(*request);
     plan_.image_command = std::move(call->command);
+    plan_.resolve_now = call->resolve_now;
     words_ = std::move(call->arguments);
     words_.insert(words_.begin(), "");
+    arguments_from_ = 1;
     return {};
   }
 
-  Result<void> by_interpreter(const char* image, const std::string& program) {
-    plan_.image = recipe(image);
-    words_[0] = program;
-    for (std::size_t i = 1; i + 1 < words_.size() && program.starts_with("python"); ++i) {
-      if (words_[i] == "-m") paths_.take_module(words_[i + 1]);
+  Result<void> by_node() {
+    plan_.image = recipe("node");
+    if (has_slash(words_[0])) {
+      const fs::path program = place_of(words_[0]);
+      std::error_code code;
+      if (!is_system(program) && !fs::exists(program, code)) return not_found(program);
+      const int version = version_in(fs::canonical(program, code));
+      if (version != 0 && version != kNodeVersion) {
+        paths_.note(program.string() + ": node " + std::to_string(kNodeVersion) +
+                    " of the image runs in its place");
+      }
+    }
+    words_[0] = "node";
+    arguments_from_ = 1;
+    read_words(Runtime::kNode);
+    return {};
+  }
+
+  // The first `count` words name the interpreter, as the command or a script's first line does.
+  Result<void> by_python(const std::string& interpreter, std::size_t count) {
+    const fs::path written =
+        has_slash(interpreter) ? place_of(interpreter) : active_python(interpreter);
+    if (const std::optional<Venv> venv = find_venv(written, places_)) {
+      return by_venv(*venv, written.filename(), count);
+    }
+    std::error_code code;
+    if (!written.empty() && !is_system(written) && !fs::exists(written, code)) {
+      return not_found(written);
+    }
+    const std::string name = fs::path(interpreter).filename().string();
+    if (Result<void> same = check_python(name, written); !same) return same;
+    use_python(name == "python" ? name : "python3", count);
+    check_module(nullptr);
+    return {};
+  }
+
+  // What `python` means where an environment is active.
+  fs::path active_python(const std::string& name) const {
+    std::error_code code;
+    if (context_.virtual_env.empty()) return {};
+    const fs::path program = context_.virtual_env / "bin" / name;
+    return fs::exists(program, code) ? program : fs::path();
+  }
+
+  void use_python(const std::string& program, std::size_t count) {
+    plan_.image = recipe("python");
+    words_.erase(words_.begin(), words_.begin() + static_cast<std::ptrdiff_t>(count));
+    words_.insert(words_.begin(), program);
+    arguments_from_ = 1;
+    read_words(Runtime::kPython);
+  }
+
+  Result<void> by_venv(const Venv& venv, const fs::path& name, std::size_t count) {
+    if (Result<void> added = add_venv(venv); !added) return added;
+    use_python((venv.root / "bin" / name).string(), count);
+    check_module(&venv);
+    return {};
+  }
+
+  Result<void> add_venv(const Venv& venv) {
+    if (Result<void> same = check_venv(venv); !same) return same;
+    if (places_.is_forbidden(venv.root)) {
+      return fail(venv.root.string() +
+                  ": an environment in this place does not go into a guest: "
+                  "make it in a directory of its own");
+    }
+    paths_.take_folder(venv.root);
+    for (const fs::path& project : venv.projects) paths_.take_folder(project);
+    for (const std::string& note : venv.notes) paths_.note(note);
+    if (const fs::path base = base_python(venv); !base.empty()) {
+      paths_.take_link(base.parent_path(), base.filename().string(), kGuestPython);
     }
     return {};
   }
 
-  // A program given by its path is a script of the host's; a bare name is one of busybox's.
+  // `-m NAME`: of the environment, the current directory or the standard library.
+  void check_module(const Venv* venv) {
+    const std::string& module = invocation_.module;
+    if (module.empty() || (venv != nullptr && has_module(*venv, module))) return;
+    if (has_module(context_.cwd, module)) return take_module(module);
+    if (is_standard_module(module)) return;
+    plan_.not_found = "python3 -m " + module +
+                      ": neither in the standard library nor in the current directory: install it "
+                      "into an environment (python3.11 -m venv DIR) and name DIR/bin/python";
+  }
+
+  void take_module(const std::string& module) {
+    if (places_.is_forbidden(context_.cwd)) {
+      paths_.note("module " + module + " lies in " + context_.cwd.string() +
+                  ", which does not go into the guest as a whole: move it to a directory of its "
+                  "own");
+      return;
+    }
+    const fs::path root = package_root(context_.cwd, places_);
+    paths_.take_folder(root.empty() ? context_.cwd : root);
+  }
+
+  // A program given by its path: a script for one of the runtimes, or what busybox's shell and the
+  // kernel can run.
   Result<void> by_file() {
-    plan_.image = recipe("busybox");
-    if (argv_[0].find('/') == std::string::npos) return {};
-    const fs::path file = context_.cwd / argv_[0];
+    const fs::path file = place_of(words_[0]);
     std::error_code code;
-    if (!fs::is_regular_file(file, code)) return {};
-    const std::string language = script_language(file);
-    if (language.empty()) return {};
-    plan_.image = recipe(language == "node" ? "node" : "python");
-    words_.insert(words_.begin(), language);
+    const bool exists = fs::is_regular_file(file, code);
+    if (!exists && !is_system(file)) return not_found(file);
+    plan_.image = recipe("busybox");
+    invocation_.programs = {0};
+    const Script script = exists ? read_script(file) : Script{};
+    if (const std::optional<Venv> venv = find_venv(file, places_))
+      return by_console_script(*venv, file, script);
+    if (script.runtime == Runtime::kPython) return by_python(script.interpreter, 0);
+    if (script.runtime == Runtime::kNode) {
+      words_.insert(words_.begin(), "node");
+      return by_node();
+    }
+    if (!is_system(file)) return {};
+    // The guest's own.
+    if (is_system_bin(file)) plan_.not_found = why_not_runnable(file.filename().string());
+    arguments_from_ = 1;
+    read_words(runtime_of(file.filename()));
     return {};
   }
+
+  // A command that was installed into an environment: its first line names the environment's own
+  // python.
+  Result<void> by_console_script(const Venv& venv, const fs::path& file, const Script& script) {
+    words_[0] = (venv.root / "bin" / file.filename()).string();
+    const bool by_python = script.runtime == Runtime::kPython;
+    if (by_python) {
+      use_python((venv.root / "bin/python").string(), 0);
+    } else {
+      plan_.image = recipe("python");
+    }
+    // It is in the environment, and needs no folder around.
+    arguments_from_ = by_python ? 2 : 1;
+    invocation_ = {};
+    return add_venv(venv);
+  }
+
+  Result<void> by_name() {
+    plan_.image = recipe("busybox");
+    plan_.not_found = why_not_runnable(words_[0]);
+    arguments_from_ = 1;
+    read_words(runtime_of(words_[0]));
+    return {};
+  }
+
+  Result<void> not_found(const fs::path& program) {
+    if (plan_.image.name.empty()) plan_.image = recipe("busybox");
+    plan_.not_found = program.string() + ": there is no such program here";
+    return {};
+  }
+
+  void read_words(Runtime runtime) {
+    runtime_ = runtime;
+    invocation_ = read_invocation(runtime, words_);
+  }
+
+  fs::path place_of(const std::string& word) const {
+    return (context_.cwd / word).lexically_normal();
+  }
+
+  Result<void> take_paths() {
+    if (!plan_.not_found.empty() && invocation_.module.empty()) return {};
+    const bool node = runtime_ == Runtime::kNode;
+    for (const std::size_t i : invocation_.programs) {
+      if (Result<void> taken = paths_.take_program(i, words_[i], node); !taken) return taken;
+    }
+    const std::size_t script = invocation_.script;
+    if (context_.image.empty() && script != 0 && !paths_.has(script) &&
+        !is_system(place_of(words_[script]))) {
+      return not_found(place_of(words_[script]));
+    }
+    for (std::size_t i = arguments_from_; i < words_.size(); ++i) {
+      if (is_program(i) || contains(invocation_.code, i)) continue;
+      if (Result<void> taken = paths_.take(i, words_[i]); !taken) return taken;
+    }
+    return {};
+  }
+
+  bool is_program(std::size_t i) const { return contains(invocation_.programs, i); }
 
   Result<Plan> finish() {
-    for (std::size_t i = 0; i < words_.size(); ++i) {
-      if (is_argument(i)) paths_.take(words_[i]);
-    }
     Result<std::vector<HostPath>> mounts = paths_.mounts();
     if (!mounts) return std::unexpected(mounts.error());
     plan_.mounts = std::move(*mounts);
+    // Somewhere in what was named there may be such a module.
+    if (!plan_.mounts.empty() && !invocation_.module.empty()) plan_.not_found.clear();
     plan_.workdir = paths_.workdir();
     for (std::size_t i = 0; i < words_.size(); ++i) {
-      plan_.guest_argv.push_back(is_argument(i) ? paths_.rewrite(words_[i]) : words_[i]);
+      plan_.guest_argv.push_back(paths_.rewrite(i, words_[i]));
     }
     plan_.notes = paths_.notes();
     return std::move(plan_);
   }
 
-  // The program's own name counts as a path only when written as one.
-  bool is_argument(std::size_t i) const {
-    return i > 0 || words_[i].find('/') != std::string::npos;
-  }
-
-  const Words& argv_;
-  const PlanContext& context_;
-  NamedPaths paths_;
   Words words_;  // becomes guest_argv
+  const PlanContext& context_;
+  Places places_;
+  NamedPaths paths_;
+  Runtime runtime_ = Runtime::kNone;
+  Invocation invocation_;
+  std::size_t arguments_from_ = 0;  // the words before it are no paths of the host
   Plan plan_;
 };
 
-std::string joined_names(const std::map<std::string, Words>& commands) {
-  std::string names;
-  for (const auto& [name, argv] : commands) names += (names.empty() ? "" : ", ") + name;
-  return names.empty() ? "none" : names;
-}
-
-Result<Words> guest_argv(const Plan& plan, const Image& image) {
-  if (!plan.guest_argv.empty() && !plan.guest_argv[0].empty()) return plan.guest_argv;
-  Words argv = image.default_command;
-  if (!plan.image_command.empty()) {
-    const auto command = image.commands.find(plan.image_command);
-    if (command == image.commands.end()) {
-      return fail("command " + plan.image_command + ": is not in " + image.name +
-                  ": it has: " + joined_names(image.commands));
-    }
-    argv = command->second;
-  }
-  if (argv.empty() && !image.commands.empty()) {
-    return fail("image " + image.name +
-                ": has several commands: choose one with -p PACKAGE "
-                "COMMAND: " +
-                joined_names(image.commands));
-  }
-  if (argv.empty()) return fail("image " + image.name + ": no command: write one after --");
-  if (!plan.guest_argv.empty()) {
-    argv.insert(argv.end(), plan.guest_argv.begin() + 1, plan.guest_argv.end());
-  }
-  return argv;
-}
-
-std::string string_member(const nlohmann::json& object, const std::string& name) {
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
-// Why a command of a package is none here, when it was left out for a reason (recipe_npm.cpp).
-Error explain_command(const Store& store, const Plan& plan, const Image& image, Error error) {
-  const Result<nlohmann::json> inputs = store.inputs(image);
-  if (!inputs) return error;
-  std::string name = plan.image_command;
-  if (name.empty()) name = string_member(*inputs, "default_command");
-  const auto unusable = inputs->find("unusable_commands");
-  const std::string why =
-      unusable == inputs->end() ? std::string() : string_member(*unusable, name);
-  if (why.empty()) return error;
-  return Error{"command " + name + " of " + image.name + ": " + why +
-               ": others can be chosen with -p PACKAGE COMMAND: " + joined_names(image.commands)};
+// Also where it was deleted: nothing is there, but a command without paths needs none.
+fs::path current_directory() {
+  std::error_code code;
+  const fs::path there = fs::current_path(code);
+  return code ? fs::path("/nowhere") : there;
 }
 
 }  // namespace
@@ -236,37 +359,20 @@ Error explain_command(const Store& store, const Plan& plan, const Image& image, 
 Result<PlanContext> PlanContext::from_process(std::string image) {
   PlanContext context;
   std::error_code code;
-  context.cwd = fs::current_path(code);
-  if (code) return fail("find the current directory: " + code.message());
+  context.cwd = current_directory();
   const char* home = std::getenv("HOME");
   if (home != nullptr && *home == '/') {
     context.home = fs::canonical(home, code);
     if (code) context.home = fs::path(home).lexically_normal();
   }
+  const char* environment = std::getenv("VIRTUAL_ENV");
+  if (environment != nullptr && *environment == '/') context.virtual_env = environment;
   context.image = std::move(image);
   return context;
 }
 
 Result<Plan> plan_command(const Words& argv, const PlanContext& context) {
   return Planner(argv, context).run();
-}
-
-Result<Prepared> prepare_plan(const Store& store, const Plan& plan, const Progress& progress) {
-  Result<Image> image = ensure_image(store, plan.image, progress);
-  if (!image) return std::unexpected(image.error());
-  Prepared prepared;
-  Result<Words> argv = guest_argv(plan, *image);
-  if (!argv) return std::unexpected(explain_command(store, plan, *image, argv.error()));
-  prepared.argv = std::move(*argv);
-  for (const HostPath& path : plan.mounts) {
-    const Result<Image> packed = ensure_image(store, path.request, progress);
-    if (!packed) return std::unexpected(packed.error());
-    prepared.mounts.push_back({packed->erofs, path.guest.string()});
-  }
-  prepared.env = image->env.empty() ? base_environment() : image->env;
-  prepared.workdir = plan.workdir.empty() ? image->workdir : plan.workdir;
-  prepared.image = std::move(*image);
-  return prepared;
 }
 
 }  // namespace thimble::image

@@ -18,9 +18,11 @@
 namespace thimble::image {
 
 struct PlanContext {
-  std::filesystem::path cwd;   // absolute
-  std::filesystem::path home;  // absolute; empty when unknown
-  std::string image;           // the user's --image; empty: choose by the command
+  std::filesystem::path cwd;               // absolute
+  std::filesystem::path home;              // absolute; empty when unknown
+  std::string image;                       // the user's --image; empty: choose by the command
+  std::filesystem::path virtual_env = {};  // $VIRTUAL_ENV: what a bare `python` means; or empty
+  std::string user = {};  // the user's --user, to whom copies of host paths belong in the guest
 
   static Result<PlanContext> from_process(std::string image = {});
 };
@@ -38,7 +40,10 @@ struct Plan {
   std::string image_command;  // for an empty first word: which of Image::commands; empty: default
   std::vector<HostPath> mounts;
   std::string workdir;             // empty: the image's
+  bool resolve_now = false;        // what the package's version range means today
   std::vector<std::string> notes;  // for the caller to show: what was left out and why
+  // Not empty: the image is known to lack the command. A line for the user that says what to do.
+  std::string not_found;
 };
 
 // Looks at the host's file system, changes nothing.
@@ -50,6 +55,7 @@ struct PreparedMount {
   std::string guest;  // mount it read-only here
 };
 struct Prepared {
+  std::string not_found;  // of the plan: then there is nothing else
   Image image;
   std::vector<std::string> argv;
   std::map<std::string, std::string> env;

@@ -71,6 +71,17 @@ Result<NpmSpec> parse_npm_spec(std::string_view text) {
   return NpmSpec{std::string(name), std::string(range)};
 }
 
+bool is_exact(const NpmSpec& spec) {
+  // "1.2.3", "1.2.3-beta.1": three numbers and nothing that opens a range.
+  const std::string_view core = std::string_view(spec.range).substr(0, spec.range.find('-'));
+  const bool plain = !core.empty() && std::ranges::all_of(core, [](char c) {
+    return c == '.' || (c >= '0' && c <= '9');
+  });
+  return plain && std::ranges::count(core, '.') == 2 && core.find("..") == std::string_view::npos &&
+         core.front() != '.' && core.back() != '.' &&
+         spec.range.find_first_of(" |") == std::string::npos;
+}
+
 bool is_recipe(std::string_view name) {
   constexpr std::array<std::string_view, 3> kRecipes = {"busybox", "node", "python"};
   return std::ranges::find(kRecipes, name) != kRecipes.end();

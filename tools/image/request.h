@@ -2,7 +2,9 @@
 // host path that a command names, an image by name, or a bare erofs file. Parsing takes any input.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +21,8 @@ struct NpmSpec {
 };
 
 Result<NpmSpec> parse_npm_spec(std::string_view text);
+// Whether it is one version for ever, and not what the registry says today.
+bool is_exact(const NpmSpec& spec);
 
 enum class NodeSource {
   kNpm,     // the pinned node from the npm registry
@@ -39,8 +43,15 @@ struct Request {
   std::string name;  // how the image is called in the store; see each maker below
   NpmSpec npm;
   NodeSource node = NodeSource::kNpm;
-  std::filesystem::path path;        // absolute
-  std::vector<std::string> only;     // kHostPath: just these entries of `path`; empty: all
+  std::filesystem::path path;     // absolute
+  std::vector<std::string> only;  // kHostPath: just these files of `path`
+  // kHostPath: symbolic links that are made in it, name and target. With neither these nor `only`
+  // all of `path` goes in.
+  std::map<std::string, std::string> links;
+  std::vector<std::string> folders;  // kHostPath with `only` or `links`: empty directories in it
+  // kHostPath: who everything in it belongs to in the guest.
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
   bool leave_out_git = false;        // kHostPath: without .git
   std::vector<std::string> command;  // kDirectory: default command
 };

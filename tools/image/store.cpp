@@ -368,6 +368,17 @@ Result<Image> Store::publish(const fs::path& staged, Manifest manifest, const js
   return open_image(digest, name);
 }
 
+fs::file_time_type Store::named_at(const std::string& name) const {
+  std::error_code code;
+  const fs::file_time_type time = fs::last_write_time(root_.path_of(name_file(name)), code);
+  return code ? fs::file_time_type::min() : time;
+}
+
+void Store::set_named_at(const std::string& name, fs::file_time_type time) const {
+  std::error_code ignored;
+  fs::last_write_time(root_.path_of(name_file(name)), time, ignored);
+}
+
 Result<void> Store::set_name(const StoredName& entry) const {
   if (const auto made = root_.make_folder("names"); !made) return std::unexpected(made.error());
   const std::string text =

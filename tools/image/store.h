@@ -66,6 +66,10 @@ class Store {
   Result<Image> publish(const std::filesystem::path& staged, Manifest manifest,
                         const nlohmann::json& inputs, const std::string& name,
                         const std::string& key) const;
+  // When the name was last given to an image: for npm packages, when their version was found out.
+  // The start of time when there is none.
+  std::filesystem::file_time_type named_at(const std::string& name) const;
+  void set_named_at(const std::string& name, std::filesystem::file_time_type time) const;
   // Adds a second name to an image.
   Result<void> set_name(const StoredName& entry) const;
 

@@ -72,7 +72,10 @@ class Supervisor {
     options.root.mounts.push_back({.from = build(), .to = kBuildFolder, .writable = true});
     if (is_from_host(request_)) {
       options.user = JailUser::kReader;
-      options.root.mounts.push_back({.from = request_.path, .to = kSourceFolder});
+      // Of links alone there is no source, and perhaps no such folder here.
+      if (request_.links.empty() || !request_.only.empty()) {
+        options.root.mounts.push_back({.from = request_.path, .to = kSourceFolder});
+      }
     } else {
       options.root.mounts.push_back(
           {.from = pinned(), .to = kCacheFolder / fs::path("npm/pinned")});

@@ -1,6 +1,10 @@
 // See worker.h.
 #include "tools/image/worker.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "tools/image/channel.h"
@@ -35,14 +39,43 @@ Manifest describe_tree(const Request& request) {
   return manifest;
 }
 
+Result<void> copy_times(const fs::path& from, const fs::path& to) {
+  struct stat status{};
+  if (::stat(from.c_str(), &status) != 0) return fail_errno("read " + from.string());
+  const timespec times[2] = {status.st_atim, status.st_mtim};
+  if (::utimensat(AT_FDCWD, to.c_str(), times, 0) != 0) return fail_errno("write " + to.string());
+  return {};
+}
+
 // Single files are packed from a copy: naming all their neighbours as left out could be long.
 Result<void> copy_single_files(const Request& request, const fs::path& to) {
-  if (Result<void> made = make_directories(to); !made) return made;
+  const fs::path source(kSourceFolder);
+  Result<void> done = make_directories(to);
   for (const std::string& name : request.only) {
-    const Result<void> copied = copy_regular(fs::path(kSourceFolder) / name, to / name);
-    if (!copied) return copied;
+    if (done) done = copy_regular(source / name, to / name);
+    if (done) done = copy_times(source / name, to / name);
   }
-  return {};
+  for (const auto& [name, target] : request.links) {
+    if (done) done = make_symlink(target, to / name);
+  }
+  for (const std::string& folder : request.folders) {
+    if (done) done = make_directories(to / folder);
+  }
+  return done;
+}
+
+// What a user gives us keeps its times. The owners of a whole root file system mean something only
+// where root unpacked it: to anybody else everything in it belongs. Host paths belong to whoever
+// runs the command in the guest.
+Stamp stamp_of(const Request& request) {
+  switch (request.kind) {
+    case Request::Kind::kDirectory:
+      return {.keeps_times = true, .keeps_owners = ::geteuid() == 0};
+    case Request::Kind::kHostPath:
+      return {.keeps_times = true, .keeps_owners = false, .uid = request.uid, .gid = request.gid};
+    default:
+      return {};
+  }
 }
 
 Result<Report> build(Building& building, const Request& request,
@@ -51,7 +84,7 @@ Result<Report> build(Building& building, const Request& request,
   fs::path source = from_host ? kSourceFolder : building.root;
   Result<Manifest> manifest = from_host ? describe_tree(request) : fill_root(building, request);
   if (!manifest) return std::unexpected(manifest.error());
-  if (!request.only.empty()) {
+  if (!request.only.empty() || !request.links.empty()) {
     source = building.root;
     left_out.clear();
     if (Result<void> done = copy_single_files(request, source); !done) {
@@ -62,7 +95,8 @@ Result<Report> build(Building& building, const Request& request,
   // Files of the user's own are packed at every change: speed counts more than size.
   const Compression compression =
       request.kind == Request::Kind::kHostPath ? Compression::kNone : Compression::kLz4;
-  const Result<void> made = make_erofs(source, building.work / kMadeImage, compression, left_out);
+  const Result<void> made =
+      make_erofs(source, building.work / kMadeImage, compression, left_out, stamp_of(request));
   if (!made) return std::unexpected(made.error());
   building.inputs["erofs"] = compression == Compression::kLz4 ? "lz4" : "plain";
   building.inputs["builder"] = kBuilderVersion;

@@ -43,6 +43,48 @@ TEST(ErofsTest, TheSameTreeGivesTheSameBytesWhateverItsTimesAndOrder) {
   }
 }
 
+// What fsck.erofs unpacks.
+struct stat unpacked(const fs::path& image, const std::string& name) {
+  const fs::path to = image.string() + ".unpacked";
+  const std::string command =
+      "fsck.erofs --extract=" + to.string() + " " + image.string() + " >/dev/null 2>&1";
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  struct stat status{};
+  EXPECT_EQ(::lstat((to / name).c_str(), &status), 0);
+  remove_tree(to);
+  return status;
+}
+
+TEST(ErofsTest, AUsersFilesKeepTheirTimesAndOwners) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to unpack owners";
+  const Scratch scratch;
+  const fs::path file = scratch.add("tree/home/app");
+  ASSERT_EQ(::chown(file.c_str(), 1000, 1001), 0);
+  const timespec then[2] = {{1'600'000'000, 5}, {1'600'000'000, 5}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, file.c_str(), then, 0), 0);
+  const fs::path image = scratch.path() / "1.erofs";
+  const fs::path tree = scratch.path() / "tree";
+  const struct {
+    Stamp stamp;
+    uid_t uid;
+    gid_t gid;
+    time_t time;
+  } cases[] = {
+      {{.keeps_times = true, .keeps_owners = true}, 1000, 1001, 1'600'000'000},
+      {{.keeps_times = true, .keeps_owners = false, .uid = 7, .gid = 8}, 7, 8, 1'600'000'000},
+      {{}, 0, 0, 315'532'800},
+  };
+  for (const auto& c : cases) {
+    ASSERT_TRUE(make_erofs(tree, image, Compression::kNone, {}, c.stamp));
+    const struct stat found = unpacked(image, "home/app");
+    EXPECT_EQ(found.st_uid, c.uid);
+    EXPECT_EQ(found.st_gid, c.gid);
+    EXPECT_EQ(found.st_mtime, c.time);
+    ASSERT_TRUE(make_erofs(tree, image.string() + "2", Compression::kNone, {}, c.stamp));
+    EXPECT_EQ(*sha256_file(image), *sha256_file(image.string() + "2"));
+  }
+}
+
 TEST(ErofsTest, AnImageCutAnywhereIsRefused) {
   const Scratch scratch;
   const fs::path file = sound_image(scratch);

@@ -79,6 +79,16 @@ TEST(NpmSpecTest, SaysThatGitIsNotSupportedAndWhatToDo) {
   EXPECT_NE(spec.error().message.find("thimble image build DIR"), std::string::npos);
 }
 
+TEST(NpmSpecTest, OnlyThreeNumbersAreOneVersionForEver) {
+  for (const char* range : {"1.2.3", "0.0.1", "1.2.3-beta.1", "10.20.30-rc"}) {
+    EXPECT_TRUE(is_exact({.name = "x", .range = range})) << range;
+  }
+  for (const char* range : {"latest", "next", "1", "1.2", "^1.2.3", "1.x", "*", ">=1.2.3", "..",
+                            "1.2.", "1.2.3 - 2.0.0", "1.2.3 || 2.0.0", "v1.2.3.4"}) {
+    EXPECT_FALSE(is_exact({.name = "x", .range = range})) << range;
+  }
+}
+
 TEST(ImageRequestTest, ReadsTheImageOptionByItsForm) {
   EXPECT_EQ(request_image("npm:x@1", "/")->kind, Request::Kind::kNpm);
   EXPECT_EQ(request_image("node", "/")->kind, Request::Kind::kRecipe);

@@ -1,0 +1,17 @@
+// See freshness.h.
+#include "tools/image/freshness.h"
+
+namespace thimble::image {
+
+using Clock = std::filesystem::file_time_type::clock;
+
+bool is_older(const Store& store, const Request& request, std::chrono::seconds age) {
+  if (request.kind != Request::Kind::kNpm || is_exact(request.npm)) return false;
+  return store.named_at(request.name) < Clock::now() - age;
+}
+
+void note_try(const Store& store, const Request& request) {
+  store.set_named_at(request.name, Clock::now() - kResolveAfter + kRetryAfter);
+}
+
+}  // namespace thimble::image
