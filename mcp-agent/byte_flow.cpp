@@ -50,6 +50,8 @@ void ByteFlow::fill() {
     head_ = 0;
   }
   const IoResult got = source_.read(std::span(buffer_.get(), capacity_).subspan(tail_));
+  const size_t kept = std::min(got.count, remembers_ - remembered_.size());
+  if (kept > 0) remembered_.append(reinterpret_cast<const char*>(buffer_.get() + tail_), kept);
   tail_ += got.count;
   if (got.kind == IoResult::Kind::kEnd) end_input();
 }

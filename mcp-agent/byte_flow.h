@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "mcp-agent/endpoint.h"
 #include "mcp-agent/server_lines.h"
@@ -64,6 +65,10 @@ class ByteFlow {
   // Whether the sink is in the middle of a line, which the caller ends.
   bool leave_line() { return marks_ && marks_->leave_line(); }
 
+  // Keeps the first bytes that come, at most so many, beside passing them on.
+  void remember(size_t most) { remembers_ = most; }
+  [[nodiscard]] const std::string& remembered() const { return remembered_; }
+
   [[nodiscard]] size_t buffered() const { return tail_ - head_; }
 
  private:
@@ -86,6 +91,8 @@ class ByteFlow {
   unsigned lines_ = 0;
   std::optional<ServerLines> marks_;
   bool writable_ = true;  // the last write succeeded
+  size_t remembers_ = 0;
+  std::string remembered_;
   bool source_ended_ = false;
   bool source_hung_up_ = false;
   bool cut_off_ = false;

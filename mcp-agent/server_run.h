@@ -49,6 +49,9 @@ struct ServerRun {
   // Clones: hears the working set (Machine::record_working_set()) when the first requests are
   // answered, or at the end of a server that answered fewer. Not set: nothing is recorded.
   std::function<void(std::span<const uint8_t> set)> on_working_set;
+  // The server ended with an error of its own before it answered anything: hears how its stderr
+  // began, after all of it was passed on.
+  std::function<void(std::string_view error_output)> on_early_end;
   // Tells what happens, the guest's console too.
   bool verbose = false;
   // One line for the user, without prefix and newline.

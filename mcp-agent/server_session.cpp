@@ -505,7 +505,12 @@ void ServerSession::finish(int status, std::string_view message) {
 void ServerSession::check_drained() {
   if (!server_status_ || !bridge_ || !bridge_->output_done()) return;
   record_working_set();
-  if (!working_set_) finish(status_of_output(*server_status_));
+  if (working_set_) return;
+  const bool failed = *server_status_ > 0 && *server_status_ < kExitTimeout;
+  if (failed && run_.on_early_end && bridge_->nothing_answered()) {
+    run_.on_early_end(bridge_->beginning_of_error());
+  }
+  finish(status_of_output(*server_status_));
 }
 
 // ---- output that could not be written

@@ -7,6 +7,13 @@
 
 namespace thimble {
 
+namespace {
+
+// Enough for what a server says before it gives up.
+constexpr size_t kErrorBeginning = size_t{16} * 1024;
+
+}  // namespace
+
 // The user's stderr is kept open after the server closed its own: messages of ours still go there.
 StdioBridge::StdioBridge(UserStdio user, ServerStreams server)
     : flows_{ByteFlow(Endpoint::user_input(user.input), Endpoint::stream(std::move(server.input))),
@@ -16,6 +23,7 @@ StdioBridge::StdioBridge(UserStdio user, ServerStreams server)
                       Endpoint::user_output(user.error, /*keep=*/true), ByteFlow::kDefaultCapacity,
                       ByteFlow::OnError::kGoOn)} {
   flows_[2].mark_lines();
+  flows_[2].remember(kErrorBeginning);
 }
 
 std::array<pollfd, StdioBridge::kEntries> StdioBridge::entries() const {

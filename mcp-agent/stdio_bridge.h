@@ -58,6 +58,10 @@ class StdioBridge {
   // Whether the user's stderr is in the middle of a line of the server's. The caller ends it.
   bool leave_error_line() { return flows_[2].leave_line(); }
 
+  // Not one line was answered; and how the server's stderr began.
+  [[nodiscard]] bool nothing_answered() const { return flows_[1].lines() == 0; }
+  [[nodiscard]] const std::string& beginning_of_error() const { return flows_[2].remembered(); }
+
   // Closes the server's stdin after what was read already.
   void end_input();
 

@@ -2,6 +2,7 @@
 #include "mcp-agent/server_run.h"
 #include "tools/cli/auto_template.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/key_hint.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
@@ -27,6 +28,7 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
   run.timeout = options.timeout;
   run.verbose = options.verbose;
   run.on_started = std::move(on_started);
+  run.on_early_end = hint_at_keys(run.server.environment);
   run.say = say;
   run.end_line = end_line;
   return run_server([&vm] { return VmProcess::start(std::move(*vm)); }, std::move(run));

@@ -8,6 +8,7 @@
 #include "mcp-agent/server_run.h"
 #include "pool/template/clone.h"
 #include "tools/cli/host_check.h"
+#include "tools/cli/key_hint.h"
 #include "tools/cli/pool_client.h"
 #include "tools/cli/rest_setting.h"
 #include "tools/cli/say.h"
@@ -89,6 +90,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.verbose = options.verbose;
   run.on_refused = std::move(order.on_refused);
   run.on_started = std::move(order.on_started);
+  run.on_early_end = hint_at_keys(run.server.environment);
   run.say = say;
   run.end_line = end_line;
   if (!working_sets_wanted()) {

@@ -332,6 +332,33 @@ TEST_F(ByteFlowTest, EndingTheInputEarlyStillDeliversWhatWasRead) {
   EXPECT_EQ(read_all(out->second.get()), "abc");
 }
 
+TEST(ByteFlow, RemembersTheFirstBytesAndPassesAllOn) {
+  const std::string bytes = random_bytes(300'000);
+  Pipe out = make_pipe();
+  Pipe in = make_pipe();
+  std::thread writer([&] {
+    for (size_t at = 0; at < bytes.size();) {
+      const ssize_t n = ::write(in.writer.get(), bytes.data() + at, bytes.size() - at);
+      ASSERT_GT(n, 0);
+      at += static_cast<size_t>(n);
+    }
+    in.writer.reset();
+  });
+  std::string received;
+  std::thread reader([&] { received = read_all(out.reader.get()); });
+  {
+    ByteFlow flow(Endpoint::user_input(in.reader.get()),
+                  Endpoint::user_output(out.writer.get(), /*keep=*/true));
+    flow.remember(1000);
+    pump(flow);
+    EXPECT_EQ(flow.remembered(), bytes.substr(0, 1000));
+  }
+  out.writer.reset();
+  writer.join();
+  reader.join();
+  EXPECT_EQ(received, bytes);
+}
+
 TEST(InputKind, OnlyPipesAndSocketsAreClients) {
   auto pipe = make_pipe();
   auto stream = make_stream_pair();
