@@ -130,6 +130,12 @@ export THIMBLE_TEST_VALUE='a b=c'
 run --env THIMBLE_TEST_VALUE -- sh -c 'echo "$THIMBLE_TEST_VALUE"'
 equal "--env K takes the value from here" "a b=c" "$OUT"
 
+run -- sh -c 'echo "Error: THE_TEST_KEY and THIMBLE_TEST_VALUE are missing" >&2; exit 1'
+equal "… nothing is said of a variable that is not set here" 1 "$(wc -l <<<"$ERR")"
+THE_TEST_KEY=secret run -- sh -c 'echo "Error: THE_TEST_KEY is missing" >&2; exit 1'
+contains "a server that ends for want of a key that is set here: the option is named" "--env THE_TEST_KEY" "$ERR"
+[[ $ERR != *secret* ]] && ok "… and not its value" || not_ok "… and not its value" "$ERR"
+
 run --workdir /tmp -- pwd
 equal "--workdir is where the command starts" "/tmp" "$OUT"
 run --user 1000:1000 -- id -u
@@ -153,7 +159,7 @@ echo '{"name":"s"}' >"$world/p/packages/s/package.json"
 echo 'module.exports = "hoisted"' >"$world/p/node_modules/dep/index.js"
 echo 'console.log(require("dep"), process.cwd())' >"$world/p/packages/s/index.js"
 thimble=$(realpath "$THIMBLE")
-OUT=$(cd "$world/p/packages/s" && timeout 120 "$thimble" run --cold -- node index.js 2>&1)
+OUT=$(cd "$world/p/packages/s" && timeout 120 "$thimble" run --cold -- node index.js 2>"$SCRATCH/err")
 equal "a hoisted workspace finds its modules" "hoisted $world/p/packages/s" "$OUT"
 venv=$world/venv
 mkdir -p "$venv/bin" "$venv/lib/python3.11/site-packages"
@@ -163,7 +169,7 @@ echo 'value = "of the environment"' >"$venv/lib/python3.11/site-packages/dep.py"
 printf '#!%s\nimport dep, subprocess, sys\nprint(dep.value, flush=True)\nsubprocess.run([sys.executable, "-c", "import dep"], check=True)\n' \
   "$venv/bin/python" >"$venv/bin/serve"
 run --cold --user 1000:1000 -- "$venv/bin/serve"
-equal "a command of a Python environment has its modules" "of the environment" "$OUT$ERR"
+equal "a command of a Python environment has its modules" "of the environment" "$OUT"
 run -- uvx mcp-server-time
 equal "what no image has gives 127 before a VM starts" 127 "$STATUS"
 

@@ -139,6 +139,10 @@ std::vector<std::string> links_that_lead_out(const Request& request, const Surve
     const fs::path target = fs::read_symlink(link, code);
     const fs::path place = (link.parent_path() / target).lexically_normal();
     if (code || is_within(place, request.path) || is_system(place)) continue;
+    // An environment's own interpreter: the image's takes its place (command/venv.h).
+    const fs::path folder = link.parent_path();
+    if (folder.filename() == "bin" && fs::exists(folder.parent_path() / "pyvenv.cfg", code))
+      continue;
     out.push_back(name + " -> " + target.string());
   }
   return out;

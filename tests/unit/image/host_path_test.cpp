@@ -61,6 +61,29 @@ TEST(HostPathTest, LinksAreNotFollowed) {
   EXPECT_EQ(survey->files, 3U);
 }
 
+TEST(HostPathTest, LinksThatLeadOutAreNamed) {
+  const Scratch scratch;
+  scratch.add("p/a/file");
+  scratch.add("p/venv/pyvenv.cfg");
+  scratch.add("p/venv/bin/x");
+  fs::create_symlink("file", scratch.path() / "p/a/inside");
+  fs::create_symlink("../../b/file", scratch.path() / "p/a/outside");
+  fs::create_symlink("/usr/bin/env", scratch.path() / "p/a/system");
+  fs::create_symlink("/opt/python/bin/python3", scratch.path() / "p/venv/bin/python");
+  const Request request = host_path(scratch.path() / "p");
+  EXPECT_EQ(links_that_lead_out(request, *survey_host_path(request)),
+            std::vector<std::string>{"a/outside -> ../../b/file"});
+}
+
+TEST(HostPathTest, ALinkAndAFolderMakeACopyOfNothingElse) {
+  Request request = host_path("/no/such/folder");
+  request.links["python3"] = "/usr/bin/python3";
+  const Result<Survey> one = survey_host_path(request);
+  ASSERT_TRUE(one) << one.error().message;
+  request.folders = {"deep/er"};
+  EXPECT_NE(survey_host_path(request)->fingerprint, one->fingerprint);
+}
+
 TEST(HostPathTest, PipesAndGitAreLeftOut) {
   const Scratch scratch;
   scratch.add(".git/config");
