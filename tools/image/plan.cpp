@@ -256,11 +256,13 @@ class Planner {
       words_.insert(words_.begin(), "node");
       return by_node();
     }
+    if (fs::path(script.interpreter).filename() == "bash") plan_.image = recipe("python");
     if (!is_system(file)) return {};
     // The guest's own.
     if (is_system_bin(file)) plan_.not_found = why_not_runnable(file.filename().string());
     arguments_from_ = 1;
     read_words(runtime_of(file.filename()));
+    if (runtime_ == Runtime::kShell) choose_for_shell(file.filename());
     return {};
   }
 
@@ -285,7 +287,23 @@ class Planner {
     plan_.not_found = why_not_runnable(words_[0]);
     arguments_from_ = 1;
     read_words(runtime_of(words_[0]));
+    if (runtime_ == Runtime::kShell) choose_for_shell(words_[0]);
     return {};
+  }
+
+  // A shell finds what its line names in the image only. bash is in those of node and python.
+  void choose_for_shell(const std::string& shell) {
+    std::string line;
+    for (const std::size_t i : invocation_.code) line += words_[i];
+    const bool python = line.find("python") != std::string::npos;
+    const bool node = line.find("node") != std::string::npos;
+    if (python || node || shell == "bash")
+      plan_.image = recipe(node && !python ? "node" : "python");
+    for (const char* fetcher : {"npx ", "uvx "}) {
+      if (!line.starts_with(fetcher) && !line.contains(std::string(" ") + fetcher)) continue;
+      plan_.not_found = shell + ": the image has no " + fetcher +
+                        "for a shell's line: write what it runs as the command itself, after --";
+    }
   }
 
   Result<void> not_found(const fs::path& program) {

@@ -136,5 +136,20 @@ TEST_F(PlanTest, ADeletedCurrentDirectoryIsNoObstacle) {
   EXPECT_TRUE(plan({"cat", "file.txt"}, context->cwd).mounts.empty());
 }
 
+TEST_F(PlanTest, AShellGetsTheImageThatHasWhatItsLineNames) {
+  const struct {
+    Words argv;
+    const char* image;
+  } cases[] = {
+      {{"sh", "-c", "echo"}, "busybox"},          {{"sh", "-c", "node -v"}, "node"},
+      {{"bash", "-c", "python3 -V"}, "python"},   {{"/bin/bash", "-lc", "exec node x"}, "node"},
+      {{"bash", "-c", "declare -A a"}, "python"}, {{"./run.bash"}, "python"},
+  };
+  scratch_.add("home/ana/run.bash", "#!/usr/bin/env bash\n");
+  for (const auto& c : cases) EXPECT_EQ(plan(c.argv, home_).image.name, c.image) << c.argv.back();
+  EXPECT_NE(plan({"bash", "-c", "cd x && npx -y pkg"}, home_).not_found, "");
+  EXPECT_EQ(plan({"bash", "-c", "echo npx"}, home_).not_found, "");
+}
+
 }  // namespace
 }  // namespace thimble::image
