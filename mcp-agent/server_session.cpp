@@ -508,6 +508,7 @@ void ServerSession::check_drained() {
   if (working_set_) return;
   const bool failed = *server_status_ > 0 && *server_status_ < kExitTimeout;
   if (failed && run_.on_early_end && bridge_->nothing_answered()) {
+    if (bridge_->leave_error_line() && run_.end_line) run_.end_line();
     run_.on_early_end(bridge_->beginning_of_error());
   }
   finish(status_of_output(*server_status_));
