@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
 #include "tools/image/files.h"
 #include "tools/image/process.h"
 
@@ -64,7 +65,7 @@ std::string unquoted(std::string_view text) {
     text.remove_suffix(1);
   }
   if (text.size() >= 2 && text.front() == '"' && text.back() == '"') {
-    const nlohmann::json value = nlohmann::json::parse(text, nullptr, false);
+    const nlohmann::json value = read_foreign_json(text);
     if (value.is_string()) return value.get<std::string>();
   }
   std::string value;

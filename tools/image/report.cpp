@@ -1,13 +1,13 @@
 // See report.h.
 #include "tools/image/report.h"
 
+#include "devices/foreign_json.h"
+
 namespace thimble::image {
 namespace {
 
 using nlohmann::json;
 
-// Ours have five levels. Deep ones would be a long recursion when they are written again.
-constexpr int kDeepest = 16;
 constexpr const char* kDamaged = "the jailed build's report: damaged: try again";
 
 }  // namespace
@@ -20,13 +20,8 @@ std::string report_to_text(const Report& report) {
 }
 
 Result<Report> report_from_text(const std::string& text) {
-  bool too_deep = false;
-  const auto look = [&too_deep](int depth, json::parse_event_t, json&) {
-    too_deep = too_deep || depth > kDeepest;
-    return !too_deep;
-  };
-  const json value = json::parse(text, look, false);
-  if (too_deep || !value.is_object()) return fail(kDamaged);
+  const json value = read_foreign_json(text);
+  if (!value.is_object()) return fail(kDamaged);
   const auto manifest = value.find("manifest");
   const auto inputs = value.find("inputs");
   if (manifest == value.end() || !manifest->is_string() || inputs == value.end() ||

@@ -33,7 +33,7 @@ TEST(ReportTest, DamagedOnesAreRefused) {
     EXPECT_FALSE(report_from_text(text)) << text.substr(0, 60);
   }
   std::string deep = "{}";
-  for (int level = 0; level < 100; ++level) deep.insert(0, R"({"a":)").append("}");
+  for (int level = 0; level < 200; ++level) deep.insert(0, R"({"a":)").append("}");
   const std::size_t inputs = sound.find("\"inputs\": {}");
   ASSERT_NE(inputs, std::string::npos) << sound;
   EXPECT_FALSE(report_from_text(std::string(sound).replace(inputs, 12, "\"inputs\":" + deep)));

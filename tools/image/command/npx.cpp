@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "devices/foreign_json.h"
 #include "tools/image/files.h"
 
 namespace thimble::image {
@@ -180,7 +181,7 @@ fs::path project_around(const fs::path& cwd) {
 // The file of the command that is called like the package, or of its only one.
 std::string own_bin(const fs::path& folder, const std::string& short_name) {
   const Result<std::string> text = read_file(folder / "package.json", 1 << 20);
-  const nlohmann::json package = text ? nlohmann::json::parse(*text, nullptr, false) : nullptr;
+  const nlohmann::json package = text ? read_foreign_json(*text) : nullptr;
   if (!package.is_object()) return {};
   const auto bin = package.find("bin");
   if (bin == package.end()) return {};

@@ -5,6 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "devices/foreign_json.h"
 #include "tools/image/files.h"
 
 namespace thimble::image {
@@ -35,7 +36,7 @@ bool is_bare(const fs::path& directory) {
   constexpr std::uint64_t kLongest = 256;
   std::error_code code;
   if (fs::file_size(directory / "package.json", code) > kLongest || code) return false;
-  const json package = json::parse(package_json(directory), nullptr, false);
+  const json package = read_foreign_json(package_json(directory));
   if (!package.is_object() || package.empty()) return false;
   return std::ranges::all_of(package.items(), [](const auto& member) {
     return member.key() == "type" || member.key() == "sideEffects";
@@ -64,7 +65,7 @@ bool is_workspace(const fs::path& directory) {
   const std::string text = package_json(directory);
   // Reading JSON costs more than all the rest of a start's planning.
   if (text.find("\"workspaces\"") == std::string::npos) return false;
-  const json package = json::parse(text, nullptr, false);
+  const json package = read_foreign_json(text);
   return package.is_object() && package.contains("workspaces");
 }
 
@@ -87,7 +88,7 @@ fs::path workspace_above(const fs::path& directory, const Places& places) {
 
 // Whether every dependency that the package names is in its own node_modules.
 bool has_its_dependencies(const fs::path& root) {
-  const json package = json::parse(package_json(root), nullptr, false);
+  const json package = read_foreign_json(package_json(root));
   if (!package.is_object()) return false;
   const auto dependencies = package.find("dependencies");
   if (dependencies == package.end() || !dependencies->is_object()) return false;
