@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "devices/text.h"
 #include "pool/template/file_mark.h"
 #include "thimble/snapshot.h"
 
@@ -146,7 +147,7 @@ uint64_t TemplateStore::stored_bytes(const std::string& name) const {
   if (!check_name(name)) return bytes;
   for (const std::string part : kParts) {
     struct stat status{};
-    if (!look(folder_, name + "/" + part, status)) continue;
+    if (!look(folder_, text("%s/%s", name.c_str(), part.c_str()), status)) continue;
     bytes += static_cast<uint64_t>(status.st_blocks) * 512;
   }
   return bytes;

@@ -21,8 +21,10 @@ int close_stdout(int status) {
   // Some file systems only tell of a full disk here.
   const bool closed = ::close(STDOUT_FILENO) == 0 || errno == EBADF;
   const int error = flushed ? errno : why;
-  if ((flushed && closed && !failed_before) || error == EPIPE) return status;
-  say("stdout: " + std::string(error != 0 ? std::strerror(error) : "not all could be written"));
+  const bool fails_now = !flushed || !closed;
+  if ((!fails_now && !failed_before) || error == EPIPE) return status;
+  // What failed before has been said where it failed.
+  if (fails_now) say(std::string("stdout: ") + std::strerror(error));
   return status == 0 ? kExitOutput : status;
 }
 

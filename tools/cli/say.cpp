@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "devices/printable.h"
@@ -22,9 +24,14 @@ bool stderr_takes() {
   return ::poll(&ready, 1, kPatienceMs) == 1 && (ready.revents & POLLOUT) != 0;
 }
 
+// Only here is the reason known: stdio keeps that something failed, not what (close_stdout.h).
 void put(std::string_view bytes) {
-  std::fwrite(bytes.data(), 1, bytes.size(), stdout);
-  std::fflush(stdout);
+  if (std::ferror(stdout) != 0) return;
+  errno = 0;
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size();
+  if (written && std::fflush(stdout) == 0) return;
+  if (errno == EPIPE) return std::clearerr(stdout);  // nobody reads on
+  say(std::string("stdout: ") + std::strerror(errno));
 }
 
 template <class Json>
