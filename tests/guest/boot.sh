@@ -64,7 +64,7 @@ echo "typed: $(/bin/busybox head -c 20000 | /bin/busybox sha256sum)"
 INIT
 chmod +x "$SCRATCH/typed/init"
 (cd "$SCRATCH/typed" && find . | cpio --quiet -o -H newc >"$SCRATCH/typed.cpio")
-seq 1 4000 | head -c 20000 >"$SCRATCH/keys"
+seq 1 5000 | head -c 20000 >"$SCRATCH/keys"
 try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/typed.cpio" --disk "$SCRATCH/readonly" \
   --cmdline 'console=ttyS0 quiet panic=-1 reboot=k -- for init' <"$SCRATCH/keys"
 contains "20,000 bytes at once on the console arrive in order" "typed: $(sha256sum <"$SCRATCH/keys" | cut -d' ' -f1)" "$OUT"
