@@ -247,7 +247,7 @@ class Keeper {
     pass_to_server(turns_.leave());
   }
 
-  void pass_to_server(std::string bytes) {
+  void pass_to_server(const std::string& bytes) {
     to_server_ += bytes;
     if (!to_server_.empty()) drain(child_.input, to_server_);
   }
