@@ -214,7 +214,8 @@ void show_from(const Fd& file, off_t& offset, bool last) {
     while (!left.empty()) {
       const size_t end = left.find('\n');
       const bool whole = end != std::string_view::npos;
-      if (!whole && !last && !(full && left.size() == bytes.size())) return;
+      const bool fills_all = full && left.size() == bytes.size();
+      if (!whole && !last && !fills_all) return;
       print(left.substr(0, end));
       const size_t shown = whole ? end + 1 : left.size();
       offset += static_cast<off_t>(shown);

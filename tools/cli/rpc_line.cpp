@@ -59,8 +59,9 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
 
  private:
   bool scalar(std::string value) {
-    if (depth_ == level_ && key_ == "id") id_ = std::move(value);
-    if (depth_ == level_ + 1 && key_ == "params" && inner_key_ == "requestId") {
+    if (depth_ == level_ && key_ == "id") {
+      id_ = std::move(value);
+    } else if (depth_ == level_ + 1 && key_ == "params" && inner_key_ == "requestId") {
       cancels_ = std::move(value);
     }
     return true;
