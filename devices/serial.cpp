@@ -108,7 +108,7 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
       // Enabling the transmit interrupt while the transmitter is empty reports at once.
       if ((value & ~state_.interrupt_enable & kEnableTransmit) != 0) state_.transmit_interrupt = 1;
       state_.interrupt_enable = value & 0x0f;
-      fill_fifo();
+      follow_listener();
       raise_if_pending();
       return;
     case 2:
@@ -122,7 +122,8 @@ void Serial::write_register(uint64_t offset, uint8_t value) {
     case 4:
       state_.modem_control = value & 0x1f;
       if ((value & kRequestToSend) != 0) used_rts_ = true;
-      refill_soon();
+      follow_listener();
+      raise_if_pending();
       return;
     case 7:
       state_.scratch = value;
@@ -203,6 +204,19 @@ bool Serial::listens() const {
   if ((state_.modem_control & kLoopback) != 0) return false;
   if ((state_.modem_control & kRequestToSend) != 0 || polls_ >= kPollsOfAListener) return true;
   return !used_rts_ && (state_.interrupt_enable & kEnableReceived) != 0;
+}
+
+// One that stops listening has not read what is in the FIFO: a driver looks for the port by
+// enabling all of its interrupts for a moment, and clears the FIFO next.
+void Serial::follow_listener() {
+  if (listens()) return fill_fifo();
+  if (state_.received.empty()) return;
+  ByteRing line;
+  line.append(std::exchange(state_.received, {}));
+  for (const iovec& piece : line_.pieces()) {
+    line.append({static_cast<const uint8_t*>(piece.iov_base), piece.iov_len});
+  }
+  line_ = std::move(line);
 }
 
 void Serial::note_poll() {

@@ -94,6 +94,7 @@ class Serial final : public BusDevice {
   void raise_if_pending();
   [[nodiscard]] uint8_t receive();
   [[nodiscard]] bool listens() const;
+  void follow_listener();
   void note_poll();
   void fill_fifo();
   void refill_soon();

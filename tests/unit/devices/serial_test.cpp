@@ -178,6 +178,7 @@ TEST_F(SerialTest, ATypistIsCalledOnceThereIsRoomForMuchAndOnlyWhenOneWaits) {
 // Linux 6.1, 8250_port.c: serial8250_clear_fifos(), then reads of RBR, before it wants any input.
 TEST_F(SerialTest, ADriverThatSetsUpThePortLosesNothingThatWasTypedAhead) {
   serial_.type("typed before the kernel was up");
+  for (const uint8_t value : {0x00, 0x0f, 0x00}) out(kInterruptEnable, value);  // autoconfig()
   for (const uint8_t value : {0x01, 0x07, 0x00}) out(kFifoControl, value);
   in(kData);
   in(kLineStatus);
