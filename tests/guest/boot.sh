@@ -68,7 +68,7 @@ seq 1 5000 | head -c 20000 >"$SCRATCH/keys"
 try "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/typed.cpio" --disk "$SCRATCH/readonly" \
   --cmdline 'console=ttyS0 quiet panic=-1 reboot=k -- for init' <"$SCRATCH/keys"
 contains "20,000 bytes at once on the console arrive in order" "typed: $(sha256sum <"$SCRATCH/keys" | cut -d' ' -f1)" "$OUT"
-contains "what follows -- on the command line is init's, and nothing of ours is" "words: for init"$'\r\n' "$OUT"$'\n'
+contains "what follows -- on the command line is init's, and nothing of ours is" "words: for init"$'\n' "$OUT"
 try "$THIMBLE" boot --kernel "$KERNEL" --cmdline "$(printf 'x%.0s' {1..2100})" </dev/null
 [[ $STATUS == 125 && $ERR == *"bytes with what describes the devices, the kernel takes 2047"* ]] && ok "a command line that Linux would cut is refused" || not_ok "a command line that Linux would cut is refused" "$STATUS $ERR"
 
