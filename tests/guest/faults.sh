@@ -191,5 +191,5 @@ contains "… as before" "a clone of $name" "$(<"$SCRATCH/err")"
 
 "$THIMBLE" daemon --stop
 wait_until "in the end no VM is left" nobody -x thimble-vmm
-equal "… and no file but those that are to be" "vms" "$(ls "$THIMBLE_RUNTIME" | xargs)"
+equal "… and no file but those that are to be" "starts vms" "$(ls "$THIMBLE_RUNTIME" | xargs)"
 finish

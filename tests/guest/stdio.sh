@@ -177,4 +177,16 @@ run -- sh -c 'touch /etc/written && cat /etc/written && echo fine'
 equal "the root can be written, in memory" "fine" "$OUT"
 run -- sh -c 'ls /etc/written 2>&1 || true'
 contains "… and nothing of it lasts" "No such file" "$OUT"
+# Boots take turns; the only one is taken here.
+mkdir -m 700 "$SCRATCH/runtime" "$SCRATCH/runtime/starts"
+exec {TURN}>"$SCRATCH/runtime/starts/slot-0"
+flock "$TURN"
+THIMBLE_RUNTIME=$SCRATCH/runtime THIMBLE_BOOTS=1 "$THIMBLE" run --cold -- echo hi {TURN}>&- \
+  >"$SCRATCH/turn.out" 2>"$SCRATCH/turn.err" &
+wait_until "a boot waits for its turn, and says so" grep -q "waiting for other VMs of yours to boot" "$SCRATCH/turn.err"
+equal "… having started nothing" "" "$(pgrep -P $! -x thimble-vmm)"
+flock -u "$TURN"
+wait $!
+equal "… until it has one" "0 hi" "$? $(<"$SCRATCH/turn.out")"
+
 finish

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "mcp-agent/server_run.h"
@@ -69,6 +70,11 @@ const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
     if (store.has(name)) return &store;
   }
   return nullptr;
+}
+
+bool AutoTemplate::is_there() const {
+  return std::ranges::any_of(points_,
+                             [this](Point point) { return store_of(key_.name(point)) != nullptr; });
 }
 
 std::optional<CloneOrder> AutoTemplate::find() const {

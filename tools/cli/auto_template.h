@@ -30,6 +30,10 @@ class AutoTemplate {
 
   // A clone of this kind leaves nothing to be made.
   [[nodiscard]] FreezeRequest::Point best_point() const { return points_.front(); }
+  [[nodiscard]] std::string best_name() const { return key_.name(best_point()); }
+
+  // Whether find() has something to look at.
+  [[nodiscard]] bool is_there() const;
 
   // Starts a process of its own, in no hurry, that makes what is missing and is not being made by
   // another; `arguments` are those of `thimble run`. Does nothing when nothing is missing, or when

@@ -344,7 +344,7 @@ int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready)
 
 }  // namespace
 
-Result<void> start_keeper(const Launched& launched, std::vector<std::string> arguments) {
+Result<Launching> start_keeper(Launched launched, std::vector<std::string> arguments) {
   auto ready = make_pipe();
   if (!ready) return std::unexpected(ready.error());
   const pid_t first = ::fork();
@@ -353,9 +353,14 @@ Result<void> start_keeper(const Launched& launched, std::vector<std::string> arg
   ready->write.reset();
   while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {
   }
+  return Launching{std::move(launched), std::move(ready->read)};
+}
+
+Result<void> await_server(const Launching& launching) {
+  const auto& [launched, ready] = launching;
   std::string said(4096, 0);
   ssize_t n = 0;
-  while ((n = ::read(ready->read.get(), said.data(), said.size())) < 0 && errno == EINTR) {
+  while ((n = ::read(ready.get(), said.data(), said.size())) < 0 && errno == EINTR) {
   }
   if (n == 1 && said[0] == 'r') return {};
   said.resize(n > 0 ? static_cast<size_t>(n) : 0);

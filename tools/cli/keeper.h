@@ -12,17 +12,25 @@
 // Values of --env are in neither the keeper's words, nor its environment, nor the VM's folder.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "devices/fd.h"
 #include "devices/result.h"
 #include "tools/cli/launched.h"
 
 namespace thimble::cli {
 
-// Starts the keeper. `arguments` are those of `thimble run`. Waits until the server runs; an error
-// with its last lines when it does not come up.
-Result<void> start_keeper(const Launched& launched, std::vector<std::string> arguments);
+// A keeper that was started, and a server that is coming up.
+struct Launching {
+  Launched launched;
+  Fd ready;  // its keeper's word
+};
+
+// Starts the keeper. `arguments` are those of `thimble run`.
+Result<Launching> start_keeper(Launched launched, std::vector<std::string> arguments);
+
+// Waits until the server runs; an error when it does not come up.
+Result<void> await_server(const Launching& launching);
 
 }  // namespace thimble::cli

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdio>
 #include <ctime>
+#include <deque>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -90,12 +91,12 @@ Result<Arguments> run_arguments(const LaunchOptions& options, const std::string&
   return arguments;
 }
 
-Result<void> launch(const LaunchOptions& options, const std::string& name) {
+Result<Launching> launch(const LaunchOptions& options, const std::string& name) {
   auto arguments = run_arguments(options, name);
   if (!arguments) return std::unexpected(arguments.error());
   auto launched = Launched::make(name);
   if (!launched) return std::unexpected(launched.error());
-  return start_keeper(*launched, std::move(*arguments));
+  return start_keeper(std::move(*launched), std::move(*arguments));
 }
 
 // Name (or number) first, options after it, CMD after "--".
@@ -123,8 +124,42 @@ Result<int> launch_main(const Arguments& arguments) {
   declare(declared, options);
   std::string name;
   if (auto status = parse(declared, options, arguments, "a NAME", name)) return *status;
-  if (auto done = launch(options, name); !done) return std::unexpected(done.error());
+  auto launching = launch(options, name);
+  if (!launching) return std::unexpected(launching.error());
+  if (auto up = await_server(*launching); !up) return std::unexpected(up.error());
   print(name + " runs");
+  return 0;
+}
+
+// Some come up at a time: one after the other would leave processors idle, all at once would make
+// all of them late. Those that boot take turns besides (boot_turn.h).
+Result<int> launch_all(const LaunchOptions& options, int count) {
+  constexpr size_t kAtATime = 8;
+  std::deque<Launching> coming_up;
+  std::string failure;
+  int running = 0;
+  const auto await_first = [&] {
+    const std::string name = coming_up.front().launched.name();
+    auto up = await_server(coming_up.front());
+    coming_up.pop_front();
+    if (up) {
+      print(name + text(" runs (%d of %d)", ++running, count));
+    } else if (failure.empty()) {
+      failure = name + ": " + up.error().message;
+    }
+  };
+  for (int i = 1; i <= count && failure.empty(); ++i) {
+    const std::string name = options.prefix + "-" + std::to_string(i);
+    auto launching = launch(options, name);
+    if (launching) {
+      coming_up.push_back(std::move(*launching));
+    } else {
+      failure = name + ": " + launching.error().message;
+    }
+    if (coming_up.size() == kAtATime) await_first();
+  }
+  while (!coming_up.empty()) await_first();
+  if (!failure.empty()) return fail(text("%d of %d run; ", running, count) + failure);
   return 0;
 }
 
@@ -143,14 +178,7 @@ Result<int> launch_many_main(const Arguments& arguments) {
   if (options.command.empty() && options.words.empty() && options.from_template.empty()) {
     return usage_error(declared.name(), "it needs --template, --command or CMD");
   }
-  for (int i = 1; i <= count; ++i) {
-    const std::string name = options.prefix + "-" + std::to_string(i);
-    if (auto done = launch(options, name); !done) {
-      return fail(text("%d of %d run; ", i - 1, count) + name + ": " + done.error().message);
-    }
-    print(name + text(" runs (%d of %d)", i, count));
-  }
-  return 0;
+  return launch_all(options, count);
 }
 
 // ---- stop

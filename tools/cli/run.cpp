@@ -1,6 +1,7 @@
 // `thimble run`: from the command line to the server in its VM.
 #include "mcp-agent/server_run.h"
 #include "tools/cli/auto_template.h"
+#include "tools/cli/boot_turn.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/key_hint.h"
 #include "tools/cli/run_options.h"
@@ -12,9 +13,9 @@ namespace thimble::cli {
 
 namespace {
 
-// Boots. `on_started` hears that the server runs.
+// Boots, and gives the turn back when the server runs. `on_started` hears that it does.
 Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared, ServerSpec server,
-                     std::function<void()> on_started) {
+                     StartSlot turn, const std::function<void()>& on_started) {
   auto vm = make_vm(options, prepared);
   if (!vm) return std::unexpected(vm.error());
   auto identity = make_identity();
@@ -27,11 +28,33 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
   run.server = std::move(server);
   run.timeout = options.timeout;
   run.verbose = options.verbose;
-  run.on_started = std::move(on_started);
+  run.on_started = [&] {
+    turn.release();
+    if (on_started) on_started();
+  };
   run.on_early_end = hint_at_keys(run.server.environment);
   run.say = say;
   run.end_line = end_line;
   return run_server([&vm] { return VmProcess::start(std::move(*vm)); }, std::move(run));
+}
+
+// A clone of the template that is there for CMD. Nothing: there is none, or it was refused.
+std::optional<Result<int>> try_clone(const RunOptions& options, const AutoTemplate& templates,
+                                     const Arguments& arguments, std::string& refused) {
+  auto order = templates.find();
+  if (!order) return std::nullopt;
+  const std::string name = order->id.name;
+  if (options.verbose) say("a clone of " + name);
+  order->on_refused = [&](std::string_view why) {
+    say("template " + name + ": " + std::string(why) + ": booting instead");
+    refused = name;
+  };
+  if (order->opened.facts.point != templates.best_point()) {
+    order->on_started = [&] { templates.make_in_background(arguments); };
+  }
+  auto status = run_clone(options, std::move(*order));
+  if (status && *status == kExitRefused) return std::nullopt;
+  return status;
 }
 
 Result<int> run(const RunOptions& options, const Arguments& arguments) {
@@ -45,23 +68,20 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
   auto server = make_server(options, *prepared);
   if (!server) return std::unexpected(server.error());
   const auto templates = AutoTemplate::open(options, *prepared, *server);
-  if (!templates) return run_cold(options, *prepared, std::move(*server), nullptr);
   std::string refused;
-  if (auto order = templates->find()) {
-    const std::string name = order->id.name;
-    if (options.verbose) say("a clone of " + name);
-    order->on_refused = [&](std::string_view why) {
-      say("template " + name + ": " + std::string(why) + ": booting instead");
-      refused = name;
-    };
-    if (order->opened.facts.point != templates->best_point()) {
-      order->on_started = [&] { templates->make_in_background(arguments); };
-    }
-    auto status = run_clone(options, std::move(*order));
-    if (!status || *status != kExitRefused) return status;
+  if (templates) {
+    if (auto status = try_clone(options, *templates, arguments, refused)) return *status;
   }
-  return run_cold(options, *prepared, std::move(*server),
-                  [&] { templates->make_in_background(arguments, refused); });
+  auto turn = take_boot_turn(templates ? templates->best_name() : "", options.verbose);
+  if (!turn) return std::unexpected(turn.error());
+  if (templates && refused.empty() && turn->waited() && templates->is_there()) {
+    // Made by those that went before.
+    turn->release();
+    if (auto status = try_clone(options, *templates, arguments, refused)) return *status;
+  }
+  return run_cold(options, *prepared, std::move(*server), std::move(*turn), [&] {
+    if (templates) templates->make_in_background(arguments, refused);
+  });
 }
 
 }  // namespace

@@ -1,10 +1,9 @@
 // `thimble template`: servers frozen once they are up, to be cloned by `thimble run --template`.
-#include <sys/resource.h>
-
 #include <chrono>
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
+#include "tools/cli/boot_turn.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
@@ -21,7 +20,6 @@ namespace {
 
 constexpr const char* kName = "thimble template";
 constexpr const char* kAutoPrefix = "auto-";
-constexpr int kBackgroundNice = 10;
 
 constexpr const char* kHelp =
     R"(Usage: thimble template create NAME [run options] [--freeze POINT] [--] CMD [ARGS…]
@@ -103,6 +101,9 @@ Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& o
   if (!*lock) return fail("template " + order.name + " is being made by somebody else");
   const bool by_itself = order.name.starts_with(kAutoPrefix);
   if (by_itself && !create.anew && store.has(order.name)) return TemplateMade{};
+  const auto turn =
+      create.in_background ? take_background_turn(order.name) : take_boot_turn("", options.verbose);
+  if (!turn) return std::unexpected(turn.error());
   auto made = make_template(store, order, options, prepared);
   if (!made) {
     if (create.in_background) store.note_failure(order.name, made.error().message);
@@ -152,7 +153,6 @@ Result<int> make_main(const std::string& name, const Arguments& arguments) {
   if (!options.from_template.empty()) {
     return usage_error(kName, "a template of a template is not made: name a CMD");
   }
-  if (create.in_background) ::setpriority(PRIO_PROCESS, 0, kBackgroundNice);
   return make(name, create, options);
 }
 
