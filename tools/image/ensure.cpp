@@ -197,7 +197,8 @@ void build_beside(const Store& store, const Request& request, const std::string&
   Result<std::optional<FileLock>> lock = store.lock(request.name);
   if (!lock || !*lock) return;
   note_try(store, request);
-  (void)start_builder(store, request, key, std::move(**lock));
+  const Result<void> started = start_builder(store, request, key, std::move(**lock));
+  if (!started) return;  // the next start tries again
 }
 
 Result<Image> open_bare_file(const fs::path& path) {

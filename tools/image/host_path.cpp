@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "devices/text.h"
 #include "tools/image/command/places.h"
 #include "tools/image/files.h"
 #include "tools/image/progress.h"
@@ -50,7 +51,9 @@ class Surveyor {
       if (Result<void> done = visit_entry(request_.path / name, ""); !done) return done;
       text_ += "only " + name + '\n';
     }
-    for (const auto& [name, target] : request_.links) text_ += "link " + name + ' ' + target + '\n';
+    for (const auto& [name, target] : request_.links) {
+      text_ += text("link %s %s\n", name.c_str(), target.c_str());
+    }
     for (const std::string& folder : request_.folders) text_ += "folder " + folder + '\n';
     return {};
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "devices/text.h"
 #include "tools/image/command/package_root.h"
 #include "tools/image/files.h"
 
@@ -235,7 +236,9 @@ Result<std::vector<HostPath>> NamedPaths::mounts() const {
     request.gid = owner_.gid;
     request.name = "path:" + mount.host.string() + (mount.implied ? "" : "/");
     for (const std::string& name : mount.only) request.name += " " + name;
-    for (const auto& [name, target] : mount.links) request.name += " " + name + ">" + target;
+    for (const auto& [name, target] : mount.links) {
+      request.name += text(" %s>%s", name.c_str(), target.c_str());
+    }
     for (const std::string& folder : request.folders) request.name += " " + folder + "/";
     if (owner_.uid != 0 || owner_.gid != 0) {
       request.name += " of " + std::to_string(owner_.uid) + ":" + std::to_string(owner_.gid);

@@ -188,7 +188,7 @@ Result<void> record_lock(const std::string& lock_text, json& inputs, InstalledPa
     if (place.empty()) continue;
     if (!entry.is_object()) return fail("read npm's lock file: " + place + ": not an object");
     if (const std::string refusal = refuse_source(place, entry); !refusal.empty()) {
-      return fail("package " + place + ": " + refusal + ", so " + kNoHash);
+      return fail(text("package %s: %s, so %s", place.c_str(), refusal.c_str(), kNoHash));
     }
     locked[place] = {{"version", string_of(entry, "version")},
                      {"integrity", string_of(entry, "integrity")}};

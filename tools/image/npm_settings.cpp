@@ -160,7 +160,12 @@ void add_npmrc(std::string_view text, const Variables& variables, Settings& sett
     if (!is_allowed_setting(name)) continue;
     // A list is one setting with several lines.
     std::string& entry = settings[name];
-    entry = name.ends_with("[]") && !entry.empty() ? entry + kBetween + value : value;
+    if (name.ends_with("[]") && !entry.empty()) {
+      entry += kBetween;
+    } else {
+      entry.clear();
+    }
+    entry += value;
   }
 }
 

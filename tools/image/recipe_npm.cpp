@@ -1,4 +1,5 @@
 // The image of an npm package: node, the package installed below /opt, and a bundle of its command.
+#include "devices/text.h"
 #include "tools/image/beneath.h"
 #include "tools/image/bins.h"
 #include "tools/image/bundle.h"
@@ -45,7 +46,8 @@ Result<void> add_commands(Building& building, const fs::path& app, InstalledPack
 void say_scripts(Building& building, const InstalledPackage& installed) {
   for (const auto& [package, script] : installed.scripts) {
     building.inputs["install_scripts"][package] = script;
-    building.progress("note: " + package + ": its install script was not run: " + script);
+    building.progress(
+        text("note: %s: its install script was not run: %s", package.c_str(), script.c_str()));
   }
 }
 

@@ -79,7 +79,10 @@ Result<void> add_pinned_node(Building& building) {
   const fs::path place = building.root / "usr/bin/node";
   Result<void> done = copy_regular(*node, place);
   std::error_code code;
-  fs::permissions(place, fs::perms(0755), code);
+  fs::permissions(place,
+                  fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec |
+                      fs::perms::others_read | fs::perms::others_exec,
+                  code);
   return done;
 }
 

@@ -72,7 +72,7 @@ void add_program(RootTree& tree, const std::string& name, const fs::path& found)
 // A stand-in looks into the home directory for the version that is meant.
 fs::path real_node() {
   std::error_code code;
-  const fs::path node = fs::canonical(find_program("node"), code);
+  fs::path node = fs::canonical(find_program("node"), code);
   if (code || is_installed(node)) return node;
   const Result<Output> asked = run_process({.argv = {node.string(), "-p", "process.execPath"}});
   if (!asked || asked->status != 0) return node;
