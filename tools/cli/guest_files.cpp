@@ -3,10 +3,15 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
+#include <utility>
 
+#include "devices/base/owned_folder.h"
 #include "devices/text.h"
 #include "tools/cli/embedded_init.h"
 
@@ -26,21 +31,59 @@ std::string variable(const char* name) {
   return value == nullptr ? "" : value;
 }
 
-// The newest kernel in the cache: a changed configuration makes a new directory beside the old
-// ones.
-fs::path newest_cached_kernel(const fs::path& directory) {
-  fs::path newest;
-  fs::file_time_type newest_time{};
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    const fs::path candidate = entry.path() / "vmlinux";
-    std::error_code missing;
-    const auto time = fs::last_write_time(candidate, missing);
-    if (missing || (!newest.empty() && time <= newest_time)) continue;
-    newest = candidate;
-    newest_time = time;
+// Whoever makes a guest's kernel has all that goes into it: one counts only where nobody else could
+// have put it.
+FileResult<OwnedFolder> kernels_of(const fs::path& cache) {
+  const auto folder = OwnedFolder::open(
+      cache, {.others_may_read = true,
+              .may_be_link = true,
+              .if_foreign = "set THIMBLE_CACHE to a folder of your own, or name a kernel with "
+                            "--kernel FILE"});
+  if (!folder) return std::unexpected(folder.error());
+  return folder->folder("kernel");
+}
+
+// What tools/kernel built last: "current" is a link to a folder beside it.
+std::string current_kernel(const OwnedFolder& kernels) {
+  std::array<char, 256> name{};
+  const ssize_t n = ::readlinkat(kernels.fd(), "current", name.data(), name.size());
+  return {name.data(), static_cast<size_t>(std::max<ssize_t>(n, 0))};
+}
+
+FileResult<Fd> open_kernel(const OwnedFolder& kernels, const std::string& name) {
+  const auto folder = kernels.folder(name);
+  if (!folder) return std::unexpected(folder.error());
+  return folder->read("vmlinux");
+}
+
+// A changed configuration makes a new folder beside the old ones.
+std::string newest_kernel(const OwnedFolder& kernels) {
+  std::string newest;
+  timespec newest_time{};
+  const auto names = kernels.names();
+  if (!names) return newest;
+  for (const std::string& name : *names) {
+    const auto file = open_kernel(kernels, name);
+    struct stat info{};
+    if (!file || ::fstat(file->get(), &info) != 0) continue;
+    const bool newer = std::pair(info.st_mtim.tv_sec, info.st_mtim.tv_nsec) >
+                       std::pair(newest_time.tv_sec, newest_time.tv_nsec);
+    if (!newest.empty() && !newer) continue;
+    newest = name;
+    newest_time = info.st_mtim;
   }
   return newest;
+}
+
+FileResult<fs::path> cached_kernel(const fs::path& cache) {
+  const auto kernels = kernels_of(cache);
+  if (!kernels) return std::unexpected(kernels.error());
+  std::string name = current_kernel(*kernels);
+  if (name.empty()) name = newest_kernel(*kernels);
+  if (name.empty()) return file_fault("find a kernel", ENOENT);
+  const auto file = open_kernel(*kernels, name);
+  if (!file) return std::unexpected(file.error());
+  return fs::path(kernels->path_of(name)) / "vmlinux";
 }
 
 }  // namespace
@@ -58,12 +101,10 @@ Result<fs::path> find_kernel(const std::string& given) {
   if (const std::string named = variable("THIMBLE_KERNEL"); !named.empty()) {
     return readable(named, "kernel named by THIMBLE_KERNEL:");
   }
-  const fs::path directory = cache_directory() / "kernel";
-  const fs::path current = directory / "current" / "vmlinux";
-  fs::path kernel =
-      ::access(current.c_str(), R_OK) == 0 ? current : newest_cached_kernel(directory);
-  if (!kernel.empty()) return kernel;
-  return fail("no guest kernel in " + directory.string() +
+  auto kernel = cached_kernel(cache_directory());
+  if (kernel) return std::move(*kernel);
+  if (kernel.error().kind != FileFault::Kind::kMissing) return std::unexpected(kernel.error());
+  return fail("no guest kernel in " + (cache_directory() / "kernel").string() +
               ": build it with `tools/kernel build`, or name one with --kernel FILE");
 }
 

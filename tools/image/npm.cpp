@@ -32,16 +32,19 @@ std::string string_of(const json& object, const char* name) {
 }
 
 Command npm_command(std::string verb, const fs::path& directory, const fs::path& cache) {
-  return {.argv = {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
-                   "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
-                   "--omit=dev", "--global=false", "--omit-lockfile-registry-resolved",
-                   // Where npm knows them, what the lock would be refused for is not even fetched.
-                   "--allow-git=none", "--allow-remote=none", "--allow-file=none",
-                   "--allow-directory=none", "--loglevel=error", "--prefix", directory.string(),
-                   "--cache", cache.string(), "--userconfig", kNpmSettings, "--globalconfig",
-                   "/settings/none"},
-          .cwd = directory,
-          .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
+  return {
+      .argv =
+          {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
+           "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
+           // Without a network it is to say so in seconds: by itself npm waits for 10 and then 60.
+           "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000", "--omit=dev",
+           "--global=false", "--omit-lockfile-registry-resolved",
+           // Where npm knows them, what the lock would be refused for is not even fetched.
+           "--allow-git=none", "--allow-remote=none", "--allow-file=none", "--allow-directory=none",
+           "--loglevel=error", "--prefix", directory.string(), "--cache", cache.string(),
+           "--userconfig", kNpmSettings, "--globalconfig", "/settings/none"},
+      .cwd = directory,
+      .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
 }
 
 // npm's own words without its prefix and without the hint at its log file.
