@@ -122,8 +122,8 @@ Result<StartSlot> StartSlots::take_in_background(const std::string& made, bool& 
       if (*slot) {
         StartSlot taken(std::move(**slot), false);
         taken.turn_ = std::move(*turn);
-        // Those that wait have been heard.
-        (void)folder_.remove("want-" + made);
+        // Those that wait have been heard; a name that stays says nothing without its lock.
+        [[maybe_unused]] const auto removed = folder_.remove("want-" + made);
         return taken;
       }
     }

@@ -538,10 +538,13 @@ TEST(Spawn, TheProgramGetsItsDescriptorsAndNeitherSignalsNorEnvironment) {
   const Spawned spawned = spawn(&program, 0, -1);
   ::dup2(stdin_of_test.get(), STDIN_FILENO);
   ASSERT_GT(spawned.pid, 0);
+  // The kernel lets the parent go on a moment before the child has its new memory.
+  const std::string process = "/proc/" + std::to_string(spawned.pid);
+  while (read_file(process + "/comm") == "jail\n") std::this_thread::yield();
   const uint64_t blocked = std::stoull(status_of(spawned.pid, "SigBlk"), nullptr, 16);
   EXPECT_NE(blocked & (uint64_t{1} << (SIGTERM - 1)), 0U);
-  EXPECT_EQ(read_file("/proc/" + std::to_string(spawned.pid) + "/environ"), "");
-  EXPECT_TRUE(fs::exists("/proc/" + std::to_string(spawned.pid) + "/fd/3"));
+  EXPECT_EQ(read_file(process + "/environ"), "");
+  EXPECT_TRUE(fs::exists(process + "/fd/3"));
   ::kill(spawned.pid, SIGKILL);
   ::waitpid(spawned.pid, nullptr, 0);
   ::close(ends[0]);
