@@ -204,11 +204,9 @@ Result<void> stop(const Launched& launched) {
 }
 
 Result<int> stop_main(const Arguments& arguments) {
-  if (arguments.empty() || arguments == Arguments{"--help"}) {
-    constexpr const char* kUsage = "Usage: thimble stop NAME… | --all\n";
-    if (arguments.empty()) return explain(kUsage), kExitUsage;
-    return print_text(kUsage), 0;
-  }
+  constexpr const char* kUsage = "Usage: thimble stop NAME… | --all\n";
+  if (arguments.empty()) return explain(kUsage), kExitUsage;
+  if (asks_for_help(arguments)) return print_text(kUsage), 0;
   std::vector<Launched> wanted;
   if (arguments == Arguments{"--all"}) {
     auto all = Launched::all();
@@ -258,7 +256,15 @@ Fd open_log(const Launched& launched, const char* name) {
   return file ? std::move(*file) : Fd();
 }
 
+constexpr const char* kLogsHelp =
+    R"(Usage: thimble logs NAME [-f|--follow]
+
+Shows what the launched VM NAME and its server wrote to stderr; -f goes on showing it until the VM
+has ended.
+)";
+
 Result<int> logs_main(const Arguments& arguments) {
+  if (asks_for_help(arguments)) return print_text(kLogsHelp), 0;
   std::string name;
   bool follow = false;
   for (const std::string& word : arguments) {

@@ -2,6 +2,7 @@
 #include "tools/cli/options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "tools/cli/say.h"
 
@@ -135,6 +136,12 @@ std::optional<int> Options::parse(const Arguments& options) {
 }
 
 Arguments split_words(const std::string& line) { return CLI::detail::split_up(line); }
+
+bool asks_for_help(const Arguments& arguments) {
+  const auto end = arguments.begin() + std::min<std::ptrdiff_t>(std::ssize(arguments), 2);
+  return std::any_of(arguments.begin(), end,
+                     [](const std::string& word) { return word == "--help" || word == "-h"; });
+}
 
 int usage_error(const std::string& subcommand, const std::string& message) {
   say(message + " (see " + subcommand + " --help)");

@@ -92,6 +92,10 @@ class Options {
 // Words of a command line; quotes keep some together.
 Arguments split_words(const std::string& line);
 
+// Whether one of the first two words is -h or --help: for subcommands without Options. What comes
+// later may be a CMD's.
+bool asks_for_help(const Arguments& arguments);
+
 // One line about a mistake in the command line of `subcommand`; the status to end with.
 int usage_error(const std::string& subcommand, const std::string& message);
 

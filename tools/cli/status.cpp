@@ -102,7 +102,7 @@ int status_of(const Result<int>& status) {
 int status_command(const Arguments& arguments) {
   if (arguments.empty()) return status_of(show(false));
   if (arguments == Arguments{"--json"}) return status_of(show(true));
-  if (arguments == Arguments{"--help"}) {
+  if (asks_for_help(arguments)) {
     print_text(
         "Usage: thimble status [--json]\n\nWhat runs: launched VMs, and the daemon's pool.\n");
     return 0;
@@ -112,7 +112,7 @@ int status_command(const Arguments& arguments) {
 
 // Where there is no terminal it shows the fleet once.
 int top_command(const Arguments& arguments) {
-  if (arguments == Arguments{"--help"}) {
+  if (asks_for_help(arguments)) {
     print_text("Usage: thimble top\n\nWhat runs, once a second; q ends it.\n");
     return 0;
   }

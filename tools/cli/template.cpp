@@ -175,7 +175,6 @@ Result<int> dispatch(const Arguments& arguments) {
   if (verb == "inspect") return inspect_templates(rest);
   if (verb == "rm") return remove_templates(rest);
   if (verb == "prune") return prune_main(rest);
-  if (verb == "--help" || verb == "-h") return print_text(kHelp), 0;
   return usage_error(kName, verb.empty() ? "name a verb: create, auto, ls, inspect, rm, prune"
                                          : "unknown verb " + verb);
 }
@@ -183,6 +182,7 @@ Result<int> dispatch(const Arguments& arguments) {
 }  // namespace
 
 int template_command(const Arguments& arguments) {
+  if (asks_for_help(arguments)) return print_text(kHelp), 0;
   auto status = dispatch(arguments);
   if (status) return *status;
   say(status.error().message);

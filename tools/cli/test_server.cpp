@@ -20,6 +20,16 @@ namespace thimble::cli {
 
 namespace {
 
+constexpr const char* kHelp =
+    R"(Usage: thimble test NAME [--json]
+
+Is a client of the MCP server in the launched VM NAME for a moment: asks it to initialize and for a
+ping, and says who answered and how long that took. Waits until no answer is due to another client.
+
+Example:
+  thimble launch memory -- npx -y @modelcontextprotocol/server-memory && thimble test memory
+)";
+
 using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
@@ -146,6 +156,7 @@ Result<int> test(const std::string& name, bool as_json) {
 }  // namespace
 
 int test_command(const Arguments& arguments) {
+  if (asks_for_help(arguments)) return print_text(kHelp), 0;
   std::string name;
   bool as_json = false;
   for (const std::string& word : arguments) {
