@@ -7,7 +7,7 @@
 
 SANITIZED_ROOMS := devices vmm pool
 SANITIZED_SRC := $(foreach room,$(SANITIZED_ROOMS),$($(room)_SRC)) guest-init/codec.cpp
-sanitized_vmm_SRC := $(vmm_program_SRC) $(vmm_SRC) $(devices_SRC)
+sanitized_vmm_SRC := $(vmm_program_SRC) $(vmm_SRC) $(devices_SRC) tests/sanitize/vmm_options.cpp
 PAYLOAD_TEST_SRC := $(sort $(wildcard tests/payload/*.cpp))
 
 # $(1): name of the folder below build/ with the objects.
