@@ -36,14 +36,20 @@ Character character_at(std::string_view text) {
   return is_sound(code, length) ? Character{code, length} : Character{};
 }
 
-// Above ASCII: controls, and what is not seen but changes what is.
+// Above ASCII: controls, and what is not seen (or looks like a blank) but changes what is:
+// Unicode's category Cf, its separators of lines, fillers and selectors of variants.
 bool is_obeyed(char32_t code) {
   using Range = std::pair<char32_t, char32_t>;
   constexpr std::array kRanges = {
-      Range{0x7f, 0x9f},       Range{0xad, 0xad},     Range{0x61c, 0x61c},   Range{0x115f, 0x1160},
-      Range{0x180e, 0x180e},   Range{0x200b, 0x200f}, Range{0x2028, 0x202e}, Range{0x2060, 0x206f},
-      Range{0x3164, 0x3164},   Range{0xfeff, 0xfeff}, Range{0xffa0, 0xffa0}, Range{0xfff0, 0xfffb},
-      Range{0xe0000, 0xe0fff},
+      Range{0x7f, 0x9f},       Range{0xad, 0xad},       Range{0x34f, 0x34f},
+      Range{0x600, 0x605},     Range{0x61c, 0x61c},     Range{0x6dd, 0x6dd},
+      Range{0x70f, 0x70f},     Range{0x890, 0x891},     Range{0x8e2, 0x8e2},
+      Range{0x115f, 0x1160},   Range{0x17b4, 0x17b5},   Range{0x180b, 0x180f},
+      Range{0x200b, 0x200f},   Range{0x2028, 0x202e},   Range{0x2060, 0x206f},
+      Range{0x2800, 0x2800},   Range{0x3164, 0x3164},   Range{0xfe00, 0xfe0f},
+      Range{0xfeff, 0xfeff},   Range{0xffa0, 0xffa0},   Range{0xfff0, 0xfffb},
+      Range{0x110bd, 0x110bd}, Range{0x110cd, 0x110cd}, Range{0x13430, 0x1343f},
+      Range{0x1bca0, 0x1bca3}, Range{0x1d173, 0x1d17a}, Range{0xe0000, 0xe0fff},
   };
   return std::ranges::any_of(
       kRanges, [code](const Range& one) { return code >= one.first && code <= one.second; });

@@ -24,6 +24,20 @@ TEST(Printable, NothingThatHidesOrTurnsTextComesThrough) {
   EXPECT_EQ(printable("\u200b\ufeff\U000e0041"), "\\u200b\\ufeff\\ue0041");
 }
 
+TEST(Printable, NothingThatIsNotSeenComesThrough) {
+  EXPECT_EQ(printable("\u0600\u0605\u06dd\u070f\u0890\u0891\u08e2"),
+            "\\u0600\\u0605\\u06dd\\u070f\\u0890\\u0891\\u08e2");
+  EXPECT_EQ(printable("\U000110bd\U000110cd\U00013430\U0001343f"),
+            "\\u110bd\\u110cd\\u13430\\u1343f");
+  EXPECT_EQ(printable("\U0001bca0\U0001bca3\U0001d173\U0001d17a"),
+            "\\u1bca0\\u1bca3\\u1d173\\u1d17a");
+  EXPECT_EQ(printable("\ufe00\ufe0f\U000e0100\U000e01ef\U000e0000\U000e007f"),
+            "\\ufe00\\ufe0f\\ue0100\\ue01ef\\ue0000\\ue007f");
+  EXPECT_EQ(printable("\u2800\u17b4\u17b5\u034f\u180b"), "\\u2800\\u17b4\\u17b5\\u034f\\u180b");
+  const std::string beside = "\u05ff\u0606\u06de\u0710\u17b3\u17b6\u27ff\u2801\ufe10\U0001d17b";
+  EXPECT_EQ(printable(beside), beside);
+}
+
 TEST(Printable, WordsOfOtherLanguagesStay) {
   EXPECT_EQ(printable("Grüße, 世界 𝛼 é"), "Grüße, 世界 𝛼 é");
 }
