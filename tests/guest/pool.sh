@@ -25,7 +25,7 @@ for number, line in enumerate(sys.stdin):
         request = json.loads(line)
         if "id" in request:
             result = {"serverInfo": {"name": "lines", "version": "1"}, "protocolVersion": "2025-06-18",
-                      "asked": request["method"]}
+                      "capabilities": {}, "asked": request["method"]}
             if request["method"] == "slow":
                 print("{\"method\": \"half of", end="", flush=True)
                 time.sleep(2)

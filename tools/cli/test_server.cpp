@@ -98,10 +98,35 @@ class Conversation {
   std::string read_;
 };
 
-std::string text_in(const json& object, const char* name) {
-  if (!object.is_object()) return "";
-  const auto found = object.find(name);
-  return found != object.end() && found->is_string() ? printable(found->get<std::string>()) : "";
+struct Identity {
+  std::string server;
+  std::string version;
+  std::string protocol;
+};
+
+bool has_text(const json& object, const char* name) {
+  return object.is_object() && object.contains(name) && object[name].is_string();
+}
+
+bool has_object(const json& object, const char* name) {
+  return object.is_object() && object.contains(name) && object[name].is_object();
+}
+
+// What MCP demands of the result of initialize.
+Result<Identity> identity_in(const json& result) {
+  const auto refuse = [](const char* what) {
+    return fail(std::string("its answer is none: ") + what);
+  };
+  if (!has_text(result, "protocolVersion")) return refuse("protocolVersion is no text");
+  if (!has_object(result, "capabilities")) return refuse("capabilities is no object");
+  if (!has_object(result, "serverInfo")) return refuse("serverInfo is no object");
+  const json& info = result["serverInfo"];
+  if (!has_text(info, "name") || !has_text(info, "version")) {
+    return refuse("name or version in serverInfo is no text");
+  }
+  return Identity{printable(info["name"].get<std::string>()),
+                  printable(info["version"].get<std::string>()),
+                  printable(result["protocolVersion"].get<std::string>())};
 }
 
 Result<int> test(const std::string& name, bool as_json) {
@@ -124,6 +149,8 @@ Result<int> test(const std::string& name, bool as_json) {
   if (!sent) return std::unexpected(sent.error());
   auto who = talk.answer(1);
   if (!who) return fail_in("initialize", who);
+  const auto identity = identity_in(*who);
+  if (!identity) return fail_in("initialize", identity);
   const auto initialized = Clock::now();
   sent = talk.send({{"jsonrpc", "2.0"}, {"method", "notifications/initialized"}});
   if (sent) sent = talk.send({{"jsonrpc", "2.0"}, {"id", 2}, {"method", "ping"}});
@@ -133,23 +160,19 @@ Result<int> test(const std::string& name, bool as_json) {
   const auto ms = [](Clock::duration time) {
     return std::chrono::duration<double, std::milli>(time).count();
   };
-  const json info = who->is_object() ? who->value("serverInfo", json::object()) : json::object();
-  const std::string server = text_in(info, "name");
-  const std::string version = text_in(info, "version");
-  const std::string protocol = text_in(*who, "protocolVersion");
   if (as_json) {
     const json result = {{"name", name},
-                         {"server", server},
-                         {"version", version},
-                         {"protocol", protocol},
+                         {"server", identity->server},
+                         {"version", identity->version},
+                         {"protocol", identity->protocol},
                          {"initialize_ms", ms(initialized - begin)},
                          {"ping_ms", ms(end - initialized)}};
     print_json(result);
     return 0;
   }
   print(text("%s: %s %s answers: protocol %s, initialize %.1f ms, ping %.1f ms", name.c_str(),
-             server.c_str(), version.c_str(), protocol.c_str(), ms(initialized - begin),
-             ms(end - initialized)));
+             identity->server.c_str(), identity->version.c_str(), identity->protocol.c_str(),
+             ms(initialized - begin), ms(end - initialized)));
   return 0;
 }
 
