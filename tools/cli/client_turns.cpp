@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "tools/cli/rpc_line.h"
-
 namespace thimble::cli {
 
 namespace {
@@ -19,7 +17,9 @@ bool may_be_json(char first) {
 
 void ClientTurns::begin() {
   client_ = true;
+  has_spoken_ = false;
   unreadable_ = false;
+  earlier_ += std::exchange(unnamed_, 0);
   ++turn_;
   to_server_ = Line{};
 }
@@ -52,7 +52,9 @@ bool ClientTurns::take(Line& line, std::string_view& bytes, bool passes, std::st
 
 std::string ClientTurns::from_client(std::string_view bytes) {
   std::string out;
+  if (!bytes.empty()) has_spoken_ = true;
   while (!bytes.empty()) {
+    if (to_server_.state == Line::State::kNew && !may_be_json(bytes.front())) ++unnamed_;
     if (!take(to_server_, bytes, true, out)) continue;
     note_client_line(to_server_.held);
     out += std::exchange(to_server_.held, {});
@@ -63,7 +65,8 @@ std::string ClientTurns::from_client(std::string_view bytes) {
 std::string ClientTurns::from_server(std::string_view bytes) {
   std::string out;
   while (!bytes.empty()) {
-    if (!take(to_client_, bytes, client_ || owes(), out)) continue;
+    const bool counts = owes() || unnamed_ + earlier_ > 0;
+    if (!take(to_client_, bytes, client_ || counts, out)) continue;
     const std::string line = std::exchange(to_client_.held, {});
     const bool wanted = passes_on(line);
     if (wanted && client_ && to_client_.turn == turn_) out += line;
@@ -73,34 +76,63 @@ std::string ClientTurns::from_server(std::string_view bytes) {
 
 void ClientTurns::note_client_line(std::string_view line) {
   const auto messages = read_rpc_line(line);
-  if (!messages) {
+  if (messages) {
+    for (const RpcMessage& message : *messages) note_client_message(message);
+    if (messages->empty()) ++unnamed_;
+  } else if (line.contains("\"id\"")) {
+    ++unclear_;
     unreadable_ = true;
-    return;
+  } else {
+    ++unnamed_;
   }
-  for (const RpcMessage& message : *messages) {
-    if (message.kind == RpcMessage::Kind::kRequest) owed_.insert(message.id);
-    const auto cancelled = owed_.find(message.cancels);
-    if (!message.cancels.empty() && cancelled != owed_.end()) owed_.erase(cancelled);
+}
+
+void ClientTurns::note_client_message(const RpcMessage& message) {
+  using Kind = RpcMessage::Kind;
+  if (message.kind == Kind::kRequest) {
+    owed_.insert(message.id);
+  } else if (message.kind != Kind::kNotification && message.id.empty()) {
+    ++unnamed_;
+  } else if (message.kind == Kind::kUnclear) {
+    ++unclear_;
+    unreadable_ = true;
   }
+  const auto cancelled = owed_.find(message.cancels);
+  if (!message.cancels.empty() && cancelled != owed_.end()) owed_.erase(cancelled);
 }
 
 // Counts the answers, whoever is there. False: all that the line has are answers that nobody waits
 // for any more.
 bool ClientTurns::passes_on(std::string_view line) {
+  using Kind = RpcMessage::Kind;
   const auto messages = read_rpc_line(line);
   if (!messages || messages->empty()) return true;
-  bool wanted = unreadable_;
+  const bool is_late = earlier_ > 0;
+  bool wanted = false;
   for (const RpcMessage& message : *messages) {
-    if (message.kind != RpcMessage::Kind::kAnswer) {
-      wanted = true;
-      continue;
-    }
-    const auto due = owed_.find(message.id);
-    if (due == owed_.end()) continue;
-    owed_.erase(due);
-    wanted = true;
+    const bool own = message.kind == Kind::kRequest || message.kind == Kind::kNotification;
+    if (own || settle(message, is_late)) wanted = true;
   }
   return wanted;
+}
+
+// Whether the answer is one to the client whose turn it is. `is_late`: one without an id is not.
+bool ClientTurns::settle(const RpcMessage& answer, bool is_late) {
+  if (const auto due = owed_.find(answer.id); due != owed_.end()) {
+    owed_.erase(due);
+    earlier_ = 0;
+    return true;
+  }
+  if (answer.id.empty() && is_late) {
+    if (earlier_ > 0) --earlier_;
+    return false;
+  }
+  if (answer.id.empty() && unnamed_ > 0) {
+    --unnamed_;
+  } else if (unclear_ > 0) {
+    --unclear_;
+  }
+  return answer.id.empty() ? has_spoken_ : unreadable_;
 }
 
 std::string ClientTurns::end_input() {

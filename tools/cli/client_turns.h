@@ -9,6 +9,11 @@
 //   - A client hears of lines that begin after its turn did. With no client, all of what the server
 //     says is dropped: notifications, requests of its own, text.
 //   - An answer to a request that the client has cancelled is not waited for, and not passed on.
+//   - Answers without an id go to the client that is there: they say what is wrong with a line of
+//     its. A line that names an id and is no message to us is waited for like a request: the server
+//     may know better. One that names none (text, too) is not, since most servers say nothing about
+//     it; but what may yet come about an earlier client's is dropped, until the server has answered
+//     a later request: it complains of a line when it reads it.
 //
 // No descriptors and no clock: those are the keeper's (keeper.h).
 #pragma once
@@ -18,6 +23,8 @@
 #include <string>
 #include <string_view>
 
+#include "tools/cli/rpc_line.h"
+
 namespace thimble::cli {
 
 class ClientTurns {
@@ -26,7 +33,7 @@ class ClientTurns {
   static constexpr size_t kMaxLine = size_t{64} << 20;
 
   // An answer is due, to the client that is there or to one that has left.
-  [[nodiscard]] bool owes() const { return !owed_.empty(); }
+  [[nodiscard]] bool owes() const { return !owed_.empty() || unclear_ > 0; }
 
   // A client's turn; not while owes().
   void begin();
@@ -54,11 +61,18 @@ class ClientTurns {
   // Takes bytes up to the end of a line. True: `line.held` is a whole line.
   bool take(Line& line, std::string_view& bytes, bool passes, std::string& out);
   [[nodiscard]] bool passes_on(std::string_view line);
+  bool settle(const RpcMessage& answer, bool is_late);
   void note_client_line(std::string_view line);
+  void note_client_message(const RpcMessage& message);
 
   std::multiset<std::string> owed_;  // ids
   bool client_ = false;
-  bool unreadable_ = false;  // the client sent JSON that is none to us; the server may know better
+  bool has_spoken_ = false;
+  bool unreadable_ = false;  // the client sent what may be answered under an id not in `owed_`
+  // Lines that were not answered yet and that are no message to us:
+  size_t unclear_ = 0;  // with an id
+  size_t unnamed_ = 0;  // without one, of this turn …
+  size_t earlier_ = 0;  // … and of earlier ones
   unsigned turn_ = 0;
   bool too_long_ = false;
   Line to_server_;

@@ -26,12 +26,15 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
     return scalar("n" + (whole ? std::to_string(static_cast<int64_t>(value)) : text));
   }
   bool string(std::string& value) override {
-    if (depth_ == level_ && key_ == "method") method_ = value;
+    if (depth_ == level_ && key_ == "method") {
+      method_ = value;
+      has_text_method_ = true;
+    }
     return scalar("s" + value);
   }
   bool binary(binary_t& /*value*/) override { return true; }
   bool key(std::string& name) override {
-    if (depth_ == level_) key_ = name;
+    if (depth_ == level_) begin_field(name);
     if (depth_ == level_ + 1) inner_key_ = name;
     return true;
   }
@@ -69,16 +72,35 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
 
   void begin_message() {
     for (std::string* field : {&key_, &inner_key_, &id_, &method_, &cancels_}) field->clear();
+    has_method_ = has_text_method_ = has_id_ = has_outcome_ = false;
+  }
+
+  // Of a field that is there twice the last one counts, as with most readers.
+  void begin_field(const std::string& name) {
+    key_ = name;
+    if (name == "id") {
+      has_id_ = true;
+      id_.clear();
+    } else if (name == "method") {
+      has_method_ = true;
+      has_text_method_ = false;
+      method_.clear();
+    } else if (name == "result" || name == "error") {
+      has_outcome_ = true;
+    }
+  }
+
+  [[nodiscard]] RpcMessage::Kind kind() const {
+    using Kind = RpcMessage::Kind;
+    if (!has_method_) return has_outcome_ ? Kind::kAnswer : Kind::kUnclear;
+    if (!has_text_method_) return Kind::kUnclear;
+    if (!has_id_) return Kind::kNotification;
+    return id_.empty() ? Kind::kUnclear : Kind::kRequest;
   }
 
   void end_message() {
-    using Kind = RpcMessage::Kind;
     RpcMessage message;
-    if (method_.empty()) {
-      message.kind = Kind::kAnswer;
-    } else if (!id_.empty()) {
-      message.kind = Kind::kRequest;
-    }
+    message.kind = kind();
     if (method_ == "notifications/cancelled") message.cancels = cancels_;
     message.id = std::move(id_);
     messages_.push_back(std::move(message));
@@ -91,6 +113,10 @@ class Reader : public nlohmann::json_sax<nlohmann::json> {
   std::string id_;
   std::string method_;
   std::string cancels_;
+  bool has_method_ = false;
+  bool has_text_method_ = false;
+  bool has_id_ = false;
+  bool has_outcome_ = false;
   std::vector<RpcMessage> messages_;
 };
 

@@ -10,10 +10,11 @@
 namespace thimble::cli {
 
 struct RpcMessage {
-  enum class Kind { kRequest, kNotification, kAnswer };
-  Kind kind = Kind::kNotification;
-  // Of a request or its answer. The same for 1 and 1.0, which a server may make of each other;
-  // another for "1".
+  // kUnclear: none of the others, such as a method that is no text or a request whose id is null.
+  enum class Kind { kRequest, kNotification, kAnswer, kUnclear };
+  Kind kind = Kind::kUnclear;
+  // The same for 1 and 1.0, which a server may make of each other; another for "1". Empty where it
+  // is missing, null or neither text nor number.
   std::string id;
   std::string cancels;  // the id that a notifications/cancelled names, or empty
 };

@@ -16,6 +16,12 @@ std::string answer(const std::string& id, const std::string& words = "yes") {
 }
 const std::string kNews = R"({"jsonrpc":"2.0","method":"notifications/message"})"
                           "\n";
+const std::string kMethod5 = R"({"jsonrpc":"2.0","id":7,"method":5})"
+                             "\n";
+// What a server says of a line in which it finds no id.
+const std::string kComplaint =
+    R"({"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"Parse error"}})"
+    "\n";
 
 class Turns : public testing::Test {
  protected:
@@ -145,6 +151,75 @@ TEST_F(Turns, AnswersToWhatWeCannotReadStillArrive) {
   EXPECT_EQ(turns_.from_server(answer("null")), "");
 }
 
+TEST_F(Turns, WhatTheServerSaysOfABadLineArrives) {
+  for (const char* line :
+       {R"({"foo":1})", R"({"jsonrpc":"2.0","id":null,"method":"x"})", "not json", "{bad", "[]"}) {
+    EXPECT_EQ(turns_.from_client(std::string(line) + "\n"), std::string(line) + "\n");
+    EXPECT_EQ(turns_.from_server(kComplaint), kComplaint) << line;
+    turns_.leave();
+    next_client();
+  }
+  turns_.from_client(kMethod5);
+  EXPECT_EQ(turns_.from_server(answer("7")), answer("7"));
+  turns_.from_client("not json\n");
+  EXPECT_EQ(turns_.from_server("{\"error\":{}}\n"), "{\"error\":{}}\n") << "without any id";
+}
+
+TEST_F(Turns, ABadLineWithAnIdKeepsTheNextOneWaiting) {
+  for (const std::string& line : {kMethod5, std::string("{\"id\":7,\"method\":\"a\",\xff}\n")}) {
+    for (const std::string& said : {answer("7", "A's"), kComplaint}) {
+      turns_.from_client(line);
+      turns_.leave();
+      EXPECT_TRUE(turns_.owes());
+      EXPECT_EQ(turns_.from_server(said), "");
+      next_client();
+      turns_.from_client(request("7"));
+      EXPECT_EQ(turns_.from_server(answer("7", "B's")), answer("7", "B's"));
+    }
+  }
+}
+
+TEST_F(Turns, ALateComplaintIsNotTheNextOnes) {
+  for (const char* line : {"{\"foo\":1}\n", "not json\n", "\n", " \n", "not js"}) {
+    turns_.from_client(line);
+    turns_.leave();
+    next_client();
+    turns_.from_client("not json\n");
+    EXPECT_EQ(turns_.from_server(kComplaint), "") << line;
+    EXPECT_EQ(turns_.from_server(kComplaint), kComplaint) << line;
+  }
+}
+
+TEST_F(Turns, AComplaintThatCameWithNobodyThereIsOver) {
+  turns_.from_client("not json\n");
+  turns_.leave();
+  EXPECT_EQ(turns_.from_server(kComplaint), "");
+  next_client();
+  turns_.from_client("not json\n");
+  EXPECT_EQ(turns_.from_server(kComplaint), kComplaint);
+}
+
+TEST_F(Turns, AfterTheAnswerToALaterRequestComplaintsAreOfTheOneThere) {
+  turns_.from_client("\n\n\n");  // about which most servers say nothing
+  turns_.leave();
+  next_client();
+  turns_.from_client(request("1"));
+  EXPECT_EQ(turns_.from_server(kComplaint), "");
+  EXPECT_EQ(turns_.from_server(answer("1")), answer("1"));
+  turns_.from_client("not json\n");
+  EXPECT_EQ(turns_.from_server(kComplaint), kComplaint);
+}
+
+TEST_F(Turns, ALateBatchOfComplaintsIsNotTheNextOnes) {
+  turns_.from_client("[1,2]\n");
+  turns_.leave();
+  next_client();
+  turns_.from_client("not json\n");
+  EXPECT_EQ(turns_.from_server(R"([{"id":null,"error":1},{"id":null,"error":1}])"
+                               "\n"),
+            "");
+}
+
 TEST_F(Turns, ALineWithoutEndIsDroppedAndToldOnce) {
   const std::string chunk(1 << 20, 'x');
   turns_.from_server("{\"");
@@ -160,12 +235,28 @@ TEST(RpcLine, TellsRequestsNotificationsAndAnswersApart) {
   EXPECT_EQ(only(R"({"id":1,"method":"x","params":{"id":2}})").kind, Kind::kRequest);
   EXPECT_EQ(only(R"({"id":1,"method":"x","params":{"id":2}})").id, "n1");
   EXPECT_EQ(only(R"({"method":"x"})").kind, Kind::kNotification);
-  EXPECT_EQ(only(R"({"id":null,"method":"x"})").kind, Kind::kNotification);
+  EXPECT_EQ(only(R"({"id":1,"method":""})").kind, Kind::kRequest);
   EXPECT_EQ(only(R"({"result":{"method":"x"},"id":"1"})").kind, Kind::kAnswer);
   EXPECT_EQ(only(R"({"result":[[{"id":3}]],"id":"1"})").id, "s1");
   EXPECT_EQ(only(R"({"id":1.0,"result":0})").id, "n1");
   EXPECT_EQ(only(R"({"id":1.5,"result":0})").id, "n1.5");
   EXPECT_EQ(only(R"({"id":18446744073709551615,"result":0})").id, "n18446744073709551615");
+}
+
+TEST(RpcLine, TakesNothingForAnAnswerThatIsNone) {
+  using Kind = RpcMessage::Kind;
+  const auto only = [](std::string_view line) { return read_rpc_line(line).value().at(0); };
+  for (const char* line :
+       {R"({"jsonrpc":"2.0","id":7,"method":5})", R"({"foo":1})", R"({"id":7})",
+        R"({"jsonrpc":"2.0","id":null,"method":"x"})", R"({"id":[1],"method":"x"})",
+        R"({"id":true,"method":"x"})", R"({"id":7,"method":5,"result":{}})", "{}",
+        R"({"id":7,"method":"x","id":null})", R"({"id":7,"method":"x","method":[]})"}) {
+    EXPECT_EQ(only(line).kind, Kind::kUnclear) << line;
+  }
+  EXPECT_EQ(only(R"({"jsonrpc":"2.0","id":7,"method":5})").id, "n7");
+  EXPECT_EQ(only(R"({"id":7,"method":"x","id":null})").id, "");
+  EXPECT_EQ(only(R"({"id":null,"error":{"id":4}})").kind, Kind::kAnswer);
+  EXPECT_EQ(only(R"({"id":null,"error":{"id":4}})").id, "");
 }
 
 TEST(RpcLine, HostileLinesCostNothingButTheirTime) {
