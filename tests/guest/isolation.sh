@@ -38,9 +38,9 @@ run -- sh -c 'echo c >/proc/sysrq-trigger 2>/dev/null; sleep 1; echo still'
 [[ $STATUS == 0 || $STATUS == 125 ]] && ok "a guest that tries to crash its kernel harms nobody ($STATUS)" || not_ok "a guest that tries to crash its kernel harms nobody" "$STATUS $ERR"
 
 # Three at once, each with its own answer.
-for i in 1 2 3; do timeout 100 "$THIMBLE" run -- sh -c "sleep 1; echo answer $i" >"$SCRATCH/at-once.$i" 2>&1 & done
+for i in 1 2 3; do timeout 100 "$THIMBLE" run -- sh -c "sleep 1; echo answer $i" >"$SCRATCH/at-once.$i" 2>"$SCRATCH/at-once.err.$i" & done
 wait
-equal "three at once keep their answers apart" "answer 1 answer 2 answer 3" "$(cat "$SCRATCH"/at-once.* | paste -sd' ')"
+equal "three at once keep their answers apart" "answer 1 answer 2 answer 3" "$(cat "$SCRATCH"/at-once.[123] | paste -sd' ')"
 
 # A VMM that is killed ends its thimble with one line, and nothing stays.
 "$THIMBLE" run -- sh -c 'echo up; sleep 1000' </dev/null >"$SCRATCH/up" 2>"$SCRATCH/killed" &
