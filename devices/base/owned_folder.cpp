@@ -41,6 +41,12 @@ int open_beneath(int folder, const std::string& name, int flags, mode_t mode = 0
   return static_cast<int>(fd);
 }
 
+std::unexpected<FileFault> cannot_open(const std::string& what) {
+  if (errno == ELOOP)
+    return unsound(what + ": it is a link, or leads through one: remove the link");
+  return file_fault(what);
+}
+
 FileResult<void> look_at_file(int fd, const std::string& path, bool shared, bool written) {
   struct stat info{};
   if (::fstat(fd, &info) != 0) return file_fault("look at " + path);
@@ -81,8 +87,8 @@ FileResult<OwnedFolder> OwnedFolder::look_at(Fd fd, std::string path, const Fold
     return unsound("folder " + path +
                    ": it must be yours alone: see what is in it, and chmod 700 " + path);
   }
-  // In a sticky one others cannot touch what is ours, and what is theirs is refused.
-  if ((info.st_mode & kOthersWrite) != 0 && (info.st_mode & S_ISVTX) == 0) {
+  // A sticky one, too: such a folder is a /tmp, where others take a name before us.
+  if ((info.st_mode & kOthersWrite) != 0) {
     return unsound("folder " + path +
                    ": others may write to it: see what is in it, and chmod go-w " + path);
   }
@@ -132,7 +138,7 @@ std::string OwnedFolder::way_to(std::string_view name) const {
 FileResult<OwnedFolder> OwnedFolder::folder(const std::string& name) const {
   std::string path = path_of(name);
   Fd opened(open_beneath(fd(), name, kFolderFlags));
-  if (!opened) return file_fault("open folder " + path);
+  if (!opened) return cannot_open("open folder " + path);
   if (others_may_read_) {
     return look_at(std::move(opened), std::move(path),
                    {.others_may_read = true, .if_foreign = "remove it"});
@@ -153,7 +159,7 @@ FileResult<OwnedFolder> OwnedFolder::make_folder(const std::string& name) const 
 FileResult<Fd> OwnedFolder::open_file(const std::string& name, int flags) const {
   const std::string path = path_of(name);
   Fd file(open_beneath(fd(), name, flags | O_NONBLOCK | O_NOCTTY, kFileForUs));
-  if (!file) return file_fault("open " + path);
+  if (!file) return cannot_open("open " + path);
   const bool written = (flags & O_ACCMODE) != O_RDONLY;
   if (auto fits = look_at_file(file.get(), path, others_may_read_, written); !fits) {
     return std::unexpected(fits.error());

@@ -1,18 +1,11 @@
 // See fetcher.h.
 #include "tools/image/fetcher.h"
 
-#include <fcntl.h>
-#include <sys/sendfile.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <cstdlib>
 
-#include "tools/image/beneath.h"
 #include "tools/image/channel.h"
 #include "tools/image/debian.h"
 #include "tools/image/fetch.h"
-#include "tools/image/files.h"
 #include "tools/image/jail/system.h"
 #include "tools/image/npm_settings.h"
 #include "tools/image/worker.h"
@@ -32,16 +25,6 @@ int report(const Result<void>& done, int channel) {
   send_message(channel, done ? Message::kDone : Message::kError,
                done ? std::string_view() : done.error().message);
   return done ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-Result<void> copy_to(const fs::path& place, int from) {
-  Descriptor file(::open(place.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755));
-  if (!file) return fail_errno("create " + place.string());
-  for (;;) {
-    const ssize_t sent = ::sendfile(file.get(), from, nullptr, 1 << 30);
-    if (sent == 0) return {};
-    if (sent < 0 && errno != EINTR) return fail_errno("write " + place.string());
-  }
 }
 
 }  // namespace
@@ -70,21 +53,6 @@ int fetch_pinned_in_jail(const PinnedPackage& package, int channel) {
 
 int fetch_debian_in_jail(const std::vector<std::string>& names, int channel) {
   return report(fetch_debian(names, kBuildFolder), channel);
-}
-
-Result<void> keep_pinned(const fs::path& cache, const PinnedPackage& package,
-                         const fs::path& folder) {
-  const fs::path kept = pinned_place(cache, package);
-  const Result<Folder> fetched = Folder::open(folder);
-  if (!fetched) return std::unexpected(fetched.error());
-  const Result<Descriptor> file = fetched->open_regular(kept.filename().string());
-  if (!file) return std::unexpected(file.error());
-  const fs::path temporary = kept.string() + "." + std::to_string(::getpid());
-  Result<void> done = make_directories(kept.parent_path());
-  if (done) done = copy_to(temporary, file->get());
-  if (done) done = rename_path(temporary, kept);
-  if (!done) remove_tree(temporary);
-  return done;
 }
 
 }  // namespace thimble::image

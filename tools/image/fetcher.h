@@ -24,8 +24,4 @@ int fetch_package_in_jail(const NpmSpec& spec, int channel);
 int fetch_pinned_in_jail(const PinnedPackage& package, int channel);
 int fetch_debian_in_jail(const std::vector<std::string>& names, int channel);
 
-// Takes a fetched tool into the cache, when its jail is gone.
-Result<void> keep_pinned(const std::filesystem::path& cache, const PinnedPackage& package,
-                         const std::filesystem::path& folder);
-
 }  // namespace thimble::image

@@ -47,7 +47,12 @@ Command npm_command(std::string verb, const fs::path& directory, const fs::path&
       .env = {{"LC_ALL", "C"}, {"NO_COLOR", "1"}}};
 }
 
-// npm's own words without its prefix and without the hint at its log file.
+bool is_about_logs(std::string_view line) {
+  return line.starts_with("A complete log") || line.starts_with("Log files were not written") ||
+         line.starts_with("You can rerun the command with");
+}
+
+// npm's own words without its prefix and without the hints at its log file.
 std::string npm_reason(std::string_view text) {
   std::string reason;
   int lines = 0;
@@ -59,7 +64,7 @@ std::string npm_reason(std::string_view text) {
     if (!line.starts_with(kPrefix)) continue;
     line.remove_prefix(kPrefix.size());
     line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
-    if (line.empty() || line.starts_with("A complete log") || line.starts_with("code ")) continue;
+    if (line.empty() || is_about_logs(line) || line.starts_with("code ")) continue;
     reason += (reason.empty() ? "" : "; ") + std::string(line);
     ++lines;
   }

@@ -391,7 +391,10 @@ Result<fs::path> Store::make_build_directory(const std::string& name) const {
   if (!above) return std::unexpected(above.error());
   // The process id is only there to be unique: who owns the directory is told by the lock.
   const std::string directory = file_name_of(name) + "." + std::to_string(::getpid());
-  remove_tree(above->path_of(directory));
+  // Who has the lock is alone: what lies there was left by builders that were killed.
+  for (const fs::path other : names_in(*above)) {
+    if (other.stem() == file_name_of(name)) remove_tree(above->path_of(other.string()));
+  }
   const auto made = above->make_folder(directory);
   if (!made) return std::unexpected(made.error());
   return made->path();

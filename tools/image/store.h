@@ -82,10 +82,11 @@ class Store {
   FileResult<Fd> open_log(const std::string& name) const;
   void remove_log(const std::string& name) const;
   std::filesystem::path log_path(const std::string& name) const;  // for messages
-  // An empty directory for a build whose lock the caller holds.
+  // An empty directory for a build whose lock the caller holds; removes those that dead builders of
+  // that name left.
   Result<std::filesystem::path> make_build_directory(const std::string& name) const;
-  // Removes what dead builders left, copies of host directories that nobody used for a week, and
-  // images that no name has any more and nobody opened within the hour.
+  // Removes what dead builders of other names left, copies of host directories that nobody used for
+  // a week, and images that no name has any more and nobody opened within the hour.
   void sweep() const;
 
  private:

@@ -20,6 +20,7 @@
 #include "tools/image/jail/jail.h"
 #include "tools/image/jail/system.h"
 #include "tools/image/jail/usage.h"
+#include "tools/image/pinned_tools.h"
 #include "tools/image/worker.h"
 
 namespace thimble::image {
@@ -44,7 +45,7 @@ class Supervisor {
 
   Result<Report> run(const Survey& survey, const fs::path& staged) {
     Result<void> done = make_jailed_folder(build());
-    if (done) done = make_directories(pinned());
+    if (done && !is_from_host(request_)) done = open_pinned();
     if (done) done = work(survey);
     if (!done) return std::unexpected(done.error());
     return take(staged);
@@ -54,7 +55,13 @@ class Supervisor {
   fs::path build() const { return supervision_.work / "build"; }
   // Tools of ours are fetched where nothing of a package has ever been.
   fs::path tools() const { return supervision_.work / "tools"; }
-  fs::path pinned() const { return supervision_.cache / "npm/pinned"; }
+
+  Result<void> open_pinned() {
+    Result<PinnedTools> opened = PinnedTools::open(supervision_.cache);
+    if (!opened) return std::unexpected(opened.error());
+    pinned_.emplace(std::move(*opened));
+    return {};
+  }
 
   // A folder of the jail's user.
   Result<void> make_jailed_folder(const fs::path& folder) const {
@@ -78,7 +85,7 @@ class Supervisor {
       }
     } else {
       options.root.mounts.push_back(
-          {.from = pinned(), .to = kCacheFolder / fs::path("npm/pinned")});
+          {.from = pinned_->path(), .to = kCacheFolder / fs::path("npm/pinned")});
     }
     return options;
   }
@@ -196,7 +203,7 @@ class Supervisor {
     Result<void> done = run_jailed(package_fetch(supervision_.limits, tools()), [&](int channel) {
       return fetch_pinned_in_jail(*package, channel);
     });
-    if (done) done = keep_pinned(supervision_.cache, *package, tools());
+    if (done) done = pinned_->keep(*package, tools(), supervision_.work);
     remove_tree(tools());
     return done;
   }
@@ -229,6 +236,7 @@ class Supervisor {
   const Request& request_;
   steady_clock::time_point deadline_;
   steady_clock::time_point next_look_{};
+  std::optional<PinnedTools> pinned_;  // not for a build from the host
   int fetches_ = 0;
   int lines_ = 0;
 };

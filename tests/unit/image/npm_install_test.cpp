@@ -93,10 +93,12 @@ TEST_F(NpmInstallTest, APackageDescriptionThatIsALinkIsNotRead) {
 TEST_F(NpmInstallTest, AnotherFailureShowsNpmsOwnReason) {
   const Result<InstalledPackage> installed = install_with(
       "echo 'npm error network request failed' >&2\n"
+      "echo 'npm error Log files were not written due to the config logs-max=0' >&2\n"
       "echo 'npm error A complete log of this run' >&2\nexit 1\n");
   ASSERT_FALSE(installed);
   EXPECT_NE(installed.error().message.find("network request failed"), std::string::npos);
   EXPECT_EQ(installed.error().message.find("complete log"), std::string::npos);
+  EXPECT_EQ(installed.error().message.find("Log files"), std::string::npos);
 }
 
 TEST_F(NpmInstallTest, AnNpmThatLeavesNothingIsAnError) {

@@ -304,6 +304,22 @@ TEST_F(StoreTest, WhatADeadBuilderLeftIsSweptAndALiveOnesStays) {
   EXPECT_TRUE(list_directory(store_.root() / "tmp")[0].filename().string().starts_with("live."));
 }
 
+TEST_F(StoreTest, ABuilderRemovesWhatKilledOnesOfTheSameImageLeftAndNothingElse) {
+  const Result<std::optional<FileLock>> lock = store_.lock("mine");
+  ASSERT_TRUE(lock && *lock);
+  const auto folder = [&](const char* name) { return store_.root() / "tmp" / name; };
+  for (const char* name : {"mine.1", "mine.99999999", "mine.2.3", "minute.1"}) {
+    ASSERT_TRUE(make_directories(folder(name) / "build"));
+  }
+  const Result<fs::path> own = store_.make_build_directory("mine");
+  ASSERT_TRUE(own) << own.error().message;
+  EXPECT_TRUE(fs::is_empty(*own));
+  EXPECT_FALSE(fs::exists(folder("mine.1")));
+  EXPECT_FALSE(fs::exists(folder("mine.99999999")));
+  EXPECT_TRUE(fs::exists(folder("mine.2.3"))) << "of the image mine.2";
+  EXPECT_TRUE(fs::exists(folder("minute.1")));
+}
+
 TEST_F(StoreTest, CopiesOfHostDirectoriesThatNobodyUsesAreSweptAndImagesStay) {
   const Image image = build();
   ASSERT_TRUE(store_.set_name({"path:/x", image.digest, "k"}));
@@ -428,10 +444,13 @@ TEST(StoreOpenTest, ACacheThatOthersMayWriteToIsRefusedWithTheMend) {
   for (const char* part : {"cache", "cache/images"}) {
     const Scratch scratch;
     ASSERT_TRUE(Store::open_at(scratch.path() / "cache"));
-    ASSERT_EQ(::chmod((scratch.path() / part).c_str(), 0777), 0);
-    const Result<Store> store = Store::open_at(scratch.path() / "cache");
-    ASSERT_FALSE(store) << part;
-    EXPECT_NE(store.error().message.find("chmod go-w"), std::string::npos) << store.error().message;
+    for (const mode_t mode : {0777, 01777}) {
+      ASSERT_EQ(::chmod((scratch.path() / part).c_str(), mode), 0);
+      const Result<Store> store = Store::open_at(scratch.path() / "cache");
+      ASSERT_FALSE(store) << part;
+      EXPECT_NE(store.error().message.find("chmod go-w"), std::string::npos)
+          << store.error().message;
+    }
   }
 }
 
