@@ -29,6 +29,7 @@ def probe():
         "processes": sorted(int(name) for name in os.listdir("/proc") if name.isdigit()),
         "environment": sorted(os.environ),
         "parent": os.getppid(),
+        "parent_name": open(f"/proc/{os.getppid()}/comm").read().strip(),
         "connect": try_connect(),
     }
 
