@@ -33,7 +33,7 @@ TEST(NpmSettingsTest, WhatStartsOrWritesSomethingIsNot) {
   EXPECT_EQ(read("ignore-scripts=false\nscript-shell=/bin/evil\ngit=/bin/evil\nprefix=/\n"
                  "cache=/root\nnode-options=--require=/x.js\nshell=x\neditor=x\nonload-script=x\n"
                  "allow-git=all\nallow-remote=all\nbin-links=true\nuserconfig=/x\nglobal=true\n"
-                 "//host/:keyfile=/root/key\n@scope:other=x\n_authToken=everywhere\n=x\n"),
+                 "//host/:keyfile=/home/me/key\n@scope:other=x\n_authToken=everywhere\n=x\n"),
             Settings());
 }
 

@@ -5,15 +5,10 @@
 #include <array>
 #include <string_view>
 
+#include "tools/image/command/words.h"
+
 namespace thimble::image {
 namespace {
-
-using Words = std::vector<std::string>;
-
-template <std::size_t N>
-bool is_one_of(const std::array<std::string_view, N>& list, std::string_view word) {
-  return std::ranges::find(list, word) != list.end();
-}
 
 // Options of node whose value is the next word.
 bool loads_a_file(std::string_view option) {

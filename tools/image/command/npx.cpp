@@ -7,18 +7,12 @@
 #include <string_view>
 
 #include "devices/foreign_json.h"
+#include "tools/image/command/words.h"
 #include "tools/image/files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
 namespace {
-
-using Words = std::vector<std::string>;
-
-template <std::size_t N>
-bool is_one_of(const std::array<std::string_view, N>& list, std::string_view word) {
-  return std::ranges::find(list, word) != list.end();
-}
 
 // They change what npm says or asks, where it keeps things, or how long it tries.
 bool is_harmless_flag(std::string_view name) {
