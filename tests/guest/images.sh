@@ -58,7 +58,7 @@ if soon "$THIMBLE" image inspect python; then ok "a build whose client was kille
   not_ok "a build whose client was killed goes on" "$(<"$SCRATCH/killed")"
 fi
 
-if ((EUID == 0)) && mkdir -p "$SCRATCH/small" && mount -t tmpfs -o size=20m none "$SCRATCH/small" 2>/dev/null; then
+if ((EUID == 0)) && mkdir -p "$SCRATCH/small" && mount -t tmpfs -o size=20m,mode=700 none "$SCRATCH/small" 2>/dev/null; then
   THIMBLE_CACHE=$SCRATCH/small try "$THIMBLE" image build recipe node
   [[ $STATUS != 0 && $ERR == *"o space"* ]] && ok "a full disk is said" || not_ok "a full disk is said" "$STATUS $ERR"
   left=$(find "$SCRATCH/small/images/tmp" "$SCRATCH/small"/images/[0-9a-f]* -mindepth 1 2>/dev/null | wc -l)
