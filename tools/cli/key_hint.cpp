@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "tools/cli/say.h"
-
 namespace thimble::cli {
 
 namespace {
@@ -58,12 +56,6 @@ std::string key_hint(std::string_view output, const std::vector<std::string>& gi
   }
   return "the server ended at once and names " + listed +
          ", set here but not given to it: if it needs that, write thimble run" + options;
-}
-
-std::function<void(std::string_view)> hint_at_keys(std::vector<std::string> given) {
-  return [given = std::move(given)](std::string_view output) {
-    if (const std::string hint = key_hint(output, given); !hint.empty()) say(hint);
-  };
 }
 
 }  // namespace thimble::cli

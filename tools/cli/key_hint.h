@@ -1,7 +1,6 @@
 // Servers that end at once often do so for want of a key, and say its name.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +14,5 @@ std::vector<std::string> keys_not_given(std::string_view output,
 
 // The line for the user about them; empty when there are none.
 std::string key_hint(std::string_view output, const std::vector<std::string>& given);
-
-// Says it. For ServerRun::on_early_end.
-std::function<void(std::string_view)> hint_at_keys(std::vector<std::string> given);
 
 }  // namespace thimble::cli

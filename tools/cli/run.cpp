@@ -3,7 +3,7 @@
 #include "tools/cli/auto_template.h"
 #include "tools/cli/boot_turn.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/key_hint.h"
+#include "tools/cli/early_end.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
@@ -32,7 +32,7 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
     turn.release();
     if (on_started) on_started();
   };
-  run.on_early_end = hint_at_keys(run.server.environment);
+  run.on_early_end = explain_early_end(run.server.environment, prepared.image.erofs);
   run.say = say;
   run.end_line = end_line;
   return run_server([&vm] { return VmProcess::start(std::move(*vm)); }, std::move(run));

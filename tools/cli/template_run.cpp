@@ -7,8 +7,8 @@
 
 #include "mcp-agent/server_run.h"
 #include "pool/template/clone.h"
+#include "tools/cli/early_end.h"
 #include "tools/cli/host_check.h"
-#include "tools/cli/key_hint.h"
 #include "tools/cli/pool_client.h"
 #include "tools/cli/rest_setting.h"
 #include "tools/cli/say.h"
@@ -54,6 +54,12 @@ Result<ServerSpec> choose_server(const CloneOrder& order) {
   return server;
 }
 
+// The root file system is the first disk.
+std::filesystem::path image_of(const CloneOrder& order) {
+  const auto& disks = order.opened.facts.disks;
+  return disks.empty() ? std::filesystem::path() : std::filesystem::path(disks.front().path);
+}
+
 bool working_sets_wanted() {
   const char* value = std::getenv("THIMBLE_WORKING_SET");
   return value == nullptr || std::string_view(value) != "off";
@@ -90,7 +96,7 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.verbose = options.verbose;
   run.on_refused = std::move(order.on_refused);
   run.on_started = std::move(order.on_started);
-  run.on_early_end = hint_at_keys(run.server.environment);
+  run.on_early_end = explain_early_end(run.server.environment, image_of(order));
   run.say = say;
   run.end_line = end_line;
   if (!working_sets_wanted()) {
