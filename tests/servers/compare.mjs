@@ -1,18 +1,24 @@
-// One server, three times: on this machine, in a VM that boots, as a clone. What differs is told.
+// One session with a server, and how those in VMs compare with the one on this machine.
+import { harmlessCall } from "./harmless_call.mjs";
 import { StdioClient } from "./stdio_client.mjs";
 
-// One session: initialize, the list of tools, one call, the end.
+const CALL_LIMIT = 45_000;
+
+// initialize, the list of tools, one call, the end. The call is `server.call` or else one that looks
+// harmless; which one it was is in `called`.
 export async function session(words, server, options) {
   const client = new StdioClient(words, options);
   const seen = {};
   try {
     seen.initialize = await client.initialize();
     seen.tools = await client.request("tools/list");
-    if (server.call) {
-      seen.call = await client.request("tools/call", { name: server.call[0], arguments: server.call[1] ?? {} });
-    }
+    seen.called = server.call ?? harmlessCall(seen.tools);
   } catch (error) {
     seen.failed = error.message;
+  }
+  if (seen.called) {
+    const [name, args = {}] = seen.called;
+    seen.call = await client.request("tools/call", { name, arguments: args }, CALL_LIMIT).catch((error) => error.message);
   }
   seen.end = await client.end();
   seen.noise = client.noise;
@@ -20,29 +26,39 @@ export async function session(words, server, options) {
   return seen;
 }
 
-// How a run in a VM compares with the one on this machine: "yes", or what is different.
-export function verdict(native, guest) {
-  if (native.failed && guest.failed) return native.failed === guest.failed ? "as native" : `other failure: ${guest.failed}`;
-  if (guest.failed) return `no: ${guest.failed}`;
-  if (native.failed) return "yes (native does not start)";
-  if (native.tools !== guest.tools) return "other tools";
+export const startVerdict = (native, guest) => {
+  if (!guest.failed) return native.failed ? "yes (natively not)" : "yes";
+  return guest.failed === native.failed ? "as natively: no" : `no: ${guest.failed}`;
+};
+
+// What an answer says when it is no JSON: the session's own words for a missing one.
+const failed = (line) => {
+  try {
+    const message = JSON.parse(line);
+    return message.error !== undefined || message.result?.isError === true;
+  } catch {
+    return line;
+  }
+};
+
+export function toolsVerdict(native, again, guest) {
+  if (guest.tools === undefined || native.tools === undefined) return "";
   if (native.noise !== guest.noise) return `${guest.noise} lines of noise, natively ${native.noise}`;
-  return "yes";
+  if (native.tools === guest.tools) return "same";
+  return again.tools === native.tools ? "other" : "other, natively each time too";
 }
 
-export function callVerdict(native, guest) {
-  if (native.call === undefined) return "";
-  if (native.call === guest.call) return "same bytes";
-  const failed = (line) => {
-    const message = JSON.parse(line ?? "{}");
-    return message.error !== undefined || message.result?.isError === true;
-  };
-  if (guest.call === undefined) return "no answer";
-  return failed(native.call) === failed(guest.call) ? "same kind" : failed(guest.call) ? "fails" : "works here only";
+export function callVerdict(native, again, guest) {
+  if (native.call === undefined || guest.tools === undefined) return "";
+  if (native.call === guest.call) return failed(native.call) === false ? "same" : "same error";
+  if (failed(native.call) !== failed(guest.call)) {
+    return failed(guest.call) ? `fails: ${guest.call.slice(0, 300)}` : "works here only";
+  }
+  return again.call === native.call ? "same kind" : "same kind, natively other each time";
 }
 
 export const endVerdict = (native, guest) =>
-  native.end === guest.end ? "yes" : `${guest.end}, natively ${native.end}`;
+  guest.end === undefined ? "" : native.end === guest.end ? "yes" : `${guest.end}, natively ${native.end}`;
 
 export const toolCount = (seen) => {
   if (seen.tools === undefined) return "";

@@ -7,7 +7,7 @@ const LINE_LIMIT = 32 << 20;
 
 export class StdioClient {
   // WORDS start the server; `env` is all of its environment.
-  constructor(words, { env, cwd, timeout = 120_000 } = {}) {
+  constructor(words, { env, cwd, timeout = 300_000 } = {}) {
     this.timeout = timeout;
     this.stderr = "";
     this.noise = 0;
@@ -23,13 +23,13 @@ export class StdioClient {
   }
 
   // The answer's own line, unparsed.
-  async request(method, params = {}) {
+  async request(method, params = {}, limit = this.timeout) {
     const id = (this.lastId = (this.lastId ?? 0) + 1);
     const answer = new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.waiting.delete(id);
-        reject(new Error(`no answer to ${method} in ${this.timeout / 1000} s`));
-      }, this.timeout);
+        reject(new Error(`no answer to ${method} in ${limit / 1000} s`));
+      }, limit);
       this.waiting.set(id, { resolve, reject, timer });
     });
     if (this.status !== undefined) this.#fail(new Error(`ended with ${this.status}`));

@@ -1,14 +1,17 @@
 // docs/servers.md: servers that people install, each run on this machine and in VMs, and compared.
 //   table.mjs [NAME…]   only those of list.json whose name contains one of NAME; the others keep
-//                       the rows that build/servers has of them
+//                       their rows. "untried": those that build/servers has no row of.
+// After each server its row is in build/servers and in docs/servers.md: a crash loses nothing.
 // Natively a server runs as a user of no rights, without network, in a folder of its own, with the
 // node of our images. Not part of `make test`: it takes about a minute and a half a server.
 import { execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync, chmodSync, chownSync } from "node:fs";
+import {
+  chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { callVerdict, endVerdict, lastWords, session, toolCount, verdict } from "./compare.mjs";
+import { callVerdict, endVerdict, lastWords, session, startVerdict, toolCount, toolsVerdict } from "./compare.mjs";
 import { renderTable } from "./render.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -28,40 +31,54 @@ function pinnedNode() {
   return path.join(pinned, folder, "node");
 }
 
-// The package as npm installs it when it runs no script, and the file of its command.
-function install(server, folder) {
+const nameOf = (server) => server.package.replace(/(.)@.*$/, "$1");
+
+// The package as npm installs it when it runs no script: the file of its command.
+function install(server, version, folder) {
   const installed = spawnSync("npm", ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error",
-    "--prefix", folder, server.package], { encoding: "utf8", timeout: 300_000 });
+    "--prefix", folder, `${nameOf(server)}@${version}`], { encoding: "utf8", timeout: 300_000 });
   if (installed.status !== 0) throw new Error(`npm: ${installed.stderr.split("\n")[0]}`);
-  const name = server.package.replace(/(.)@.*$/, "$1");
+  const name = nameOf(server);
   const home = path.join(folder, "node_modules", name);
   const manifest = JSON.parse(readFileSync(path.join(home, "package.json"), "utf8"));
   const bins = typeof manifest.bin === "string" ? { [name.split("/").at(-1)]: manifest.bin } : (manifest.bin ?? {});
   const bin = bins[name.split("/").at(-1)] ?? Object.values(bins)[0];
   if (bin === undefined) throw new Error("the package has no command");
-  return { version: manifest.version, file: path.join(home, bin) };
+  return path.join(home, bin);
 }
 
+// What starts it here, and how.
 function nativeWords(server, folder, file, node) {
   const variables = Object.entries(server.env ?? {}).map(([name, value]) => `${name}=${value}`);
-  const isolate = process.getuid() === 0
-    ? ["unshare", "-n", "setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"] : ["unshare", "-rn"];
+  // As in a guest without network: a loopback, and names that nobody knows.
+  const alone = "ip link set lo up; mount --bind \"$0\" /etc/nsswitch.conf; exec \"$@\"";
+  const names = path.join(folder, "nsswitch.conf");
+  writeFileSync(names, "passwd: files\ngroup: files\nhosts: files\n");
+  const root = process.getuid() === 0;
+  const isolate = ["unshare", ...(root ? [] : ["-r"]), "-n", "-m", "sh", "-c", alone, names,
+    ...(root ? ["setpriv", `--reuid=${NOBODY}`, `--regid=${NOBODY}`, "--clear-groups"] : [])];
   return [...isolate, "env", "-i", "PATH=/usr/local/bin:/usr/bin:/bin", `HOME=${folder}`, "LANG=C.UTF-8", ...variables,
-    node, file, ...(server.args ?? [])];
+    ...(server.command ?? [node, file, ...(server.args ?? [])])];
 }
+
+// What a client's config says.
+const typed = (server) => server.command ?? ["npx", "-y", server.package, ...(server.args ?? [])];
 
 function guestWords(server, ...options) {
   const variables = Object.entries(server.env ?? {}).flatMap(([name, value]) => ["--env", `${name}=${value}`]);
-  return [...inside, thimble, "run", ...options, ...variables, "--", "npx", "-y", server.package, ...(server.args ?? [])];
+  return [...inside, thimble, "run", ...options, ...variables, "--", ...typed(server)];
 }
 
-// Builds the image: its size and how long that took, or why there is none.
+// Builds the image anew: its version, its size and how long that took, or why there is none.
 function prepare(server) {
+  if (!server.command) spawnSync(thimble, ["image", "rm", `npm:${nameOf(server)}@latest`], { stdio: "ignore" });
   const start = process.hrtime.bigint();
-  const built = spawnSync(thimble, ["prepare", "--", "npx", "-y", server.package, ...(server.args ?? [])], { encoding: "utf8" });
+  const built = spawnSync(thimble, ["prepare", "--", ...typed(server)], { encoding: "utf8" });
   const seconds = Number(process.hrtime.bigint() - start) / 1e9;
   if (built.status !== 0) return { failed: built.stderr.trim().split("\n").at(-1) };
-  return { size: /, ([0-9.]+ [KMG]iB)/.exec(built.stdout)?.[1] ?? "", seconds: seconds.toFixed(0) };
+  if (server.command) return { size: /, ([0-9.]+ [KMG]iB)/.exec(built.stdout)?.[1] ?? "" };
+  const version = /@latest \(([^)]+)\)/.exec(built.stdout)?.[1] ?? server.package.split("@").at(-1);
+  return { version, size: /, ([0-9.]+ [KMG]iB)/.exec(built.stdout)?.[1] ?? "", seconds: seconds.toFixed(0) };
 }
 
 // A template of the ready server, and a clone of it.
@@ -69,61 +86,82 @@ async function cloned(server, env) {
   const templates = mkdtempSync(path.join(root, "build/servers-templates-"));
   const own = { ...env, THIMBLE_TEMPLATES: templates };
   try {
-    const made = spawnSync(inside[0] ?? thimble, [...inside.slice(1), ...(inside.length ? [thimble] : []), "template", "auto", "--freeze", "ready",
-      ...guestWords(server).slice(inside.length + 2)], { encoding: "utf8", env: own });
-    if (made.status !== 0) return { failed: "no template: " + made.stderr.trim().split("\n").at(-1), stderr: made.stderr, end: "" };
+    const [program, ...words] = [...inside, thimble, "template", "auto", "--freeze", "ready", "--ready-within", "5m",
+      ...guestWords(server).slice(inside.length + 2)];
+    const made = spawnSync(program, words, { encoding: "utf8", env: own });
+    if (made.status !== 0) return { failed: "no template: " + made.stderr.trim().split("\n").at(-1), stderr: made.stderr };
     return await session(guestWords(server), server, { env: own });
   } finally {
     rmSync(templates, { recursive: true, force: true });
   }
 }
 
+// Everything that was seen, for whoever looks at a row that is not as it should be.
+function keepSeen(server, seen) {
+  writeFileSync(rowFile(server).replace(/json$/, "seen"), JSON.stringify(seen, null, 1));
+}
+
+async function compareRuns(server, folder, version) {
+  const file = server.command ? "" : install(server, version, folder);
+  chmodSync(folder, 0o755);
+  if (process.getuid() === 0) chownSync(folder, NOBODY, NOBODY);
+  const node = path.join(folder, "node");
+  execFileSync("install", ["-m", "755", pinnedNode(), node]);
+  const cwd = server.command ? root : folder;
+  const natively = (one) => session(nativeWords(one, folder, file, node), one, { env: process.env, cwd });
+  const env = { ...process.env, THIMBLE_DAEMON: "off", THIMBLE_TEMPLATES: "off" };
+  const native = await natively(server);
+  const same = { ...server, call: server.call ?? native.called };
+  const cold = await session(guestWords(server, "--cold"), same, { env });
+  const clone = cold.failed ? undefined : await cloned(same, env);
+  const differs = [cold, clone].some((run) => run && (run.tools !== native.tools || run.call !== native.call));
+  const again = differs ? await natively(same) : native;
+  keepSeen(server, { native, again, cold, clone });
+  const compared = (run) => run && {
+    starts: startVerdict(native, run), tools: toolsVerdict(native, again, run),
+    call: callVerdict(native, again, run), ends: endVerdict(native, run),
+  };
+  const failing = [clone, cold, native].find((run) => run?.failed);
+  return {
+    native: native.failed ? `no: ${native.failed}` : "yes", tools: toolCount(native), called: native.called?.[0],
+    cold: compared(cold), clone: compared(clone), words: failing && lastWords(failing),
+  };
+}
+
 async function tryServer(server) {
-  const row = { name: server.package, needs: server.needs ?? "", tried: new Date().toISOString().slice(0, 10) };
+  const tried = new Date().toISOString().slice(0, 10);
+  const row = { name: server.package, needs: server.needs ?? "", note: server.note, tried };
   const image = prepare(server);
   if (image.failed) return { ...row, image: `none: ${image.failed}` };
-  row.image = image.size;
-  row.seconds = image.seconds;
+  const { version, size, seconds } = image;
   const folder = mkdtempSync(path.join(os.tmpdir(), "server-"));
   try {
-    const { version, file } = install(server, folder);
-    row.version = version;
-    chmodSync(folder, 0o755);
-    if (process.getuid() === 0) chownSync(folder, NOBODY, NOBODY);
-    const node = path.join(folder, "node");
-    execFileSync("install", ["-m", "755", pinnedNode(), node]);
-    const native = await session(nativeWords(server, folder, file, node), server, { env: process.env, cwd: folder });
-    const env = { ...process.env, THIMBLE_DAEMON: "off", THIMBLE_TEMPLATES: "off" };
-    const cold = await session(guestWords(server, "--cold"), server, { env });
-    row.native = native.failed ? `no: ${native.failed}` : "yes";
-    row.tools = toolCount(native);
-    row.cold = verdict(native, cold);
-    row.call = callVerdict(native, cold);
-    row.end = endVerdict(native, cold);
-    if (cold.failed || native.failed) row.words = lastWords(cold.failed ? cold : native);
-    if (!cold.failed) {
-      const clone = await cloned(server, env);
-      row.clone = verdict(native, clone);
-      if (clone.failed) row.words = clone.failed;
-      row.cloneCall = callVerdict(native, clone);
-    }
+    return { ...row, version, image: size, seconds, ...(await compareRuns(server, folder, version)) };
   } catch (error) {
-    row.native = `no: ${error.message}`;
+    return { ...row, version, image: size, seconds, native: `no: ${error.message}` };
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  return row;
 }
 
 const list = JSON.parse(readFileSync(path.join(here, "list.json"), "utf8"));
 const wanted = process.argv.slice(2);
-mkdirSync(rows, { recursive: true });
 const rowFile = (server) => path.join(rows, encodeURIComponent(server.package) + ".json");
-for (const server of list) {
-  if (wanted.length && !wanted.some((part) => server.package.includes(part))) continue;
+const isWanted = (server) => !wanted.length ||
+  wanted.some((part) => (part === "untried" ? !existsSync(rowFile(server)) : server.package.includes(part)));
+
+function render() {
+  const known = list.map(rowFile).filter((file) => existsSync(file)).map((file) => JSON.parse(readFileSync(file, "utf8")));
+  const document = path.join(root, "docs/servers.md");
+  writeFileSync(document + ".new", renderTable(known, list, readFileSync(document, "utf8")));
+  renameSync(document + ".new", document);
+}
+
+mkdirSync(rows, { recursive: true });
+for (const server of list.filter(isWanted)) {
   const row = await tryServer(server);
   writeFileSync(rowFile(server), JSON.stringify(row, null, 1));
   console.error(JSON.stringify(row));
+  render();
 }
-const known = list.map(rowFile).filter((file) => existsSync(file)).map((file) => JSON.parse(readFileSync(file, "utf8")));
-writeFileSync(path.join(root, "docs/servers.md"), renderTable(known, list.length));
+render();
