@@ -3,15 +3,12 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <climits>
-#include <csignal>
 #include <cstdlib>
 #include <utility>
 
+#include "devices/base/detached_program.h"
 #include "pool/daemon/runtime_folder.h"
 #include "vmm/unix_socket.h"
 
@@ -39,35 +36,6 @@ std::vector<std::string> small_environment() {
     }
   }
   return kept;
-}
-
-std::vector<char*> pointers_to(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
-
-[[noreturn]] void become_daemon(const char* program, char** arguments, char** environment,
-                                int log) {
-  ::setsid();
-  // Once more, so that it leads no session and can never get a terminal.
-  const pid_t second = ::fork();
-  if (second != 0) ::_exit(second > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-  const int null = ::open("/dev/null", O_RDWR);
-  if (null < 0) ::_exit(EXIT_FAILURE);
-  ::dup2(log, STDERR_FILENO);
-  ::dup2(null, STDIN_FILENO);
-  ::dup2(null, STDOUT_FILENO);
-  ::close_range(STDERR_FILENO + 1, UINT_MAX, 0);
-  if (::chdir("/") != 0) ::_exit(EXIT_FAILURE);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (int signal = 1; signal < NSIG; ++signal) ::signal(signal, SIG_DFL);
-  ::execve(program, arguments, environment);
-  ::_exit(EXIT_FAILURE);
 }
 
 }  // namespace
@@ -115,18 +83,14 @@ Result<std::optional<Fd>> socket_of_systemd() {
 Result<void> start_daemon(const OwnedFolder& folder, const std::vector<std::string>& arguments) {
   const auto log = folder.write_to(kDaemonLog, O_APPEND);
   if (!log) return std::unexpected(log.error());
-  std::vector<std::string> words{"thimble", "daemon"};
-  words.insert(words.end(), arguments.begin(), arguments.end());
-  std::vector<std::string> variables = small_environment();
-  std::vector<char*> argv = pointers_to(words);
-  std::vector<char*> envp = pointers_to(variables);
-  const pid_t first = ::fork();
-  if (first < 0) return fail_errno("start the daemon");
-  if (first == 0) become_daemon("/proc/self/exe", argv.data(), envp.data(), log->get());
-  int status = 0;
-  while (::waitpid(first, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (status != 0) return fail("start the daemon: its process could not be made");
+  DetachedProgram daemon{.arguments = {"thimble", "daemon"},
+                         .environment = small_environment(),
+                         .error_output = log->get(),
+                         .passed = {},
+                         .in_root = true};
+  daemon.arguments.insert(daemon.arguments.end(), arguments.begin(), arguments.end());
+  const auto started = start_detached(daemon);
+  if (!started) return fail_in("start the daemon", started);
   return {};
 }
 

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "devices/base/detached_program.h"
 #include "mcp-agent/server_run.h"
-#include "tools/cli/background.h"
 #include "tools/cli/say.h"
 #include "tools/cli/template_key.h"
 #include "tools/cli/template_make.h"
@@ -118,7 +118,11 @@ void AutoTemplate::make_in_background(const Arguments& arguments,
     Arguments command = {"template", "auto", "--in-background", "--freeze", point_name(point)};
     if (anew) command.emplace_back("--anew");
     command.insert(command.end(), arguments.begin(), arguments.end());
-    if (auto started = start_in_background(command); !started && verbose_) {
+    command.insert(command.begin(), "thimble");
+    const DetachedProgram maker{.arguments = std::move(command),
+                                .environment = environment_of_this_process(),
+                                .passed = {}};
+    if (auto started = start_detached(maker); !started && verbose_) {
       say(started.error().message);
     }
     return;

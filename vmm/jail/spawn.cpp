@@ -11,18 +11,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <utility>
+
+#include "devices/base/descriptor_places.h"
 
 namespace thimble {
 
 namespace {
 
 constexpr int kFirstDescriptor = STDERR_FILENO + 1;
-constexpr size_t kMaxDescriptors = 4;
 
 // Of the child until the exec; below the waiting caller's frames.
 constexpr size_t kStackBytes = 16384;
@@ -56,19 +56,11 @@ void keep_capabilities() {
   }
 }
 
-// The program's file, out of the way of the descriptors; -1 with errno.
-int place_descriptors(const Program& program) {
-  const size_t count = std::min(program.descriptors.size(), kMaxDescriptors);
-  const int above = kFirstDescriptor + static_cast<int>(count);
-  std::array<int, kMaxDescriptors> moved{};
-  for (size_t i = 0; i < count; ++i) {
-    moved[i] = ::fcntl(program.descriptors[i], F_DUPFD_CLOEXEC, above);
-    if (moved[i] < 0) return -1;
-  }
+// The program's file, out of the way of its descriptors; -1 with errno.
+int place_all(const Program& program) {
+  const int above = kFirstDescriptor + static_cast<int>(program.descriptors.size());
   const int file = ::fcntl(program.file, F_DUPFD_CLOEXEC, above);
-  for (size_t i = 0; i < count; ++i) {
-    if (::dup2(moved[i], kFirstDescriptor + static_cast<int>(i)) < 0) return -1;
-  }
+  if (file < 0 || !place_descriptors(program.descriptors, kFirstDescriptor)) return -1;
   return file;
 }
 
@@ -78,7 +70,7 @@ int begin(void* argument) {
   if (start.program == nullptr) ::_exit(EXIT_SUCCESS);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   keep_capabilities();
-  const int file = place_descriptors(*start.program);
+  const int file = place_all(*start.program);
   const std::array arguments{start.program->name, static_cast<const char*>(nullptr)};
   const std::array environment{static_cast<const char*>(nullptr)};
   if (file >= 0) {

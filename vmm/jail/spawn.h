@@ -16,7 +16,7 @@ namespace thimble {
 struct Program {
   int file = -1;                     // the executable, open
   const char* name = "";             // argv[0], and nothing follows
-  std::span<const int> descriptors;  // in the program: 3, 4, …, in this order; at most 4
+  std::span<const int> descriptors;  // in the program: 3, 4, …, in this order; at most kMaxPlaced
 };
 
 struct Spawned {
