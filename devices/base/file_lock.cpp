@@ -14,22 +14,22 @@ namespace {
 
 constexpr size_t kLongestNumber = 64;
 
-// False when somebody else has it.
-FileResult<bool> lock(int fd, const std::string& path) {
-  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+}  // namespace
+
+FileResult<bool> lock_file(int fd, LockKind kind, const std::string& path) {
+  const int how = (kind.shared ? LOCK_SH : LOCK_EX) | (kind.wait ? 0 : LOCK_NB);
+  while (::flock(fd, how) != 0) {
     if (errno == EWOULDBLOCK) return false;
     if (errno != EINTR) return file_fault("lock " + path);
   }
   return true;
 }
 
-}  // namespace
-
 FileResult<std::optional<FileLock>> FileLock::take(const OwnedFolder& folder, std::string name) {
   for (;;) {
     auto file = folder.write_to(name);
     if (!file) return std::unexpected(file.error());
-    const auto locked = lock(file->get(), folder.path_of(name));
+    const auto locked = lock_file(file->get(), {}, folder.path_of(name));
     if (!locked) return std::unexpected(locked.error());
     if (!*locked) return std::nullopt;
     // Whoever held it may have removed it before we had it: then it is nobody's lock any more.
@@ -56,7 +56,9 @@ pid_t lock_holder(const OwnedFolder& folder, const std::string& name) {
   return text ? static_cast<pid_t>(std::strtol(text->c_str(), nullptr, 10)) : 0;
 }
 
-FileResult<bool> lock_folder(const OwnedFolder& folder) { return lock(folder.fd(), folder.path()); }
+FileResult<bool> lock_folder(const OwnedFolder& folder) {
+  return lock_file(folder.fd(), {}, folder.path());
+}
 
 FileResult<std::optional<OwnedFolder>> lock_folder(const OwnedFolder& parent,
                                                    const std::string& name) {

@@ -11,6 +11,14 @@
 
 namespace thimble {
 
+// How an open file is locked; the lock goes with its last descriptor.
+struct LockKind {
+  bool shared = false;  // with others that share it; else alone
+  bool wait = false;    // in the kernel's queue, until it is had
+};
+// False when somebody else has it and this does not wait. `path`: for messages.
+FileResult<bool> lock_file(int fd, LockKind kind, const std::string& path);
+
 // A file that is there while it is locked; it has its holder's process id, for messages.
 class FileLock {
  public:

@@ -2,11 +2,12 @@
 #include "tools/cli/disk_option.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <utility>
+
+#include "devices/base/file_lock.h"
 
 namespace thimble::cli {
 
@@ -26,8 +27,9 @@ Result<Fd> open_file(const std::string& file, int access) {
 }
 
 Result<void> lock_disk(const Fd& opened, const std::string& file, bool read_only) {
-  if (::flock(opened.get(), (read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0) return {};
-  if (errno != EWOULDBLOCK) return fail_errno("--disk " + file + ": lock it");
+  const auto locked = lock_file(opened.get(), {.shared = read_only}, file);
+  if (!locked) return fail("--disk " + file + ": " + locked.error().message);
+  if (*locked) return {};
   if (read_only) {
     return fail("--disk " + file + ": a VM writes to it, or another --disk of this command does: " +
                 "wait for its end, or give this one a copy");
