@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Faults that need a Linux guest: makers and clients of the command line killed at their steps, a host
-# that was suspended, a keeper that is killed, a template whose clones die as soon as they run.
+# that was suspended, a supervisor that is killed, a template whose clones die as soon as they run.
 # STRIDE=N: every N-th step (4). Runs where Linux guests can run; needs the image "python".
 set -uo pipefail
 . tests/guest/properties.sh
@@ -137,15 +137,15 @@ exec {INPUT}>&-
 wait "$CLIENT"
 equal "… and it ends in order" 0 "$?"
 
-# ---- a keeper that is killed
+# ---- a supervisor that is killed
 
 secret=of-nobody-else-$RANDOM
 SECRET=$secret "$THIMBLE" launch kept --memory 128M --env TOKEN=$secret -e SECRET -- python3 -c "$SERVER" >/dev/null 2>&1
-keeper=$(status "s['launched'][0]['keeper']")
-shown=$(grep -la -- "$secret" /proc/[0-9]*/cmdline "/proc/$keeper/environ" "$(dirname "$(status "s['launched'][0]['socket']")")"/* 2>/dev/null)
-equal "the values of --env are in no process's words, nor in the keeper's environment and files" "" "$shown"
-kill -9 "$keeper"
-wait_until "a killed keeper takes its server and its VM with it" none_claimed
+supervisor=$(status "s['launched'][0]['supervisor']")
+shown=$(grep -la -- "$secret" /proc/[0-9]*/cmdline "/proc/$supervisor/environ" "$(dirname "$(status "s['launched'][0]['socket']")")"/* 2>/dev/null)
+equal "the values of --env are in no process's words, nor in the supervisor's environment and files" "" "$shown"
+kill -9 "$supervisor"
+wait_until "a killed supervisor takes its server and its VM with it" none_claimed
 equal "… status says so" ended "$(status "s['launched'][0]['state']")"
 try "$THIMBLE" launch kept --memory 128M -- python3 -c "$SERVER"
 equal "… and the name is free again" "0 kept runs" "$STATUS $OUT"

@@ -20,6 +20,9 @@ refused "an unknown option" "--no-such-option" "$THIMBLE" run --no-such-option -
 refused "an unknown subcommand" "nonsense" "$THIMBLE" nonsense
 refused "no command" "CMD" "$THIMBLE" run
 refused "a memory size that is none" "12potatoes" "$THIMBLE" run --memory 12potatoes -- echo hi
+for fd in 1 77 three; do
+  refused "a descriptor to be ready on that is none: $fd" "--ready-fd $fd" "$THIMBLE" run --ready-fd $fd -- echo hi
+done
 refused "more memory than the host has" "memory" "$THIMBLE" run --memory 100000G -- echo hi
 refused "a missing kernel" "/no/such/kernel" "$THIMBLE" run --kernel /no/such/kernel -- echo hi
 echo "not a kernel" >"$SCRATCH/text"

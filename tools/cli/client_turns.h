@@ -15,7 +15,7 @@
 //     it; but what may yet come about an earlier client's is dropped, until the server has answered
 //     a later request: it complains of a line when it reads it.
 //
-// No descriptors and no clock: those are the keeper's (keeper.h).
+// No descriptors and no clock: those are the supervisor's (supervisor.h).
 #pragma once
 
 #include <cstddef>

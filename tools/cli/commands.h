@@ -16,6 +16,7 @@ int template_command(const Arguments& arguments);
 int daemon_command(const Arguments& arguments);
 int launch_command(const Arguments& arguments);
 int launch_many_command(const Arguments& arguments);
+int supervise_command(const Arguments& arguments);  // for launch_command only
 int stop_command(const Arguments& arguments);
 int logs_command(const Arguments& arguments);
 int status_command(const Arguments& arguments);

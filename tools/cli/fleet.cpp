@@ -41,12 +41,12 @@ std::string joined(const json& words) {
 
 json describe(const Launched& launched) {
   const json facts = launched.facts();
-  const auto keeper = launched.keeper().value_or(std::nullopt);
+  const auto supervisor = launched.supervisor().value_or(std::nullopt);
   json one = {{"name", launched.name()},
-              {"state", keeper ? "running" : "ended"},
+              {"state", supervisor ? "running" : "ended"},
               {"command", joined(facts.value("arguments", json::array()))},
               {"socket", launched.path("socket")}};
-  if (keeper) one["keeper"] = *keeper;
+  if (supervisor) one["supervisor"] = one["keeper"] = *supervisor;  // keeper: its name before 0.2
   for (const char* name : {"started", "ended", "exit_status"}) {
     if (facts.contains(name) && facts[name].is_number()) one[name] = facts[name];
   }

@@ -11,7 +11,7 @@ namespace thimble::cli {
 
 //   {"daemon": {"pid", "uptime_s", "clients", "limits"} or null,
 //    "templates": […], "vms": […]           as the daemon tells them (docs/pool.md)
-//    "launched": [{"name", "state", "keeper", "started", "exit_status", "command", "socket"}]}
+//    "launched": [{"name", "state", "supervisor", "started", "exit_status", "command", "socket"}]}
 Result<nlohmann::json> look_at_fleet();
 
 // For people: the lines of a few tables. Everything in them is printable.

@@ -16,8 +16,8 @@
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/keeper.h"
 #include "tools/cli/launched.h"
+#include "tools/cli/launching.h"
 #include "tools/cli/say.h"
 #include "tools/cli/template_make.h"
 
@@ -96,7 +96,7 @@ Result<Launching> launch(const LaunchOptions& options, const std::string& name) 
   if (!arguments) return std::unexpected(arguments.error());
   auto launched = Launched::make(name);
   if (!launched) return std::unexpected(launched.error());
-  return start_keeper(std::move(*launched), std::move(*arguments));
+  return start_launching(std::move(*launched), *arguments);
 }
 
 // Name (or number) first, options after it, CMD after "--".
@@ -184,13 +184,13 @@ Result<int> launch_many_main(const Arguments& arguments) {
 // ---- stop
 
 Result<void> stop(const Launched& launched) {
-  const auto keeper = launched.keeper();
-  if (!keeper) return std::unexpected(keeper.error());
-  if (const auto pid = *keeper) {
+  const auto supervisor = launched.supervisor();
+  if (!supervisor) return std::unexpected(supervisor.error());
+  if (const auto pid = *supervisor) {
     const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, *pid, 0)));
     if (!handle && errno != ESRCH) return fail_errno("stop " + launched.name());
     // Looked at again: the number may have been given to somebody else meanwhile.
-    if (handle && launched.keeper().value_or(pid) == pid) {
+    if (handle && launched.supervisor().value_or(pid) == pid) {
       ::syscall(SYS_pidfd_send_signal, handle.get(), SIGTERM, nullptr, 0);
       pollfd gone{handle.get(), POLLIN, 0};
       const auto patience = std::chrono::milliseconds(kStopPatience).count();
@@ -285,7 +285,7 @@ Result<int> logs_main(const Arguments& arguments) {
   if (!file) return fail(name + " has no log yet");
   offset = 0;
   show_from(file, offset, !follow);
-  while (follow && std::ferror(stdout) == 0 && launched->keeper().value_or(std::nullopt)) {
+  while (follow && std::ferror(stdout) == 0 && launched->supervisor().value_or(std::nullopt)) {
     ::poll(nullptr, 0, 200);
     show_from(file, offset, false);
     Fd newest = open_log(*launched, "log");

@@ -1,8 +1,6 @@
 // See launched.h.
 #include "tools/cli/launched.h"
 
-#include <sys/file.h>
-
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
@@ -69,9 +67,9 @@ Result<Launched> Launched::make(const std::string& name) {
   auto folder = folder_of_all();
   if (!folder) return std::unexpected(folder.error());
   Launched launched(name, folder->path_of(name));
-  auto keeper = launched.keeper();
-  if (!keeper) return std::unexpected(keeper.error());
-  if (*keeper) {
+  auto supervisor = launched.supervisor();
+  if (!supervisor) return std::unexpected(supervisor.error());
+  if (*supervisor) {
     return fail("a VM " + name + " runs already: `thimble stop " + name + "` ends it");
   }
   launched.forget();
@@ -79,7 +77,7 @@ Result<Launched> Launched::make(const std::string& name) {
   return launched;
 }
 
-Result<std::optional<pid_t>> Launched::keeper() const {
+Result<std::optional<pid_t>> Launched::supervisor() const {
   const auto gone = [](const FileFault& why) { return why.kind == FileFault::Kind::kMissing; };
   const auto own = folder();
   if (!own && gone(own.error())) return std::nullopt;
@@ -87,9 +85,10 @@ Result<std::optional<pid_t>> Launched::keeper() const {
   const auto file = own->read("lock");
   if (!file && gone(file.error())) return std::nullopt;
   if (!file) return std::unexpected(file.error());
-  // Whoever gets the lock is not the keeper's neighbour for longer than this call.
-  if (::flock(file->get(), LOCK_SH | LOCK_NB) == 0) return std::nullopt;
-  if (errno != EWOULDBLOCK) return fail_errno("look at the lock of " + name_);
+  // Whoever gets the lock is not the supervisor's neighbour for longer than this call.
+  const auto free = lock_file(file->get(), {.shared = true}, own->path_of("lock"));
+  if (!free) return std::unexpected(free.error());
+  if (*free) return std::nullopt;
   const pid_t pid = lock_holder(*own, "lock");
   if (pid <= 1) return std::nullopt;
   return pid;
@@ -100,7 +99,9 @@ Result<Fd> Launched::lock() const {
   if (!own) return std::unexpected(own.error());
   auto file = own->write_to("lock");
   if (!file) return std::unexpected(file.error());
-  if (::flock(file->get(), LOCK_EX) != 0) return fail_errno("lock " + path("lock"));
+  if (auto locked = lock_file(file->get(), {.wait = true}, path("lock")); !locked) {
+    return std::unexpected(locked.error());
+  }
   const std::string pid = std::to_string(::getpid());
   if (::pwrite(file->get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
     return fail_errno("write " + path("lock"));

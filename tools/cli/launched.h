@@ -1,7 +1,7 @@
 // VMs that `thimble launch` made and that run on without a terminal: one folder each in the runtime
 // folder (pool/daemon/runtime_folder.h), which goes with `thimble stop`.
 //
-//   vms/NAME/lock    locked by the keeper of the VM as long as it lives; holds its pid
+//   vms/NAME/lock    locked by the supervisor of the VM as long as it lives; holds its pid
 //   vms/NAME/socket  a stream: the server's stdin and stdout, for one client after another
 //   vms/NAME/log     the server's stderr and what thimble says; log.1: what came before
 //   vms/NAME/facts   JSON: command, start, and the exit status once it has ended
@@ -30,11 +30,11 @@ class Launched {
   [[nodiscard]] const std::string& name() const { return name_; }
   [[nodiscard]] std::string path(const char* file) const { return folder_ + "/" + file; }
   [[nodiscard]] FileResult<OwnedFolder> folder() const { return OwnedFolder::open(folder_); }
-  // Of its keeper; nothing when that has ended. An error says neither.
-  [[nodiscard]] Result<std::optional<pid_t>> keeper() const;
+  // Of its supervisor; nothing when that has ended. An error says neither.
+  [[nodiscard]] Result<std::optional<pid_t>> supervisor() const;
   [[nodiscard]] nlohmann::json facts() const;
   Result<void> write_facts(const nlohmann::json& facts) const;
-  // The keeper's: locks, for as long as the result lives.
+  // The supervisor's: locks, for as long as the result lives.
   [[nodiscard]] Result<Fd> lock() const;
   void forget() const;
 

@@ -24,7 +24,7 @@ constexpr const char* kVersion = "0.1.0";
 struct Subcommand {
   const char* name;
   int (*run)(const Arguments&);
-  const char* summary;
+  const char* summary;  // nullptr: is started by another one, and shown to nobody
 };
 
 constexpr std::array kSubcommands{
@@ -41,6 +41,7 @@ constexpr std::array kSubcommands{
     Subcommand{"top", top_command, "what runs, live"},
     Subcommand{"daemon", daemon_command, "keep VMs ready; `run` starts it when it is needed"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
+    Subcommand{"supervise", supervise_command, nullptr},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
     Subcommand{"snapshot", snapshot_command, "save a running VM, and run VMs from there"},
     Subcommand{"doctor", doctor_command, "say what this host can do, and what would help"},
@@ -52,6 +53,7 @@ std::string help() {
       "Runs MCP servers, and any other command, each in a virtual machine of its own.\n\n"
       "Subcommands:\n";
   for (const auto& subcommand : kSubcommands) {
+    if (subcommand.summary == nullptr) continue;
     text += thimble::text("  %-11s %s\n", subcommand.name, subcommand.summary);
   }
   return text +

@@ -30,6 +30,7 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
   run.verbose = options.verbose;
   run.on_started = [&] {
     turn.release();
+    say_ready(options.ready_fd);
     if (on_started) on_started();
   };
   run.on_early_end = explain_early_end(run.server.environment, prepared.image.erofs);

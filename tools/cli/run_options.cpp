@@ -1,6 +1,11 @@
 // See run_options.h.
 #include "tools/cli/run_options.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <charconv>
+
 #include "tools/cli/environment.h"
 #include "tools/cli/units.h"
 
@@ -33,6 +38,7 @@ struct RawOptions {
   std::string memory = "512M";
   std::string timeout;
   std::string stdin_grace;
+  std::string ready_fd;
   std::vector<std::string> env_files;
 };
 
@@ -62,6 +68,8 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
   declared.add_flag("--cold", options.cold, "Boot, and make no template for later runs");
   declared.add_flag("--in-memory", options.in_memory,
                     "Keep the template for later runs in memory, not on the disk");
+  declared.add("--ready-fd", raw.ready_fd,
+               "Write a newline to this descriptor and close it when CMD has been started");
   declared.add_flag("-v,--verbose", options.verbose,
                     "Tell what happens, and show the guest's console");
 }
@@ -76,6 +84,17 @@ Result<void> read_env_files(const std::vector<std::string>& files, RunOptions& o
   }
   options.env.insert(options.env.begin(), all.begin(), all.end());
   return {};
+}
+
+// None of what thimble starts besides gets it: its reader sees the end when this process has ended.
+Result<int> parse_ready_fd(const std::string& word) {
+  int fd = -1;
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), fd);
+  if (error != std::errc() || end != word.data() + word.size() || fd <= STDERR_FILENO) {
+    return fail("--ready-fd " + word + ": is no descriptor from 3 on");
+  }
+  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return fail_errno("--ready-fd " + word);
+  return fd;
 }
 
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
@@ -100,6 +119,11 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   if (!options.workdir.empty() && options.workdir.front() != '/') {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
   }
+  if (!raw.ready_fd.empty()) {
+    auto fd = parse_ready_fd(raw.ready_fd);
+    if (!fd) return std::unexpected(fd.error());
+    options.ready_fd = *fd;
+  }
   if (options.cold && (options.in_memory || !options.from_template.empty())) {
     return fail("--cold: goes with no template");
   }
@@ -119,6 +143,12 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
 }
 
 }  // namespace
+
+void say_ready(int fd) {
+  if (fd < 0) return;
+  (void)!::write(fd, "\n", 1);
+  ::close(fd);
+}
 
 std::variant<RunOptions, int> parse_run(const Arguments& arguments,
                                         const std::function<void(Options&)>& declare_more) {

@@ -26,6 +26,7 @@ struct RunOptions {
   std::optional<std::chrono::milliseconds> stdin_grace;
   std::string kernel;
   bool verbose = false;
+  int ready_fd = -1;  // where to say that the server runs (say_ready()); -1: nowhere
   bool require_confinement = false;
   bool no_daemon = false;     // every clone in a process of our own
   std::string from_template;  // the template to clone, instead of a CMD to boot
@@ -33,6 +34,9 @@ struct RunOptions {
   bool in_memory = false;     // a template that is made is kept off the disk
   Arguments command;          // empty: the image's own
 };
+
+// Says "\n" in a descriptor that the caller was given by --ready-fd, and closes it; -1: nothing.
+void say_ready(int fd);
 
 // The options, or the status to end with: help was printed, or a mistake was said.
 // `declare_more` adds options of another subcommand that takes those of run, too.

@@ -95,7 +95,10 @@ Result<int> run_clone(const RunOptions& options, CloneOrder order) {
   run.timeout = options.timeout;
   run.verbose = options.verbose;
   run.on_refused = std::move(order.on_refused);
-  run.on_started = std::move(order.on_started);
+  run.on_started = [ready_fd = options.ready_fd, told = std::move(order.on_started)] {
+    say_ready(ready_fd);
+    if (told) told();
+  };
   run.on_early_end = explain_early_end(run.server.environment, image_of(order));
   run.say = say;
   run.end_line = end_line;

@@ -1,40 +1,30 @@
-// See keeper.h.
-#include "tools/cli/keeper.h"
+// See supervisor.h.
+#include "tools/cli/supervisor.h"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <chrono>
-#include <climits>
 #include <csignal>
-#include <cstring>
-#include <nlohmann/json.hpp>
-#include <optional>
+#include <string>
 #include <utility>
 
 #include "devices/text.h"
 #include "tools/cli/client_turns.h"
-#include "tools/cli/env_words.h"
-#include "tools/cli/keeper_log.h"
-#include "vmm/unix_socket.h"
+#include "tools/cli/launch_log.h"
 
 namespace thimble::cli {
 
 namespace {
 
 constexpr size_t kChunk = 65536;
-// What `thimble run --verbose` says when the server has been started, at the beginning of a line:
-// no other line there begins with "thimble: " (mcp-agent/server_lines.h).
-constexpr std::string_view kRuns = "\nthimble: the server runs after";
 constexpr int kStopPatienceMs = 15'000;
 // How long a client waits for the answers that are due to the one before it.
 constexpr std::chrono::seconds kTurnPatience{10};
@@ -44,28 +34,6 @@ constexpr std::string_view kRefusal =
     R"(an answer to a client that has left: try again later, or launch it anew"}})"
     "\n";
 
-struct Pipe {
-  Fd read;
-  Fd write;
-};
-
-Result<Pipe> make_pipe() {
-  std::array<int, 2> ends{-1, -1};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) return fail_errno("make a pipe");
-  return Pipe{Fd(ends[0]), Fd(ends[1])};
-}
-
-Result<Fd> listen_for_client(const Launched& launched) {
-  const auto folder = launched.folder();
-  if (!folder) return std::unexpected(folder.error());
-  return listen_in(*folder, "socket", SOCK_STREAM, 8);
-}
-
-// The next server's values are not to be read in the environment of a process that lives on.
-void forget_environment() {
-  for (char** one = environ; *one != nullptr; ++one) std::memset(*one, 0, std::strlen(*one));
-}
-
 // The log's file, made when it is not there; none where that fails.
 Fd open_log(const Launched& launched) {
   const auto folder = launched.folder();
@@ -73,52 +41,13 @@ Fd open_log(const Launched& launched) {
   return file ? std::move(*file) : Fd();
 }
 
-struct Child {
-  pid_t pid = -1;
-  Fd input;
-  Fd output;
-  Fd errors;
-};
-
-Result<Child> start_run(std::vector<std::string> arguments) {
-  auto input = make_pipe();
-  auto output = make_pipe();
-  auto errors = make_pipe();
-  if (!input || !output || !errors) return fail("start the server: no more pipes");
-  arguments.insert(arguments.begin(), {"thimble", "run", "--verbose"});
-  std::vector<char*> argv;
-  argv.reserve(arguments.size() + 1);
-  for (std::string& word : arguments) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  const pid_t keeper = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail_errno("start a process");
-  if (pid == 0) {
-    // A server that nobody can reach or stop any more is of no use to anybody.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != keeper) ::_exit(127);
-    ::dup2(input->read.get(), STDIN_FILENO);
-    ::dup2(output->write.get(), STDOUT_FILENO);
-    ::dup2(errors->write.get(), STDERR_FILENO);
-    sigset_t none;
-    sigemptyset(&none);
-    ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
-    ::execv("/proc/self/exe", argv.data());
-    ::_exit(127);
-  }
-  ::fcntl(input->write.get(), F_SETFL, O_NONBLOCK);
-  return Child{pid, std::move(input->write), std::move(output->read), std::move(errors->read)};
-}
-
-class Keeper {
+class Supervisor {
  public:
-  Keeper(const Launched& launched, Child child, Fd listener, Fd signals, Fd ready)
+  Supervisor(const Launched& launched, SupervisedRun child, Fd listener, Fd signals)
       : log_(launched.path("log"), [&launched] { return open_log(launched); }),
         child_(std::move(child)),
         listener_(std::move(listener)),
-        signals_(std::move(signals)),
-        ready_(std::move(ready)) {}
+        signals_(std::move(signals)) {}
 
   // Until the server has ended; its exit status.
   int serve() {
@@ -201,14 +130,6 @@ class Keeper {
     const std::string bytes = read_from(child_.errors.get());
     if (bytes.empty()) return child_.errors.reset();
     log_.write(bytes);
-    if (!ready_) return;
-    heard_ += bytes;
-    if (heard_.find(kRuns) == std::string::npos) {
-      if (heard_.size() > kChunk) heard_.erase(0, heard_.size() - kRuns.size());
-      return;
-    }
-    (void)!::write(ready_.get(), "r", 1);
-    ready_.reset();
   }
 
   void from_output() {
@@ -280,93 +201,24 @@ class Keeper {
     next_.reset();
   }
 
-  KeeperLog log_;
-  Child child_;
+  LaunchLog log_;
+  SupervisedRun child_;
   Fd listener_;
   Fd signals_;
-  Fd ready_;  // whoever launched waits at its other end
   Fd client_;
   Fd next_;  // whose turn has not come
   Clock::time_point next_until_;
   ClientTurns turns_;
   std::string to_server_;  // that it has not taken yet
   std::string to_client_;
-  std::string heard_ = "\n";
   bool client_has_ended_ = false;
   bool stopping_ = false;
 };
 
-// In the keeper's process. What cannot be told any other way goes to `ready`.
-int keep(const Launched& launched, std::vector<std::string> arguments, Fd ready) {
-  const auto tell = [&ready](const Error& error) {
-    (void)!::write(ready.get(), error.message.data(), error.message.size());
-    return EXIT_FAILURE;
-  };
-  auto lock = launched.lock();
-  if (!lock) return tell(lock.error());
-  nlohmann::json facts = {{"arguments", without_env_values(arguments)},
-                          {"started", ::time(nullptr)}};
-  if (auto written = launched.write_facts(facts); !written) return tell(written.error());
-  sigset_t ending;
-  sigemptyset(&ending);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&ending, signal);
-  ::sigprocmask(SIG_BLOCK, &ending, nullptr);
-  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_IGN);
-  Fd signals(::signalfd(-1, &ending, SFD_CLOEXEC));
-  auto listener = listen_for_client(launched);
-  if (!listener) return tell(listener.error());
-  auto child = start_run(std::move(arguments));
-  if (!child) return tell(child.error());
-  forget_environment();
-  Keeper keeper(launched, std::move(*child), std::move(*listener), std::move(signals),
-                std::move(ready));
-  const int status = keeper.serve();
-  ::unlink(launched.path("socket").c_str());
-  facts["ended"] = ::time(nullptr);
-  facts["exit_status"] = status;
-  return launched.write_facts(facts) ? EXIT_SUCCESS : EXIT_FAILURE;
-}
-
-[[noreturn]] void become_keeper(const Launched& launched, std::vector<std::string> arguments,
-                                Fd ready) {
-  ::setsid();
-  const pid_t second = ::fork();
-  if (second != 0) ::_exit(second > 0 ? EXIT_SUCCESS : EXIT_FAILURE);
-  const int null = ::open("/dev/null", O_RDWR);
-  if (null < 0) ::_exit(EXIT_FAILURE);
-  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, fd);
-  ::dup2(ready.get(), STDERR_FILENO + 1);
-  if (ready.get() != STDERR_FILENO + 1) ready = Fd(STDERR_FILENO + 1);
-  ::fcntl(ready.get(), F_SETFD, FD_CLOEXEC);
-  ::close_range(static_cast<unsigned>(STDERR_FILENO) + 2, UINT_MAX, 0);
-  ::_exit(keep(launched, std::move(arguments), std::move(ready)));
-}
-
 }  // namespace
 
-Result<Launching> start_keeper(Launched launched, std::vector<std::string> arguments) {
-  auto ready = make_pipe();
-  if (!ready) return std::unexpected(ready.error());
-  const pid_t first = ::fork();
-  if (first < 0) return fail_errno("start a process");
-  if (first == 0) become_keeper(launched, std::move(arguments), std::move(ready->write));
-  ready->write.reset();
-  while (::waitpid(first, nullptr, 0) < 0 && errno == EINTR) {
-  }
-  return Launching{std::move(launched), std::move(ready->read)};
-}
-
-Result<void> await_server(const Launching& launching) {
-  const auto& [launched, ready] = launching;
-  std::string said(4096, 0);
-  ssize_t n = 0;
-  while ((n = ::read(ready.get(), said.data(), said.size())) < 0 && errno == EINTR) {
-  }
-  if (n == 1 && said[0] == 'r') return {};
-  said.resize(n > 0 ? static_cast<size_t>(n) : 0);
-  if (!said.empty()) return fail(said);
-  return fail("the server of " + launched.name() + " did not come up: `thimble logs " +
-              launched.name() + "` has its words");
+int supervise(const Launched& launched, SupervisedRun run, Fd listener, Fd signals) {
+  return Supervisor(launched, std::move(run), std::move(listener), std::move(signals)).serve();
 }
 
 }  // namespace thimble::cli

@@ -1,5 +1,5 @@
-// See keeper_log.h.
-#include "tools/cli/keeper_log.h"
+// See launch_log.h.
+#include "tools/cli/launch_log.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,10 +29,10 @@ size_t write_to(int fd, std::string_view bytes) {
 
 }  // namespace
 
-KeeperLog::KeeperLog(std::string path, std::function<Fd()> open)
+LaunchLog::LaunchLog(std::string path, std::function<Fd()> open)
     : path_(std::move(path)), open_(std::move(open)), file_(open_()) {}
 
-void KeeperLog::begin_anew_when_long() {
+void LaunchLog::begin_anew_when_long() {
   struct stat info{};
   if (!file_) {
     file_ = open_();
@@ -43,7 +43,7 @@ void KeeperLog::begin_anew_when_long() {
   file_ = open_();
 }
 
-void KeeperLog::write(std::string_view bytes) {
+void LaunchLog::write(std::string_view bytes) {
   begin_anew_when_long();
   size_t written = 0;
   if (tell_lost()) written = write_to(file_.get(), bytes);
@@ -53,7 +53,7 @@ void KeeperLog::write(std::string_view bytes) {
 }
 
 // False: writing still fails.
-bool KeeperLog::tell_lost() {
+bool LaunchLog::tell_lost() {
   if (lost_ == 0) return true;
   const std::string line =
       text("\nthimble: %s: %lu bytes of this log were lost here\n", std::strerror(error_), lost_);

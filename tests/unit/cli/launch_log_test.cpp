@@ -1,5 +1,5 @@
 // A log whose disk is full for a while: the file may not grow (RLIMIT_FSIZE), which is told alike.
-#include "tools/cli/keeper_log.h"
+#include "tools/cli/launch_log.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -16,13 +16,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class KeeperLogTest : public testing::Test {
+class LaunchLogTest : public testing::Test {
  protected:
-  KeeperLogTest() : path_(testing::TempDir() + "keeper_log." + std::to_string(::getpid())) {
+  LaunchLogTest() : path_(testing::TempDir() + "launch_log." + std::to_string(::getpid())) {
     ::signal(SIGXFSZ, SIG_IGN);
     ::getrlimit(RLIMIT_FSIZE, &before_);
   }
-  ~KeeperLogTest() override {
+  ~LaunchLogTest() override {
     let_grow(before_.rlim_cur);
     fs::remove(path_);
     fs::remove(path_ + ".1");
@@ -44,8 +44,8 @@ class KeeperLogTest : public testing::Test {
   rlimit before_{};
 };
 
-TEST_F(KeeperLogTest, SaysOnceHowMuchWasLostWhenItCanBeWrittenAgain) {
-  KeeperLog log(path_, open_);
+TEST_F(LaunchLogTest, SaysOnceHowMuchWasLostWhenItCanBeWrittenAgain) {
+  LaunchLog log(path_, open_);
   log.write("one\n");
   let_grow(8);
   log.write("two, too long\n");
@@ -59,8 +59,8 @@ TEST_F(KeeperLogTest, SaysOnceHowMuchWasLostWhenItCanBeWrittenAgain) {
       "one\ntwo,\nthimble: File too large: 16 bytes of this log were lost here\nfour\nfive\n");
 }
 
-TEST_F(KeeperLogTest, ItsOwnLineIsWholeOrNotThere) {
-  KeeperLog log(path_, open_);
+TEST_F(LaunchLogTest, ItsOwnLineIsWholeOrNotThere) {
+  LaunchLog log(path_, open_);
   let_grow(4);
   log.write("one\ntwo\n");
   let_grow(20);
@@ -71,9 +71,9 @@ TEST_F(KeeperLogTest, ItsOwnLineIsWholeOrNotThere) {
   EXPECT_EQ(read(), "one\n\nthimble: File too large: 10 bytes of this log were lost here\nfour\n");
 }
 
-TEST_F(KeeperLogTest, BeginsAnewWhenItIsLong) {
-  KeeperLog log(path_, open_);
-  const std::string much(static_cast<size_t>(KeeperLog::kMost) + 1, 'x');
+TEST_F(LaunchLogTest, BeginsAnewWhenItIsLong) {
+  LaunchLog log(path_, open_);
+  const std::string much(static_cast<size_t>(LaunchLog::kMost) + 1, 'x');
   log.write(much);
   log.write("new\n");
   EXPECT_EQ(read(), "new\n");

@@ -14,12 +14,12 @@
 
 namespace thimble::cli {
 
-class KeeperLog {
+class LaunchLog {
  public:
   static constexpr off_t kMost = off_t{1} << 20;
 
   // `open` opens the file at `path`, which is made when it is not there, to append to it.
-  KeeperLog(std::string path, std::function<Fd()> open);
+  LaunchLog(std::string path, std::function<Fd()> open);
 
   // May wait for the disk, for nothing else.
   void write(std::string_view bytes);
