@@ -89,6 +89,20 @@ def packages(address):
         package("by-folder", "1;", dependencies={"good": f"file:{CANARIES}"}),
         package("by-url-deep", "1;", dependencies={"by-url": "1.0.0"}),
         package("never", "1;"),
+        # Install scripts, which no host runs: one that makes what the command needs, with a command of
+        # another package; one that wants the network.
+        package("scripted", "console.log(require('./made.json').made, __filename);", [
+            ("make.js", "const fs = require('fs'); fs.writeFileSync('made.json', JSON.stringify({made: "
+                        "process.argv[2] + ' by ' + process.env.npm_lifecycle_event})); fs.unlinkSync('make.js');"),
+            ("tool.js", "#!/usr/bin/env node\n")],
+            scripts={"preinstall": "maker", "postinstall": "node make.js $(cat ../maker/said)"},
+            dependencies={"maker": "1.0.0", "fetches": "1.0.0"}),
+        package("maker", "require('fs').writeFileSync(__dirname + '/said', require('./ready.json').word);",
+                scripts={"install": "echo '{\"word\": \"made\"}' > ready.json"}),
+        package("fetches", "1;", scripts={"postinstall":
+                "echo fetching 1>&2; node -e \"require('dns').lookup('example.com', (e) => { "
+                "console.log('no way out:', e.code); process.exit(e ? 3 : 0); })\""}),
+        package("only-fetches", "throw new Error('not fetched');", scripts={"install": "exit 7"}),
     ]
     return {manifest["name"]: (manifest, tarball) for manifest, tarball in made}
 

@@ -56,8 +56,10 @@ std::string scripts_hint(const nlohmann::json& inputs, const std::string& conten
     listed += " and " + std::to_string(scripts->size() - kMostPackages) + " more";
   }
   return "the server ended at once, and these install scripts were not run: " + listed +
-         ": if it misses what they make, install " + requested_package(contents) +
-         " with npm in a folder of yours, and run its command from there";
+         ": if it misses what they make, write thimble image build --run-scripts npm:" +
+         requested_package(contents) +
+         " (in a microVM without network), or install it with npm in a folder of yours and run its "
+         "command from there";
 }
 
 std::function<void(std::string_view)> explain_early_end(std::vector<std::string> given,

@@ -6,6 +6,7 @@
 #include "devices/foreign_json.h"
 #include "devices/text.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/install_scripts.h"
 #include "tools/cli/say.h"
 #include "tools/image/ensure.h"
 #include "tools/image/plan.h"
@@ -37,6 +38,7 @@ struct BuildOptions {
   std::string name;
   std::string node = "npm";
   std::vector<std::string> command;
+  bool run_scripts = false;
 };
 
 int report(const Error& error) {
@@ -66,8 +68,26 @@ Result<Request> build_request(const BuildOptions& options) {
   if (request && request->kind != Request::Kind::kDirectory && !options.command.empty()) {
     return fail("image build: a default command after -- is only for an image from a directory");
   }
+  if (request && request->kind != Request::Kind::kNpm && options.run_scripts) {
+    return fail("--run-scripts: only npm packages have install scripts: write npm:PACKAGE");
+  }
   if (request) request->node = options.node == "system" ? NodeSource::kSystem : NodeSource::kNpm;
   return request;
+}
+
+// A directory that did not change need not be read again; a package may have a newer version. For
+// scripts, the one that is there will do where the registry cannot be asked.
+Result<Image> make(const Store& store, const Request& request, const BuildOptions& options) {
+  if (request.kind == Request::Kind::kDirectory) return ensure_image(store, request, say);
+  Result<Image> image = ensure_image(store, request, say, Refresh::kYes);
+  if (!options.run_scripts) return image;
+  if (!image) {
+    Result<Image> known = store.find(request.name);
+    if (!known) return image;
+    say("note: " + image.error().message + ": the version from before is used");
+    image = std::move(known);
+  }
+  return run_install_scripts(store, request, *image);
 }
 
 Result<Image> build(const BuildOptions& options) {
@@ -80,11 +100,8 @@ Result<Image> build(const BuildOptions& options) {
   }
   Result<Request> request = build_request(options);
   if (!request) return std::unexpected(request.error());
-  // A directory that did not change need not be read again; a package may have a newer version.
-  const bool is_directory = request->kind == Request::Kind::kDirectory;
-  Result<Image> image =
-      ensure_image(*store, *request, say, is_directory ? Refresh::kNo : Refresh::kYes);
-  if (image && !options.name.empty() && !is_directory) {
+  Result<Image> image = make(*store, *request, options);
+  if (image && !options.name.empty() && request->kind != Request::Kind::kDirectory) {
     const Result<void> named = store->set_name({options.name, image->digest, "named"});
     if (!named) return std::unexpected(named.error());
     image->name = options.name;
@@ -186,10 +203,12 @@ int run_remove(const std::vector<std::string>& names) {
 int build_command(const Arguments& arguments) {
   BuildOptions options;
   Options declared("thimble image build", "Makes an image.");
-  declared.set_usage("thimble image build WHAT [--name NAME] [--node npm|system] [-- CMD ARGS…]");
+  declared.set_usage(
+      "thimble image build WHAT [--name NAME] [--node npm|system] [--run-scripts] [-- CMD ARGS…]");
   declared.set_footer(
       "Examples:\n"
       "  thimble image build npm:@modelcontextprotocol/server-everything\n"
+      "  thimble image build --run-scripts npm:PACKAGE\n"
       "  thimble image build --name py recipe python\n"
       "  thimble image build --name mine ./rootfs -- /usr/bin/server --stdio\n"
       "What follows -- is the default command of an image from a directory.");
@@ -199,6 +218,8 @@ int build_command(const Arguments& arguments) {
   declared.add("--name", options.name, "Also call the image NAME");
   declared.add("--node", options.node, "Where node comes from: npm (pinned) or system")
       .one_of({"npm", "system"});
+  declared.add_flag("--run-scripts", options.run_scripts,
+                    "Run the package's install scripts, in a microVM without network");
   const auto separator = std::ranges::find(arguments, "--");
   if (auto status = declared.parse({arguments.begin(), separator})) return *status;
   if (separator != arguments.end()) options.command.assign(separator + 1, arguments.end());

@@ -76,7 +76,8 @@ Result<std::string> request_key(const Request& request) {
   }
   const std::string node = request.node == NodeSource::kSystem ? " system node" : "";
   const bool renews = request.kind == Request::Kind::kNpm || request.name != "busybox";
-  return builder + node + (renews ? " renewal " + renewal_digest() : "");
+  return builder + node + (renews ? " renewal " + renewal_digest() : "") +
+         (request.guest_root ? kWithScripts : "");
 }
 
 Result<Image> build_image(const Store& store, const Request& request, const std::string& key,

@@ -229,6 +229,9 @@ Result<Image> ensure_image(const Store& store, const Request& request, const Pro
       if (is_older(store, request, kResolveAfter)) build_beside(store, request, *key);
       return std::move(**there);
     }
+    Result<std::optional<Image>> with = store.lookup(request.name, *key + kWithScripts);
+    if (!with) return std::unexpected(with.error());
+    if (*with) return std::move(**with);
   }
   if (request.kind != Request::Kind::kHostPath) progress("building image " + request.name);
   return build_detached(store, request, *key, progress, refresh);

@@ -16,7 +16,7 @@ inline constexpr std::chrono::hours kRetryAfter{1};
 inline constexpr std::chrono::minutes kResolveNowAfter{1};
 
 // Whether the version that the image of this request has was found out longer ago than `age`. Never
-// for what has no version to be found out.
+// for what has no version to be found out, and where install scripts have run.
 bool is_older(const Store& store, const Request& request, std::chrono::seconds age);
 
 // Before looking for the version: as if it had been found out so that kRetryAfter is left.

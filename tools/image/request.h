@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +28,15 @@ bool is_exact(const NpmSpec& spec);
 enum class NodeSource {
   kNpm,     // the pinned node from the npm registry
   kSystem,  // the `node` of this machine
+};
+
+// What a guest gave out after the install scripts of a package had run in it: no word of it is
+// trusted, and all of it stays in the image that is made of it (guest_root.h).
+struct GuestRoot {
+  std::filesystem::path
+      archive;           // tar, in a folder of our own on the store's file system; is taken
+  std::string manifest;  // of the image that it ran in, which says what was installed:
+  std::string inputs;    // manifest.json and inputs.json
 };
 
 struct Request {
@@ -52,8 +62,9 @@ struct Request {
   // kHostPath: who everything in it belongs to in the guest.
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
-  bool leave_out_git = false;        // kHostPath: without .git
-  std::vector<std::string> command;  // kDirectory: default command
+  bool leave_out_git = false;           // kHostPath: without .git
+  std::vector<std::string> command;     // kDirectory: default command
+  std::optional<GuestRoot> guest_root;  // kNpm: made of this, and nothing is fetched
 };
 
 Result<Request> request_recipe(std::string_view recipe);
@@ -62,6 +73,10 @@ Result<Request> request_directory(const std::filesystem::path& directory, std::s
 // What `--image X` means: a file when X has a slash or ends in .erofs, "npm:…", a recipe, or a
 // name.
 Result<Request> request_image(std::string_view text, const std::filesystem::path& cwd);
+
+// An image's key ends so when the install scripts of its package have run: it serves wherever the
+// one without them would.
+inline constexpr const char* kWithScripts = " install scripts run";
 
 bool is_recipe(std::string_view name);
 // Names that a user may give: letters, digits, '.', '_', '-', at most 64, not led by '.' or '-'.

@@ -223,6 +223,11 @@ Result<std::optional<Image>> Store::lookup(const std::string& name, const std::s
   return std::optional<Image>();
 }
 
+std::string Store::key_of(const std::string& name) const {
+  const auto found = read_name(name_file(name));
+  return found && *found && (*found)->name == name ? (*found)->key : std::string();
+}
+
 FileResult<Image> Store::open_image(const std::string& digest, const std::string& name) const {
   const std::string manifest_file = digest + "/manifest.json";
   const fs::path path = root_.path_of(manifest_file);

@@ -47,6 +47,8 @@ class Store {
   // The image of that name when it was built for `key` and is whole; empty otherwise. An error is
   // of the moment, and no reason to build.
   Result<std::optional<Image>> lookup(const std::string& name, const std::string& key) const;
+  // What the image of that name was built from; empty: there is none.
+  std::string key_of(const std::string& name) const;
   // By name, by "npm:…" without a version, or by a digest prefix of at least 8 digits.
   Result<Image> find(std::string_view name_or_digest) const;
   // By exact digest; checks manifest digest, superblock and size, not the whole content.

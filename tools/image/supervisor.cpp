@@ -46,6 +46,7 @@ class Supervisor {
   Result<Report> run(const Survey& survey, const fs::path& staged) {
     Result<void> done = make_jailed_folder(build());
     if (done && !is_from_host(request_)) done = open_pinned();
+    if (done && request_.guest_root) done = take_guest_root(request_.guest_root->archive);
     if (done) done = work(survey);
     if (!done) return std::unexpected(done.error());
     return take(staged);
@@ -69,6 +70,16 @@ class Supervisor {
     if (is_from_host(request_)) return {};  // that jail is root's where we are root
     if (::chown(folder.c_str(), jailed_uid(), ::geteuid() == 0 ? jailed_uid() : -1U) != 0) {
       return fail_errno("give " + folder.string() + " to the jailed builder");
+    }
+    return {};
+  }
+
+  // Into the jail, whose user it then belongs to.
+  Result<void> take_guest_root(const fs::path& archive) const {
+    const fs::path place = build() / kGuestRoot;
+    if (Result<void> moved = rename_path(archive, place); !moved) return moved;
+    if (::chown(place.c_str(), jailed_uid(), ::geteuid() == 0 ? jailed_uid() : -1U) != 0) {
+      return fail_errno("give " + place.string() + " to the jailed builder");
     }
     return {};
   }
@@ -175,7 +186,7 @@ class Supervisor {
   }
 
   Result<void> run_fetch(const Fetch& fetch) {
-    if (is_from_host(request_) || ++fetches_ > kMostFetches) {
+    if (is_from_host(request_) || request_.guest_root || ++fetches_ > kMostFetches) {
       return fail("fetch for the build: not now");
     }
     switch (fetch.kind) {

@@ -10,6 +10,7 @@
 #include "tools/image/channel.h"
 #include "tools/image/erofs.h"
 #include "tools/image/files.h"
+#include "tools/image/guest_root.h"
 #include "tools/image/image.h"
 #include "tools/image/recipes.h"
 #include "tools/image/report.h"
@@ -23,6 +24,7 @@ Result<Manifest> fill_root(Building& building, const Request& request) {
   if (Result<void> made = make_directories(building.root); !made) {
     return std::unexpected(made.error());
   }
+  if (request.guest_root) return make_of_guest(building, request.npm.name, *request.guest_root);
   if (request.kind == Request::Kind::kNpm) return make_npm(building, request.npm, request.node);
   if (request.name == "busybox") return make_busybox(building);
   if (request.name == "python") return make_python(building);

@@ -14,6 +14,9 @@ inline constexpr const char* kBuildFolder = "/build";    // writable; what is do
 inline constexpr const char* kSourceFolder = "/source";  // the user's own folder, read-only
 inline constexpr const char* kCacheFolder = "/cache";    // of which only pinned tools are there
 
+// What a guest gave out (GuestRoot), in the build folder.
+inline constexpr const char* kGuestRoot = "guest-root.tar";
+
 // What the worker leaves in the build folder.
 inline constexpr const char* kMadeImage = "rootfs.erofs";
 inline constexpr const char* kMadeReport = "report.json";
