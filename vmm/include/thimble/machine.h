@@ -53,7 +53,7 @@ enum class ThreadKind : uint8_t {
 
 // How the first CPU enters the kernel.
 enum class KernelEntry {
-  kAuto,     // what the file calls for: docs/guests.md
+  kAuto,     // what the file calls for: docs/stock-kernels.md
   kLinux64,  // Linux' 64-bit entry, of a vmlinux or a bzImage
   kPvh,      // the 32-bit entry that an ELF note names
 };
