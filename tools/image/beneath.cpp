@@ -1,11 +1,15 @@
 // See beneath.h.
 #include "tools/image/beneath.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <memory>
 
 namespace thimble::image {
 namespace fs = std::filesystem;
@@ -42,6 +46,26 @@ Result<std::string> Folder::read(const std::string& name, std::uint64_t limit) c
   const Result<Descriptor> file = open_regular(name);
   if (!file) return std::unexpected(file.error());
   return read_descriptor(file->get(), limit, shown(name));
+}
+
+Result<std::vector<std::string>> Folder::files_in(const std::string& name,
+                                                  std::size_t limit) const {
+  if (!is_inner_name(name)) return fail("open " + shown(name) + ": not a name inside the folder");
+  const Descriptor directory = open_beneath(name, O_RDONLY | O_DIRECTORY);
+  if (!directory) return fail_errno("open " + shown(name));
+  const std::unique_ptr<DIR, int (*)(DIR*)> entries(
+      ::fdopendir(::fcntl(directory.get(), F_DUPFD_CLOEXEC, 0)), ::closedir);
+  if (!entries) return fail_errno("open " + shown(name));
+  std::vector<std::string> files;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): this stream is ours alone
+  while (const dirent* entry = ::readdir(entries.get())) {
+    const std::string file(static_cast<const char*>(entry->d_name));
+    if (file.starts_with('.') || !open_regular((fs::path(name) / file).string())) continue;
+    if (files.size() == limit) return fail("open " + shown(name) + ": too many files");
+    files.push_back(file);
+  }
+  std::ranges::sort(files);
+  return files;
 }
 
 Result<void> Folder::replace(const std::string& name, std::string_view text) const {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "devices/result.h"
 #include "tools/image/files.h"
@@ -28,6 +29,8 @@ class Folder {
   Result<void> replace(const std::string& name, std::string_view text) const;
   // Of a regular file.
   Result<void> set_mode(const std::string& name, mode_t mode) const;
+  // Of the regular files in a folder, not led by a dot, sorted; at most `limit`.
+  Result<std::vector<std::string>> files_in(const std::string& name, std::size_t limit) const;
   // Descriptor of a regular file, open for reading. A FIFO or a device is not waited for.
   Result<Descriptor> open_regular(const std::string& name) const;
 

@@ -97,11 +97,10 @@ Result<Manifest> make_of_guest(Building& building, const std::string& package,
   if (!done) return std::unexpected(done.error());
 
   const std::string app = fs::path(kGuestApp).relative_path();
-  const Result<std::string> package_json =
-      root->read(app + "/node_modules/" + package + "/package.json");
-  if (!package_json) return std::unexpected(package_json.error());
+  const Result<Folder> folder = Folder::open(building.root / app);
+  if (!folder) return std::unexpected(folder.error());
   InstalledPackage installed;
-  done = read_bins(*package_json, package, installed);
+  done = find_bins(*folder, package, installed);
   // Scripts may have made the file that a command was missing.
   building.inputs.erase("unusable_commands");
   building.inputs.erase("default_command");

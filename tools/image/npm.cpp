@@ -118,6 +118,7 @@ std::string command_name(const std::string& text) {
 }
 
 constexpr std::size_t kShownScript = 160;
+constexpr std::size_t kMostBins = 1000;
 
 // Of the packages that said in the lock file that they have scripts.
 void read_scripts(const Folder& folder, InstalledPackage& installed) {
@@ -248,6 +249,24 @@ Result<void> read_bins(const std::string& package_json, const std::string& packa
   return {};
 }
 
+Result<void> find_bins(const Folder& folder, const std::string& package,
+                       InstalledPackage& installed) {
+  const std::string place = "node_modules/" + package;
+  const Result<std::string> text = folder.read(place + "/package.json");
+  if (!text) return std::unexpected(text.error());
+  json value = read_foreign_json(*text);
+  if (!value.is_object() || value.contains("bin")) return read_bins(*text, package, installed);
+  // npm's other way to name commands: every file of a folder is one.
+  const auto directories = value.find("directories");
+  const std::string inner =
+      directories == value.end() ? std::string() : inner_path(string_of(*directories, "bin"));
+  if (inner.empty()) return read_bins(*text, package, installed);
+  const auto files = folder.files_in(place + "/" + inner, kMostBins);
+  if (!files) return std::unexpected(files.error());
+  for (const std::string& file : *files) value["bin"][file] = inner + "/" + file;
+  return read_bins(to_text(value), package, installed);
+}
+
 std::string install_scripts(const std::string& package_json) {
   const json value = read_foreign_json(package_json);
   const auto scripts = value.is_object() ? value.find("scripts") : value.end();
@@ -291,10 +310,7 @@ Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
   if (!lock) return std::unexpected(lock.error());
   done = record_lock(*lock, building.inputs, installed);
   if (!done) return std::unexpected(done.error());
-  const Result<std::string> package_json =
-      folder->read("node_modules/" + spec.name + "/package.json");
-  if (!package_json) return std::unexpected(package_json.error());
-  done = read_bins(*package_json, spec.name, installed);
+  done = find_bins(*folder, spec.name, installed);
   if (!done) return std::unexpected(done.error());
   read_scripts(*folder, installed);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "tools/image/beneath.h"
 #include "tools/image/request.h"
 #include "tools/image/rootfs.h"
 
@@ -61,6 +62,10 @@ Result<InstalledPackage> npm_install(Building& building, const NpmSpec& spec,
 // itself.
 Result<void> fetch_package(const NpmSpec& spec, const std::filesystem::path& folder);
 Result<void> fetch_pinned(const PinnedPackage& package, const std::filesystem::path& folder);
+
+// The package's commands, of what lies in `folder` as npm unpacks it, for `installed`.
+Result<void> find_bins(const Folder& folder, const std::string& package,
+                       InstalledPackage& installed);
 
 // Parts of npm_install that read what packages wrote, split off for the tests.
 Result<void> record_lock(const std::string& lock_text, nlohmann::json& inputs,

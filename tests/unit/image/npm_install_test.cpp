@@ -53,6 +53,21 @@ TEST_F(NpmInstallTest, NpmIsToldToRunNoScripts) {
   EXPECT_EQ(installed->version, "1.2.3");
 }
 
+TEST_F(NpmInstallTest, FilesOfAFolderMayBeItsCommands) {
+  const auto installed = install_with(
+      std::string(kGoodInstall) +
+      "mkdir -p node_modules/pkg/tools/deep; cd node_modules/pkg/tools\n"
+      "touch one.js two .hidden; ln -s /etc/passwd three\n"
+      "echo '{\"version\":\"1.2.3\",\"directories\":{\"bin\":\"./tools\"}}' > ../package.json\n");
+  ASSERT_TRUE(installed) << installed.error().message;
+  const std::map<std::string, std::string> expected = {{"one.js", "node_modules/pkg/tools/one.js"},
+                                                       {"two", "node_modules/pkg/tools/two"}};
+  EXPECT_EQ(installed->bins, expected);
+  EXPECT_FALSE(install_with(std::string(kGoodInstall) +
+                            "echo '{\"version\":\"1\",\"directories\":{\"bin\":\"../../..\"}}' "
+                            "> node_modules/pkg/package.json\n"));
+}
+
 TEST_F(NpmInstallTest, OnlyTheExactVersionStaysInTheImage) {
   ASSERT_TRUE(install_with(kGoodInstall));
   const auto app = building_.work / "app";
