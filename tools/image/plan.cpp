@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <optional>
 
+#include "tools/image/command/entry.h"
+#include "tools/image/command/env_command.h"
 #include "tools/image/command/invocation.h"
 #include "tools/image/command/npx.h"
 #include "tools/image/command/package_root.h"
@@ -13,6 +15,7 @@
 #include "tools/image/command/python.h"
 #include "tools/image/command/script.h"
 #include "tools/image/command/venv.h"
+#include "tools/image/elf_needs.h"
 #include "tools/image/files.h"
 #include "tools/image/named_paths.h"
 
@@ -87,11 +90,13 @@ class Planner {
   }
 
   Result<void> by_command() {
-    // `env COMMAND`, as in a script's first line.
-    while (fs::path(words_[0]).filename() == "env" && words_.size() > 1 &&
-           !words_[1].starts_with('-') && words_[1].find('=') == std::string::npos) {
-      words_.erase(words_.begin());
+    Result<Words> env = take_env_command(words_);
+    if (!env) {
+      plan_.image = recipe("busybox");
+      plan_.not_found = env.error().message;
+      return {};
     }
+    before_ = std::move(*env);
     const std::string program = fs::path(words_[0]).filename().string();
     if (program == "npx") return by_npx({words_.begin() + 1, words_.end()}, NpxForm::kNpx);
     if (program == "npm") return by_npm();
@@ -257,13 +262,40 @@ class Planner {
       return by_node();
     }
     if (fs::path(script.interpreter).filename() == "bash") plan_.image = recipe("python");
-    if (!is_system(file)) return {};
+    if (!is_system(file)) {
+      if (exists && script.interpreter.empty()) choose_for_program(file);
+      return {};
+    }
     // The guest's own.
     if (is_system_bin(file)) plan_.not_found = why_not_runnable(file.filename().string());
     arguments_from_ = 1;
     read_words(runtime_of(file.filename()));
     if (runtime_ == Runtime::kShell) choose_for_shell(file.filename());
     return {};
+  }
+
+  // A compiled program: one that is linked dynamically needs the libraries of glibc, which are in
+  // the images of node and python.
+  void choose_for_program(const fs::path& file) {
+    const ElfNeeds needs = read_elf_needs(fs::canonical(file));
+    if (needs.kind == ElfNeeds::Kind::kMusl) {
+      plan_.not_found = file.string() +
+                        ": is linked with musl, which no image of ours has: link it statically, or "
+                        "`thimble image build` a root file system that has it, for --image";
+    } else if (needs.kind == ElfNeeds::Kind::kForeign) {
+      plan_.not_found = file.string() + ": is a program for another kind of processor";
+    }
+    if (needs.kind != ElfNeeds::Kind::kGlibc || needs.needed.empty()) return;
+    plan_.image = recipe("python");
+    std::string missing;
+    for (const std::string& library : needs.needed) {
+      if (!is_in_recipes(library)) missing += (missing.empty() ? "" : ", ") + library;
+    }
+    if (missing.empty()) return;
+    paths_.note(
+        file.string() + ": needs " + missing +
+        ", which the image may not have: if it fails for that, name an image that does with "
+        "--image");
   }
 
   // A command that was installed into an environment: its first line names the environment's own
@@ -332,11 +364,24 @@ class Planner {
         !is_system(place_of(words_[script]))) {
       return not_found(place_of(words_[script]));
     }
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      if (Result<void> taken = paths_.take(kBefore + i, before_[i]); !taken) return taken;
+    }
+    if (const std::string why = missing_entry_of_script(); !why.empty()) plan_.not_found = why;
     for (std::size_t i = arguments_from_; i < words_.size(); ++i) {
       if (is_program(i) || contains(invocation_.code, i)) continue;
       if (Result<void> taken = paths_.take(i, words_[i]); !taken) return taken;
     }
     return {};
+  }
+
+  // Of a directory that is to be run.
+  std::string missing_entry_of_script() const {
+    const std::size_t script = invocation_.script;
+    std::error_code code;
+    if (!context_.image.empty() || script == 0) return {};
+    const fs::path place = place_of(words_[script]);
+    return fs::is_directory(place, code) ? missing_entry(runtime_, place) : std::string();
   }
 
   bool is_program(std::size_t i) const { return contains(invocation_.programs, i); }
@@ -351,11 +396,18 @@ class Planner {
     for (std::size_t i = 0; i < words_.size(); ++i) {
       plan_.guest_argv.push_back(paths_.rewrite(i, words_[i]));
     }
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      plan_.before.push_back(paths_.rewrite(kBefore + i, before_[i]));
+    }
     plan_.notes = paths_.notes();
     return std::move(plan_);
   }
 
-  Words words_;  // becomes guest_argv
+  // Numbers of words of `before_`, apart from those of the command.
+  static constexpr std::size_t kBefore = std::size_t{1} << 32;
+
+  Words before_;  // env(1) and its settings
+  Words words_;   // becomes guest_argv
   const PlanContext& context_;
   Places places_;
   NamedPaths paths_;

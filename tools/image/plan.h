@@ -37,6 +37,7 @@ struct Plan {
   Request image;
   // The guest's command. Empty first word: the image's own command comes in its place.
   std::vector<std::string> guest_argv;
+  std::vector<std::string> before;  // words that go before it in any case: env(1) and its settings
   std::string image_command;  // for an empty first word: which of Image::commands; empty: default
   std::vector<HostPath> mounts;
   std::string workdir;             // empty: the image's

@@ -83,6 +83,7 @@ Result<Prepared> prepare_plan(const Store& store, const Plan& plan, const Progre
   Result<Words> argv = guest_argv(plan, *image);
   if (!argv) return std::unexpected(explain_command(store, plan, *image, argv.error()));
   prepared.argv = std::move(*argv);
+  prepared.argv.insert(prepared.argv.begin(), plan.before.begin(), plan.before.end());
   for (const HostPath& path : plan.mounts) {
     const Result<Image> packed = ensure_image(store, path.request, progress);
     if (!packed) return std::unexpected(packed.error());

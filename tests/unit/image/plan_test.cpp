@@ -125,6 +125,69 @@ TEST_F(PlanTest, WhatNoImageHasIsSaidAtOnce) {
   EXPECT_EQ(plan({"docker", "x"}, home_, "mine").not_found, "");
 }
 
+TEST_F(PlanTest, EnvIsSeenThrough) {
+  const struct {
+    Words argv;
+    const char* image;
+    Words before;
+    Words guest;
+  } cases[] = {
+      {{"env", "A=b", "node", "-v"}, "node", {"env", "A=b"}, {"node", "-v"}},
+      {{"env", "-i", "-u", "X", "-uY", "--unset=Z", "A=", "cat"},
+       "busybox",
+       {"env", "-i", "-u", "X", "-u", "Y", "-u", "Z", "A="},
+       {"cat"}},
+      {{"env", "-S", "A=b node -e 1", "x"}, "node", {"env", "A=b"}, {"node", "-e", "1", "x"}},
+      {{"env", "-Spython3 -V"}, "python", {}, {"python3", "-V"}},
+      {{"/usr/bin/env", "env", "A=b", "npx", "pkg", "x"},
+       "npm:pkg@latest",
+       {"env", "A=b"},
+       {"", "x"}},
+      {{"env"}, "busybox", {}, {"env"}},
+      {{"env", "A=b"}, "busybox", {}, {"env", "A=b"}},
+  };
+  for (const auto& c : cases) {
+    const Plan made = plan(c.argv, home_);
+    EXPECT_EQ(made.image.name, c.image);
+    EXPECT_EQ(made.before, c.before) << c.image;
+    EXPECT_EQ(made.guest_argv, c.guest) << c.image;
+    EXPECT_EQ(made.not_found, "");
+  }
+  for (const Words& argv : {Words{"env", "FOO=1", "uvx", "foo"}, Words{"env", "-S", "A=1 uvx foo"},
+                            Words{"env", "-u", "X", "uvx"}, Words{"env", "-C", "/", "sh"},
+                            Words{"env", "-S", "a 'b"}, Words{"env", "A=b", "no-such-command"}}) {
+    EXPECT_NE(plan(argv, home_).not_found, "") << argv[1];
+  }
+  const Plan named = plan({"env", "CONFIG=" + path("data/file.txt"), "cat"}, home_);
+  EXPECT_EQ(goes_in(named), Words{path("data") + ": file.txt"});
+}
+
+TEST_F(PlanTest, ADirectoryWithoutAnEntryIsSaidAtOnce) {
+  scratch_.add("home/ana/built/package.json", R"({"main": "dist/x.js"})");
+  scratch_.add("home/ana/index/index.js");
+  scratch_.add("home/ana/main/package.json", R"({"main": "lib"})");
+  scratch_.add("home/ana/main/lib/index.js");
+  scratch_.add("home/ana/module/__main__.py");
+  const auto missing = [&](const Words& argv, const char* cwd) {
+    return plan(argv, home_ / cwd).not_found;
+  };
+  EXPECT_NE(missing({"node", "."}, "project"), "");
+  EXPECT_NE(missing({"node", "."}, "built").find("dist/x.js"), std::string::npos);
+  EXPECT_NE(missing({"python3", "."}, "index").find("__main__.py"), std::string::npos);
+  EXPECT_EQ(missing({"node", "."}, "index"), "");
+  EXPECT_EQ(missing({"node", "../main"}, "index"), "");
+  EXPECT_EQ(missing({"python3", "../module"}, "index"), "");
+  EXPECT_EQ(missing({"node", "-e", "1", "."}, "project"), "");
+}
+
+TEST_F(PlanTest, ACompiledProgramGetsTheLibrariesOfGlibc) {
+  const Plan made = plan({fs::canonical("/proc/self/exe").string()}, home_);
+  EXPECT_EQ(made.image.name, "python");
+  ASSERT_FALSE(made.notes.empty());
+  EXPECT_NE(made.notes[0].find("libcrypto"), std::string::npos) << made.notes[0];
+  EXPECT_EQ(made.notes[0].find("libc.so"), std::string::npos) << made.notes[0];
+}
+
 TEST_F(PlanTest, ADeletedCurrentDirectoryIsNoObstacle) {
   const fs::path before = fs::current_path();
   fs::create_directory(scratch_.path() / "gone");

@@ -61,6 +61,15 @@ constexpr std::array<Advice, 22> kAdvice = {{
 
 }  // namespace
 
+bool is_in_recipes(std::string_view library) {
+  constexpr std::array<std::string_view, 16> kLibraries = {
+      "libc.so.6",     "libm.so.6",      "libpthread.so.0",   "libdl.so.2",
+      "librt.so.1",    "libutil.so.1",   "libresolv.so.2",    "libnsl.so.1",
+      "libanl.so.1",   "libcrypt.so.1",  "libmvec.so.1",      "libBrokenLocale.so.1",
+      "libgcc_s.so.1", "libstdc++.so.6", "libthread_db.so.1", "ld-linux-x86-64.so.2"};
+  return std::ranges::find(kLibraries, library) != kLibraries.end();
+}
+
 std::string why_not_runnable(const std::string& program) {
   const auto* advice = std::ranges::find(kAdvice, program, &Advice::program);
   if (advice != kAdvice.end()) return program + ": not supported: " + advice->what;
