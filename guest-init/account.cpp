@@ -108,6 +108,23 @@ bool find_account(const char* spec, const char* passwd_path, const char* group_p
   return true;
 }
 
+void list_account(const Account& account, const char* passwd_path) {
+  if (account.name[0]) return;
+  const int fd = open(passwd_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+  if (fd < 0) return;
+  char entry[sizeof account.home + 64];
+  char last = '\n';
+  const off_t size = lseek(fd, 0, SEEK_END);
+  const bool unfinished = size > 0 && pread(fd, &last, 1, size - 1) == 1 && last != '\n';
+  const int length =
+      snprintf(entry, sizeof entry, "%suser%u:x:%u:%u::%s:/bin/sh\n", unfinished ? "\n" : "",
+               account.uid, account.uid, account.gid, account.home);
+  if (write(fd, entry, static_cast<size_t>(length)) != length) {
+    // A full layer in memory: as without an entry.
+  }
+  close(fd);
+}
+
 bool settle_account(Account& account, Start& start, Failure& failure) {
   static char home[sizeof account.home + 8];
   static char user[sizeof account.name + 8];

@@ -28,6 +28,10 @@ struct Account {
 // root's: so it can be written. `account` must outlive the environment.
 [[nodiscard]] bool settle_account(Account& account, Start& start, Failure& failure);
 
+// A number without an entry gets one, so that programs that ask who they are find an answer
+// (getpwuid(3), os.userInfo()). Where that cannot be written, they do without.
+void list_account(const Account& account, const char* passwd_path);
+
 // From here on this process is the user.
 [[nodiscard]] bool become(const Account& account, Failure& failure);
 

@@ -164,6 +164,7 @@ void tell_server(const Pipes& pipes, pid_t server) {
                                                   settings.group_path, account, failure) &&
                                      settle_account(account, start, failure));
   const Account* const user = start.user ? &account : nullptr;
+  if (user && found) list_account(account, settings.passwd_path);
   const pid_t server = found ? fork() : -1;
   if (server == 0) run_child(start, settings, user, pipes);
   if (server < 0) {

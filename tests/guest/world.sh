@@ -36,8 +36,9 @@ run --user user -- sh -c 'echo "home: $HOME $USER $LOGNAME $(echo x >$HOME/x && 
   echo "parent: $(kill -0 $PPID && echo reachable)"'
 equal "--user has its own home, and can write there" "/home/user user user user" "$(said home)"
 equal "… and the parent is the user's, too" reachable "$(said parent)"
-run --user 4242 -- sh -c 'echo "home: $HOME $(echo x >$HOME/x && stat -c %u $HOME/x)"'
+run --user 4242 -- sh -c 'echo "home: $HOME $(echo x >$HOME/x && stat -c %u $HOME/x)"; echo "name: $(whoami)"'
 equal "… also one without an entry in passwd" "/home/4242 4242" "$(said home)"
+equal "… which has a name" user4242 "$(said name)"
 
 mkdir -p "$SCRATCH/project/lib" && echo '{"name": "x"}' >"$SCRATCH/project/package.json"
 echo 1 >"$SCRATCH/project/lib/kept"

@@ -491,6 +491,13 @@ TEST_F(StartAs, TheUserHasAHomeThatItCanWrite) {
             home + " node node\n1234\n");
 }
 
+TEST_F(StartAs, ANumberWithoutAnEntryGetsOne) {
+  const std::string passwd = guest.directory() + "/passwd";
+  const std::string home = "/tmp/thimble-none";
+  EXPECT_EQ(said_as(guest, "4242:50", "tail -n 1 " + passwd + "; wc -l <" + passwd, "HOME=" + home),
+            "user4242:x:4242:50::/home/4242:/bin/sh\n4\n");
+}
+
 TEST_F(StartAs, WhatTheHostSaysOfTheHomeCounts) {
   EXPECT_EQ(said_as(guest, "node", "echo $HOME", "HOME=/other"), "/other\n");
   EXPECT_FALSE(std::filesystem::exists(guest.directory() + "/home"));
