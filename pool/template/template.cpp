@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdlib>
 #include <ctime>
+#include <set>
 
 #include "devices/text.h"
 #include "pool/template/file_mark.h"
@@ -25,8 +26,16 @@ constexpr const char* kDraftPrefix = ".making-";
 constexpr const char* kOldPrefix = ".old-";
 constexpr const char* kLockPrefix = ".lock-";
 constexpr const char* kFailurePrefix = ".failed-";
+constexpr const char* kRefusalPrefix = ".refused-";
 constexpr size_t kMaxReason = 1000;
 constexpr const char* kParts[] = {"state", "memory", "working", "template"};
+
+// Of a template that is made or removed.
+void forget_notes(const OwnedFolder& folder, const std::string& name) {
+  for (const char* prefix : {kFailurePrefix, kRefusalPrefix}) {
+    [[maybe_unused]] auto forgotten = folder.remove(prefix + name);
+  }
+}
 
 // Letters, digits and ".-_", not beginning with a dot: a name is a folder's name, nothing more.
 Result<void> check_name(const std::string& name) {
@@ -160,7 +169,7 @@ Result<void> TemplateStore::remove(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return fits;
   // Out of sight first, so that nobody opens half of it.
   const std::string away = kOldPrefix + name + "." + std::to_string(::getpid());
-  [[maybe_unused]] auto forgotten = folder_.remove(kFailurePrefix + name);
+  forget_notes(folder_, name);
   if (::renameat(folder_.fd(), name.c_str(), folder_.fd(), away.c_str()) != 0) {
     if (errno == ENOENT) return fail("there is no template " + name);
     return fail_errno("remove template " + name);
@@ -202,41 +211,60 @@ Result<void> TemplateStore::keep_working_set(const Opened& of, std::span<const u
 
 void TemplateStore::sweep(std::chrono::seconds notes_older_than) const {
   const auto found = folder_.names().value_or(std::vector<std::string>());
+  const std::chrono::seconds refusals_older_than =
+      notes_older_than < kFailureCounts ? notes_older_than : kRefusalCounts;
   for (const std::string& name : found) {
     if (name.starts_with(kOldPrefix)) remove_tree(folder_, name);
     if (name.starts_with(kDraftPrefix)) remove_abandoned(folder_, name);
+    if (name.starts_with(kRefusalPrefix) && is_older(folder_, name, refusals_older_than)) {
+      remove_tree(folder_, name);
+    }
     if (!is_older(folder_, name, notes_older_than)) continue;
     if (name.starts_with(kFailurePrefix)) remove_tree(folder_, name);
     if (name.starts_with(kLockPrefix)) remove_idle_lock(folder_, name);
   }
 }
 
-void TemplateStore::note_failure(const std::string& name, const std::string& why) const {
+void TemplateStore::note(const char* prefix, const std::string& name,
+                         const std::string& why) const {
   if (!check_name(name)) return;
   // Advice: where it cannot be kept, the next run tries again.
-  [[maybe_unused]] auto noted =
-      folder_.replace(kFailurePrefix + name, std::string_view(why).substr(0, kMaxReason),
-                      OwnedFolder::Durable::kNo);
+  [[maybe_unused]] auto noted = folder_.replace(
+      prefix + name, std::string_view(why).substr(0, kMaxReason), OwnedFolder::Durable::kNo);
+}
+
+void TemplateStore::note_failure(const std::string& name, const std::string& why) const {
+  note(kFailurePrefix, name, why);
+}
+
+void TemplateStore::note_refusal(const std::string& name, const std::string& why) const {
+  note(kRefusalPrefix, name, why);
 }
 
 std::optional<std::string> TemplateStore::failure(const std::string& name) const {
-  const std::string note = kFailurePrefix + name;
-  struct stat status{};
-  if (!check_name(name) || !look(folder_, note, status)) return std::nullopt;
-  const std::chrono::seconds counts = kFailureCounts;
-  if (status.st_mtim.tv_sec + counts.count() < now()) return std::nullopt;
-  return folder_.content(note, kMaxReason).value_or("");
+  if (!check_name(name)) return std::nullopt;
+  const std::pair<const char*, std::chrono::seconds> kinds[] = {{kRefusalPrefix, kRefusalCounts},
+                                                                {kFailurePrefix, kFailureCounts}};
+  for (const auto& [prefix, counts] : kinds) {
+    const std::string note = prefix + name;
+    struct stat status{};
+    if (!look(folder_, note, status)) continue;
+    if (status.st_mtim.tv_sec + counts.count() < now()) continue;
+    return folder_.content(note, kMaxReason).value_or("");
+  }
+  return std::nullopt;
 }
 
 std::vector<std::string> TemplateStore::failures() const {
-  constexpr std::string_view kPrefix = kFailurePrefix;
-  std::vector<std::string> names;
+  std::set<std::string> names;
   for (const std::string& file : folder_.names().value_or(std::vector<std::string>())) {
-    if (!file.starts_with(kPrefix)) continue;
-    std::string name = file.substr(kPrefix.size());
-    if (failure(name)) names.push_back(std::move(name));
+    for (const std::string_view prefix : {kFailurePrefix, kRefusalPrefix}) {
+      if (!file.starts_with(prefix)) continue;
+      std::string name = file.substr(prefix.size());
+      if (failure(name)) names.insert(std::move(name));
+    }
   }
-  return names;
+  return {names.begin(), names.end()};
 }
 
 Result<std::optional<FileLock>> TemplateStore::lock(const std::string& name) const {
@@ -307,7 +335,7 @@ Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
   if (!written) return std::unexpected(written.error());
   if (::fsync(folder_.fd()) != 0) return fail_errno("make " + folder_.path() + " durable");
   if (auto named = take_its_name(); !named) return std::unexpected(named.error());
-  [[maybe_unused]] auto forgotten = store_.remove(kFailurePrefix + name_);
+  forget_notes(store_, name_);
   if (::fsync(store_.fd()) != 0) return fail_errno("make " + store_.path() + " durable");
   return {};
 }

@@ -81,6 +81,10 @@ class TemplateStore {
   // and a change of anything is another template.
   static constexpr std::chrono::minutes kFailureCounts{10};
   void note_failure(const std::string& name, const std::string& why) const;
+  // What `name` stands for can never be frozen: that counts until the template is made on demand,
+  // or for so long. A failure() like others.
+  static constexpr std::chrono::days kRefusalCounts{30};
+  void note_refusal(const std::string& name, const std::string& why) const;
   [[nodiscard]] std::optional<std::string> failure(const std::string& name) const;
   // The names that failure() has something for, sorted.
   [[nodiscard]] std::vector<std::string> failures() const;
@@ -131,6 +135,7 @@ class TemplateStore {
  private:
   explicit TemplateStore(OwnedFolder folder) : folder_(std::move(folder)) {}
   [[nodiscard]] FileResult<OwnedFolder> open_folder_of(const std::string& name) const;
+  void note(const char* prefix, const std::string& name, const std::string& why) const;
   OwnedFolder folder_;
 };
 

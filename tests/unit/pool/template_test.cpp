@@ -290,6 +290,19 @@ TEST_F(TemplateStoreTest, AFailureIsNotedForAWhile) {
   EXPECT_TRUE(fs::is_empty(templates.folder()));
 }
 
+TEST_F(TemplateStoreTest, ARefusalIsNotedForLong) {
+  const TemplateStore templates = store();
+  templates.note_refusal("it", "a child");
+  make_old(templates.folder() / ".refused-it");
+  templates.sweep();
+  EXPECT_EQ(templates.failure("it"), "a child");
+  templates.note_failure("it", "it ended");
+  EXPECT_EQ(templates.failures(), std::vector<std::string>{"it"});
+  EXPECT_EQ(templates.failure("it"), "a child");
+  templates.sweep(std::chrono::seconds(0));
+  EXPECT_TRUE(fs::is_empty(templates.folder()));
+}
+
 // Each draft sweeps: none takes another's folder away, held or about to be.
 TEST_F(TemplateStoreTest, ManyAreDraftedAtOnce) {
   const TemplateStore templates = store();
