@@ -316,6 +316,19 @@ void ServerSession::on_failed(const GuestEvent& event) {
     return finish(exec_exit_status(event.error),
                   exec_message(run_.server.arguments.front(), event.error));
   }
+  const std::string& workdir = run_.server.workdir;
+  if (event.step == protocol::kStepUser && event.error == ENOENT) {
+    return finish(kExitFailure,
+                  "--user " + run_.server.user +
+                      ": the image has no such user or group: give a number, or a name "
+                      "of its /etc/passwd and /etc/group");
+  }
+  if (event.step == protocol::kStepWorkdir && (event.error == ENOENT || event.error == ENOTDIR)) {
+    return finish(kExitFailure,
+                  "working directory " + workdir +
+                      ": there is none in the guest, which has the image and what the "
+                      "command names");
+  }
   const bool ours = event.step == protocol::kStepProtocol;
   std::string message =
       (ours ? "the guest refused a message: " : "the guest could not ") + event.text;

@@ -22,6 +22,14 @@ equal "the same input gives the same image" "$first" "$(digest_of busybox)"
 equal "… and the same bytes" "$bytes" "$(sha256sum "$(find "$THIMBLE_CACHE" -name rootfs.erofs | head -1)" | cut -d' ' -f1)"
 image ls
 contains "ls names it" "busybox" "$OUT"
+image inspect "$(awk '/^busybox/ {print $2}' <<<"$OUT")"
+equal "… and inspect takes the digest that it shows" 0 "$STATUS"
+image build mine
+[[ $STATUS == 2 && $ERR == *"npm:mine"* ]] && ok "a name of nothing gets a hint, and the status of mistakes" || not_ok "a name of nothing gets a hint, and the status of mistakes" "$STATUS $ERR"
+try "$THIMBLE" prepare
+[[ $STATUS == 2 && $ERR == *"thimble prepare -- CMD"* ]] && ok "prepare without a command is such a mistake, too" || not_ok "prepare without a command is such a mistake, too" "$STATUS $ERR"
+try "$THIMBLE" run -- env A=1 uvx foo
+[[ $STATUS == 127 && $ERR == *PyPI* && $(wc -l <<<"$ERR") == 1 ]] && ok "what is not supported is said before anything of the host" || not_ok "what is not supported is said before anything of the host" "$STATUS $ERR"
 image inspect busybox --verify
 equal "inspect --verify accepts what was built" 0 "$STATUS"
 printf 'x' | dd of="$(find "$THIMBLE_CACHE" -name rootfs.erofs | head -1)" bs=1 seek=70000 conv=notrunc status=none

@@ -57,16 +57,22 @@ std::string unquoted(const std::string& value) {
   return quoted ? value.substr(1, value.size() - 2) : value;
 }
 
-bool is_name(const std::string& name) {
-  constexpr const char* kAllowed =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-*?[]";
-  return !name.empty() && name.find_first_not_of(kAllowed) == std::string::npos;
+constexpr const char* kNames = "letters, digits and _, no digit first";
+
+// A pattern where no value follows.
+bool is_name(const std::string& name, bool may_be_pattern) {
+  const std::string allowed =
+      std::string("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") +
+      (may_be_pattern ? "*?[]" : "");
+  return !name.empty() && (name[0] < '0' || name[0] > '9') &&
+         name.find_first_not_of(allowed) == std::string::npos;
 }
 
 }  // namespace
 
 Result<std::vector<std::string>> read_env_file(const std::filesystem::path& file) {
   const std::string what = "--env-file " + file.string();
+  const std::string shown = file.string();
   std::ifstream lines(file);
   if (!lines) return fail_errno(what);
   std::vector<std::string> variables;
@@ -78,8 +84,12 @@ Result<std::vector<std::string>> read_env_file(const std::filesystem::path& file
     if (line.starts_with("export ")) line = trimmed(line.substr(7));
     const size_t equals = line.find('=');
     const std::string name = trimmed(line.substr(0, equals));
-    if (!is_name(name) || variables.size() == kMostVariables) {
-      return fail(text("%s: line %zu: write K=V or K, one in a line", what.c_str(), number));
+    if (!is_name(name, equals == std::string::npos)) {
+      return fail(text("%s:%zu: this is no name of a variable (%s): write K=V or K, one in a line",
+                       shown.c_str(), number, kNames));
+    }
+    if (variables.size() == kMostVariables) {
+      return fail(text("%s:%zu: more than %zu variables", shown.c_str(), number, kMostVariables));
     }
     variables.push_back(equals == std::string::npos
                             ? name
@@ -87,6 +97,16 @@ Result<std::vector<std::string>> read_env_file(const std::filesystem::path& file
   }
   if (lines.bad()) return fail(what + ": cannot be read: give a file");
   return variables;
+}
+
+Result<void> check_environment(const std::vector<std::string>& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const size_t equals = wanted[i].find('=');
+    if (is_name(wanted[i].substr(0, equals), equals == std::string::npos)) continue;
+    return fail(
+        text("--env number %zu is no name of a variable (%s): write K=V or K", i + 1, kNames));
+  }
+  return {};
 }
 
 Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,

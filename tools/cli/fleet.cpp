@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -123,57 +124,69 @@ Result<json> look_at_fleet() {
 
 namespace {
 
-std::string describe_launched(const json& one) {
+// As wide as its longest word.
+int width_of(const json& rows, const char* name, size_t least) {
+  size_t width = least;
+  for (const json& one : rows) width = std::max(width, word(one, name).size());
+  return static_cast<int>(width);
+}
+
+std::string describe_launched(const json& one, int names) {
   const bool ended = one.contains("exit_status");
   std::string state = word(one, "state");
   if (ended) state += " (" + number(one, "exit_status") + ")";
   const auto now = static_cast<long long>(::time(nullptr));
   const long long then = one.value(ended ? "ended" : "started", now);
-  return text("%-17s %-12s %-9s %s", word(one, "name").c_str(), state.c_str(),
+  return text("%-*s  %-12s %-9s %s", names, word(one, "name").c_str(), state.c_str(),
               age(now - then).c_str(), word(one, "command").c_str());
 }
 
-std::string describe_template(const json& one) {
-  return text("%-24s %5s %8s %8s %8s  %s", word(one, "template").c_str(),
+std::string describe_template(const json& one, int names) {
+  return text("%-*s %5s %8s %8s %8s  %s", names, word(one, "template").c_str(),
               number(one, "ready").c_str(), number(one, "claimed").c_str(),
               number(one, "waiting").c_str(), number(one, "claims").c_str(),
               number(one, "misses").c_str());
 }
 
-std::string describe_vm(const json& one) {
-  return text("%-7s %-8s %-24s %-10s %12s  %s", number(one, "vm").c_str(),
-              number(one, "pid").c_str(), word(one, "template").c_str(), word(one, "state").c_str(),
-              resident(one).c_str(), age(one.value("age_ms", 0LL) / 1000).c_str());
+std::string describe_vm(const json& one, int names) {
+  return text("%-7s %-8s %-*s %-10s %12s  %s", number(one, "vm").c_str(),
+              number(one, "pid").c_str(), names, word(one, "template").c_str(),
+              word(one, "state").c_str(), resident(one).c_str(),
+              age(one.value("age_ms", 0LL) / 1000).c_str());
 }
 
 void describe_daemon(const json& fleet, std::vector<std::string>& lines) {
   const json& daemon = fleet["daemon"];
+  const int names = std::max(width_of(fleet["templates"], "template", 24),
+                             width_of(fleet["vms"], "template", 24));
   lines.push_back(text("Daemon %s, up %s, clients: %s", number(daemon, "pid").c_str(),
                        age(daemon.value("uptime_s", 0LL)).c_str(),
                        number(daemon, "clients").c_str()));
   if (!fleet["templates"].empty()) {
-    lines.emplace_back(
-        "TEMPLATE                 READY  CLAIMED  WAITING   CLAIMS  (of them waited)");
+    lines.push_back(
+        text("%-*s READY  CLAIMED  WAITING   CLAIMS  (of them waited)", names, "TEMPLATE"));
   }
   for (const json& one : fleet["templates"]) {
-    lines.push_back(describe_template(one));
+    lines.push_back(describe_template(one, names));
     const std::string failing = word(one, "failing");
     if (!failing.empty()) lines.push_back("  failing: " + failing);
   }
   if (!fleet["vms"].empty()) {
-    lines.emplace_back("VM      PID      TEMPLATE                 STATE      RESIDENT KiB  SINCE");
+    lines.push_back(
+        text("VM      PID      %-*s STATE      RESIDENT KiB  SINCE", names, "TEMPLATE"));
   }
-  for (const json& one : fleet["vms"]) lines.push_back(describe_vm(one));
+  for (const json& one : fleet["vms"]) lines.push_back(describe_vm(one, names));
 }
 
 }  // namespace
 
 std::vector<std::string> describe_fleet(const json& fleet) {
   std::vector<std::string> lines;
-  lines.emplace_back(fleet["launched"].empty()
-                         ? "No VM was launched (thimble launch)."
-                         : "NAME              STATE        SINCE     COMMAND");
-  for (const json& one : fleet["launched"]) lines.push_back(describe_launched(one));
+  const int names = width_of(fleet["launched"], "name", 16);
+  lines.push_back(fleet["launched"].empty()
+                      ? "No VM was launched (thimble launch)."
+                      : text("%-*s  STATE        SINCE     COMMAND", names, "NAME"));
+  for (const json& one : fleet["launched"]) lines.push_back(describe_launched(one, names));
   lines.emplace_back();
   if (fleet["daemon"].is_object()) {
     describe_daemon(fleet, lines);

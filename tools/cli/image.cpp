@@ -47,6 +47,11 @@ int report(const Error& error) {
 }
 
 Result<Request> build_request(const BuildOptions& options) {
+  if (!options.name.empty()) {
+    if (Result<void> valid = check_image_name(options.name); !valid) {
+      return std::unexpected(valid.error());
+    }
+  }
   const std::string& first = options.what[0];
   Result<Request> request = fail("");
   if (first == "recipe") {
@@ -90,18 +95,11 @@ Result<Image> make(const Store& store, const Request& request, const BuildOption
   return run_install_scripts(store, request, *image);
 }
 
-Result<Image> build(const BuildOptions& options) {
+Result<Image> build(const BuildOptions& options, const Request& request) {
   Result<Store> store = Store::open();
   if (!store) return std::unexpected(store.error());
-  if (!options.name.empty()) {
-    if (Result<void> valid = check_image_name(options.name); !valid) {
-      return std::unexpected(valid.error());
-    }
-  }
-  Result<Request> request = build_request(options);
-  if (!request) return std::unexpected(request.error());
-  Result<Image> image = make(*store, *request, options);
-  if (image && !options.name.empty() && request->kind != Request::Kind::kDirectory) {
+  Result<Image> image = make(*store, request, options);
+  if (image && !options.name.empty() && request.kind != Request::Kind::kDirectory) {
     const Result<void> named = store->set_name({options.name, image->digest, "named"});
     if (!named) return std::unexpected(named.error());
     image->name = options.name;
@@ -110,7 +108,9 @@ Result<Image> build(const BuildOptions& options) {
 }
 
 int run_build(const BuildOptions& options) {
-  const Result<Image> image = build(options);
+  const Result<Request> request = build_request(options);
+  if (!request) return usage_error("thimble image build", request.error().message);
+  const Result<Image> image = build(options, *request);
   if (!image) return report(image.error());
   print(image->name + " " + image->digest);
   return 0;
@@ -229,6 +229,7 @@ int build_command(const Arguments& arguments) {
 int list_command(const Arguments& arguments) {
   bool as_json = false;
   Options declared("thimble image ls", "Lists the images.");
+  declared.set_footer("Example:\n  thimble image ls --json");
   declared.add_flag("--json", as_json, "As JSON");
   if (auto status = declared.parse(arguments)) return *status;
   return run_list(as_json);
@@ -241,7 +242,10 @@ int inspect_command(const Arguments& arguments) {
   Options declared(
       "thimble image inspect",
       "Shows what an image was made from: versions and integrity of everything in it.");
-  declared.add("NAME", name, "Name or digest").required();
+  declared.set_footer(
+      "Example:\n  thimble image inspect --verify npm:@modelcontextprotocol/server-memory");
+  declared.add("NAME", name, "Name, contents or digest (8 digits at least), as ls prints them")
+      .required();
   declared.add_flag("--json", as_json, "As JSON");
   declared.add_flag("--verify", verify, "Read all of it and compare its SHA-256");
   if (auto status = declared.parse(arguments)) return *status;
@@ -251,7 +255,8 @@ int inspect_command(const Arguments& arguments) {
 int remove_command(const Arguments& arguments) {
   std::vector<std::string> names;
   Options declared("thimble image rm", "Removes images.");
-  declared.add("NAMES", names, "Names or digests").required();
+  declared.set_footer("Example:\n  thimble image rm npm:@modelcontextprotocol/server-memory mine");
+  declared.add("NAMES", names, "Names, contents or digests, as ls prints them").required();
   if (auto status = declared.parse(arguments)) return *status;
   return run_remove(names);
 }

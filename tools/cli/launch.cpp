@@ -16,6 +16,7 @@
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/environment.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/launching.h"
 #include "tools/cli/say.h"
@@ -57,18 +58,23 @@ void declare(Options& declared, LaunchOptions& options) {
   declared.add("--env-file", options.env_files, "File with a variable in each line, as for --env");
 }
 
+// What in the words of the command line does not go together.
+Result<void> check_words(const LaunchOptions& options) {
+  const bool words = !options.words.empty();
+  if (words && !options.command.empty())
+    return fail("name CMD by --command or after --, not by both");
+  if ((words || !options.command.empty()) && !options.from_template.empty()) {
+    return fail("--template has its command already");
+  }
+  return check_environment(options.env);
+}
+
 // The arguments for `thimble run`. Without a command the name is a template's.
 Result<Arguments> run_arguments(const LaunchOptions& options, const std::string& name) {
   Arguments command = options.words;
-  if (!options.command.empty()) {
-    if (!command.empty()) return fail("name CMD by --command or after --, not by both");
-    command = split_words(options.command);
-  }
+  if (!options.command.empty()) command = split_words(options.command);
   std::string from_template = options.from_template;
   if (command.empty() && from_template.empty()) from_template = name;
-  if (!command.empty() && !from_template.empty()) {
-    return fail("--template has its command already");
-  }
   // A server whose client has gone waits for the next one.
   Arguments arguments{"--stdin-grace", "never"};
   if (!options.memory.empty()) arguments.insert(arguments.end(), {"--memory", options.memory});
@@ -110,7 +116,9 @@ std::optional<int> parse(Options& declared, LaunchOptions& options, const Argume
   if (!help) first = arguments.front();
   auto split = declared.split({arguments.begin() + (help ? 0 : 1), arguments.end()});
   options.words = std::move(split.command);
-  return declared.parse(split.options);
+  if (auto status = declared.parse(split.options)) return status;
+  auto fits = check_words(options);
+  return fits ? std::nullopt : std::optional(usage_error(declared.name(), fits.error().message));
 }
 
 Result<int> launch_main(const Arguments& arguments) {
@@ -120,7 +128,9 @@ Result<int> launch_main(const Arguments& arguments) {
   declared.set_footer(
       "Starts a VM that runs on by itself: `thimble status`, `logs NAME`, `test NAME`, "
       "`stop NAME`.\nWithout CMD it is a clone of the template NAME.\nIts socket (`thimble status "
-      "--json`) serves one client after another.");
+      "--json`) serves one client after another.\n\nExamples:\n"
+      "  thimble launch memory -- npx -y @modelcontextprotocol/server-memory\n"
+      "  thimble test memory\n  thimble stop memory");
   declare(declared, options);
   std::string name;
   if (auto status = parse(declared, options, arguments, "a NAME", name)) return *status;
@@ -167,6 +177,7 @@ Result<int> launch_many_main(const Arguments& arguments) {
   LaunchOptions options;
   Options declared("thimble launch-many");
   declared.set_usage("thimble launch-many N [--name PREFIX] [options] [-- CMD ARGS…]");
+  declared.set_footer("Example:\n  thimble launch-many 10 --name files --template files");
   declare(declared, options);
   declared.add("--name", options.prefix, "They are called PREFIX-1 to PREFIX-N (vm)");
   std::string number;
@@ -204,7 +215,9 @@ Result<void> stop(const Launched& launched) {
 }
 
 Result<int> stop_main(const Arguments& arguments) {
-  constexpr const char* kUsage = "Usage: thimble stop NAME… | --all\n";
+  constexpr const char* kUsage =
+      "Usage: thimble stop NAME… | --all\n\nEnds launched VMs.\n\nExample:\n  thimble stop vm-1 "
+      "vm-2\n";
   if (arguments.empty()) return explain(kUsage), kExitUsage;
   if (asks_for_help(arguments)) return print_text(kUsage), 0;
   std::vector<Launched> wanted;
@@ -261,6 +274,9 @@ constexpr const char* kLogsHelp =
 
 Shows what the launched VM NAME and its server wrote to stderr; -f goes on showing it until the VM
 has ended.
+
+Example:
+  thimble logs -f memory
 )";
 
 Result<int> logs_main(const Arguments& arguments) {

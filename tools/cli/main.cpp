@@ -78,7 +78,7 @@ int main_of(const Arguments& words) {
   if (words.empty()) return explain(help().c_str()), kExitUsage;
   const std::string& word = words.front();
   if (word == "--help" || word == "-h" || word == "help") return print_text(help().c_str()), 0;
-  if (word == "--version") return print(std::string("thimble ") + kVersion), 0;
+  if (word == "--version" || word == "version") return print(std::string("thimble ") + kVersion), 0;
   for (const auto& subcommand : kSubcommands) {
     if (word == subcommand.name) return subcommand.run({words.begin() + 1, words.end()});
   }

@@ -22,6 +22,22 @@ class UsageFormatter : public CLI::Formatter {
   std::string usage_;
 };
 
+// CLI11's words for a mistake begin with the option or hold "is required"; its other words are for
+// those who know CLI11.
+std::string in_our_words(const CLI::Error& error) {
+  const std::string words = error.what();
+  const std::string name = error.get_name();
+  const std::string option = words.substr(0, words.find(':'));
+  if (name == "RequiredError") return words.substr(0, words.find(" is required")) + " is missing";
+  if (name == "ArgumentMismatch") return option + ": it needs another number of values";
+  if (name == "ConversionError") {
+    const size_t value = words.find(" = ");
+    const std::string what = words.substr(words.find(": ") + 2);
+    if (value != std::string::npos) return what + ": this is no value for it";
+  }
+  return words;
+}
+
 }  // namespace
 
 Option& Option::required() {
@@ -130,7 +146,7 @@ std::optional<int> Options::parse(const Arguments& options) {
     const bool option = first.starts_with('-');
     return usage_error(name_, (option ? "unknown option " : "unexpected word ") + first);
   } catch (const CLI::Error& error) {
-    return usage_error(name_, error.what());
+    return usage_error(name_, in_our_words(error));
   }
   return std::nullopt;
 }

@@ -98,6 +98,7 @@ Result<int> parse_ready_fd(const std::string& word) {
 }
 
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
+  if (auto names = check_environment(options.env); !names) return names;
   if (auto read = read_env_files(raw.env_files, options); !read) return read;
   auto memory = parse_size(raw.memory);
   if (!memory) return fail_in("--memory", memory);

@@ -35,16 +35,25 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   if (auto memory = check_memory(options.memory_bytes); !memory) {
     return std::unexpected(memory.error());
   }
-  if (auto host = check_host(); !host) return std::unexpected(host.error());
   auto context = image::PlanContext::from_process(options.image);
   if (!context) return std::unexpected(context.error());
   context->user = options.user;
   auto plan = image::plan_command(options.command, *context);
   if (!plan) return std::unexpected(plan.error());
   for (const std::string& note : plan->notes) say(note);
+  if (!plan->not_found.empty()) {
+    image::Prepared nothing;
+    nothing.not_found = plan->not_found;
+    return nothing;
+  }
+  if (auto host = check_host(); !host) return std::unexpected(host.error());
   auto store = image::Store::open();
   if (!store) return std::unexpected(store.error());
-  return image::prepare_plan(*store, *plan, say);
+  auto prepared = image::prepare_plan(*store, *plan, say);
+  if (prepared && options.verbose && !prepared->image.digest.empty()) {
+    say("image " + store->title(prepared->image));
+  }
+  return prepared;
 }
 
 Result<Disk> open_disk(const std::filesystem::path& path, std::string name) {

@@ -104,7 +104,8 @@ int status_command(const Arguments& arguments) {
   if (arguments == Arguments{"--json"}) return status_of(show(true));
   if (asks_for_help(arguments)) {
     print_text(
-        "Usage: thimble status [--json]\n\nWhat runs: launched VMs, and the daemon's pool.\n");
+        "Usage: thimble status [--json]\n\nWhat runs: launched VMs, and the daemon's pool.\n\n"
+        "Example:\n  thimble status --json | jq '.launched[].name'\n");
     return 0;
   }
   return usage_error("thimble status", "it takes --json and nothing else");

@@ -1,5 +1,6 @@
 // `thimble template`: servers frozen once they are up, to be cloned by `thimble run --template`.
 #include <chrono>
+#include <optional>
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
@@ -43,11 +44,18 @@ renewed (C, Go, a shell); before-exec for everything else. ls shows what was not
 A template holds what CMD had in memory, keys too: it is readable by you alone. --in-memory keeps it
 off the disk. prune removes what was not used for long (30d) and the least used ones until the rest
 fits (16G).
+
+Examples:
+  thimble template create files -- npx -y @modelcontextprotocol/server-filesystem ~/notes
+  thimble run --template files
+  thimble template prune --unused-for 7d
 )";
 
 struct CreateOptions {
   std::string freeze;
   std::string ready_within = "60s";
+  std::optional<FreezeRequest::Point> point;  // what the two say
+  std::chrono::milliseconds ready_limit{};
   bool in_background = false;
   bool anew = false;
 };
@@ -61,16 +69,23 @@ void declare_create(Options& declared, CreateOptions& options) {
   declared.add_flag("--anew", options.anew, "auto: make it even when there is one, in its place");
 }
 
-Result<TemplateOrder> make_order(const CreateOptions& create, const RunOptions& options,
-                                 const image::Prepared& prepared) {
-  TemplateOrder order;
+Result<void> understand(CreateOptions& create) {
   auto ready_within = parse_duration(create.ready_within);
   if (!ready_within) return fail_in("--ready-within", ready_within);
-  order.ready_limit = *ready_within;
-  if (!create.freeze.empty()) {
-    auto point = parse_point(create.freeze);
-    if (!point) return std::unexpected(point.error());
-    order.point = *point;
+  create.ready_limit = *ready_within;
+  if (create.freeze.empty()) return {};
+  auto point = parse_point(create.freeze);
+  if (!point) return std::unexpected(point.error());
+  create.point = *point;
+  return {};
+}
+
+TemplateOrder make_order(const CreateOptions& create, const RunOptions& options,
+                         const image::Prepared& prepared) {
+  TemplateOrder order;
+  order.ready_limit = create.ready_limit;
+  if (create.point) {
+    order.point = *create.point;
     return order;
   }
   const PointChoice choice = choose_point(options, prepared);
@@ -110,7 +125,8 @@ Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& o
     return made;
   }
   if (!made->refusal.empty()) {
-    if (by_itself) store.note_failure(order.name, made->refusal);
+    // The name stands for the image, the command and all else: another image is another name.
+    if (by_itself) store.note_refusal(order.name, made->refusal);
     return made;
   }
   say(text("template %s: %llu KiB", order.name.c_str(),
@@ -126,21 +142,20 @@ Result<int> make(const std::string& name, const CreateOptions& create, const Run
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
   if (!prepared->not_found.empty()) return fail(prepared->not_found);
-  auto order = make_order(create, options, *prepared);
-  if (!order) return std::unexpected(order.error());
-  order->accepts_unrenewed = !name.empty() && !create.freeze.empty();
+  TemplateOrder order = make_order(create, options, *prepared);
+  order.accepts_unrenewed = !name.empty() && !create.freeze.empty();
   for (;;) {
     auto chosen =
-        name.empty() ? automatic_name(order->point, options, *prepared) : Result<std::string>(name);
+        name.empty() ? automatic_name(order.point, options, *prepared) : Result<std::string>(name);
     if (!chosen) return std::unexpected(chosen.error());
-    order->name = *chosen;
-    auto made = make_one(*store, *order, create, options, *prepared);
+    order.name = *chosen;
+    auto made = make_one(*store, order, create, options, *prepared);
     if (!made) return std::unexpected(made.error());
     if (made->refusal.empty()) return 0;
     say(made->refusal + ": frozen before CMD starts");
-    order->point = FreezeRequest::Point::kBeforeExec;
+    order.point = FreezeRequest::Point::kBeforeExec;
     // Others, too, use an automatic one that is frozen before exec.
-    if (!name.empty()) order->note = made->refusal;
+    if (!name.empty()) order.note = made->refusal;
   }
 }
 
@@ -152,6 +167,9 @@ Result<int> make_main(const std::string& name, const Arguments& arguments) {
   const auto& options = std::get<RunOptions>(parsed);
   if (!options.from_template.empty()) {
     return usage_error(kName, "a template of a template is not made: name a CMD");
+  }
+  if (auto understood = understand(create); !understood) {
+    return usage_error(kName, understood.error().message);
   }
   return make(name, create, options);
 }

@@ -78,8 +78,10 @@ Result<int> list_templates(const Arguments& arguments) {
   const bool json = arguments == Arguments{"--json"};
   if (!arguments.empty() && !json) return usage_error(kName, "ls takes --json and nothing else");
   nlohmann::json all = nlohmann::json::array();
+  bool any = false;
   for (const TemplateStore& store : all_stores()) {
     for (const std::string& name : store.names()) {
+      any = true;
       auto facts = store.facts(name);
       if (!facts) {
         say(facts.error().message);
@@ -89,8 +91,10 @@ Result<int> list_templates(const Arguments& arguments) {
         print_line(store, name, *facts);
       }
     }
+    any = any || !store.failures().empty();
     if (!json) print_failures(store);
   }
+  if (!json && !any) say("no templates: `thimble template create NAME -- CMD` makes one");
   if (json) print_json(all);
   return 0;
 }
@@ -128,12 +132,12 @@ Result<int> prune_main(const Arguments& arguments) {
   if (auto status = declared.parse(arguments)) return *status;
   if (!unused_for.empty()) {
     auto duration = parse_duration(unused_for);
-    if (!duration) return fail_in("--unused-for", duration);
+    if (!duration) return usage_error(kName, "--unused-for: " + duration.error().message);
     limits.unused_for = std::chrono::duration_cast<std::chrono::seconds>(*duration);
   }
   if (!max_size.empty()) {
     auto size = parse_size(max_size);
-    if (!size) return fail_in("--max-size", size);
+    if (!size) return usage_error(kName, "--max-size: " + size.error().message);
     limits.max_bytes = *size;
   }
   if (all) limits = {.unused_for = {}, .max_bytes = 0, .keep = {}};

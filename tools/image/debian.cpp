@@ -86,16 +86,26 @@ void add_versions(std::map<std::string, std::string>& owners) {
 
 }  // namespace
 
+std::string explain_apt(const std::string& said) {
+  const std::string what = "download Debian packages: ";
+  for (const char* sign : {"Temporary failure resolving", "Could not resolve", "Could not connect",
+                           "Connection failed", "Network is unreachable", "Connection timed out"}) {
+    if (said.contains(sign)) return what + "Debian's mirror cannot be reached: is there a network?";
+  }
+  const std::string last = last_lines(said, 1);
+  return what + (last.empty() ? "apt-get failed" : last) +
+         ": run `sudo apt-get update` on Debian 12 and try again";
+}
+
 Result<void> fetch_debian(const std::vector<std::string>& packages, const fs::path& folder) {
   const fs::path downloads = folder / kFetchedDebian;
   remove_tree(downloads);
   if (Result<void> made = make_directories(downloads); !made) return made;
   Command download{.argv = {"apt-get", "download", "-q"}, .cwd = downloads};
   download.argv.insert(download.argv.end(), packages.begin(), packages.end());
-  if (const Result<std::string> done = run_checked(download, "download Debian packages"); !done) {
-    return fail(done.error().message + ": run `sudo apt-get update` on Debian 12 and try again");
-  }
-  return {};
+  const Result<Output> done = run_process(download);
+  if (!done) return fail_in("download Debian packages", done);
+  return done->status == 0 ? Result<void>() : fail(explain_apt(done->err));
 }
 
 Result<void> unpack_debian(Building& building, const std::vector<std::string>& packages,

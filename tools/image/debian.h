@@ -16,6 +16,9 @@ namespace thimble::image {
 Result<void> fetch_debian(const std::vector<std::string>& packages,
                           const std::filesystem::path& folder);
 
+// Why apt-get could not download, in one line, by what it `said` on stderr.
+std::string explain_apt(const std::string& said);
+
 // Has the packages fetched and unpacks them into `to`, /bin, /sbin, /lib and /lib64 below usr/ as
 // in merged-/usr; leaves out documentation and translations. Records the versions in the building's
 // inputs.

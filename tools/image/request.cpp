@@ -110,7 +110,11 @@ Result<Request> request_npm(std::string_view spec) {
 Result<Request> request_directory(const std::filesystem::path& directory, std::string name) {
   std::error_code code;
   if (!std::filesystem::is_directory(directory, code)) {
-    return fail("image from " + shown(directory.string()) + ": not a directory");
+    const bool path = directory.has_parent_path() || std::filesystem::exists(directory, code);
+    return fail("image from " + shown(directory.string()) + ": not a directory" +
+                (path ? ""
+                      : ", and no recipe: for a package of npm write npm:" + directory.string() +
+                            ", else recipe node, python or busybox"));
   }
   if (const Result<void> valid = check_image_name(name); !valid) {
     return std::unexpected(valid.error());

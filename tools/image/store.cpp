@@ -266,6 +266,12 @@ Result<Image> Store::find(std::string_view text) const {
     if (!entry) return std::unexpected(entry.error());
     if (*entry && (*entry)->name == name) return open_image((*entry)->digest, name);
   }
+  for (const StoredName& entry : names().value_or(std::vector<StoredName>())) {
+    auto image = open_image(entry.digest, entry.name);
+    const Result<Manifest> contents = image ? manifest(*image) : fail("");
+    if (contents && (contents->name == wanted || contents->name == "npm:" + wanted)) return image;
+    if (image && entry.name == "npm:" + wanted + "@latest") return image;
+  }
   if (wanted.size() >= kShortestPrefix && wanted.size() <= kDigestLength && is_hex(wanted)) {
     auto matches = root_.names();
     if (!matches) return std::unexpected(matches.error());
@@ -282,6 +288,14 @@ Result<Manifest> Store::manifest(const Image& image) const {
   const auto text = root_.content(file, kLongestManifest);
   if (!text) return std::unexpected(text.error());
   return manifest_from_json(*text, root_.path_of(file));
+}
+
+std::string Store::title(const Image& image) const {
+  const Result<Manifest> contents = manifest(image);
+  if (!contents || contents->name == image.name || !image.name.starts_with("npm:")) {
+    return image.name;
+  }
+  return image.name + " (" + contents->name.substr(contents->name.rfind('@') + 1) + ")";
 }
 
 Result<json> Store::inputs(const Image& image) const {

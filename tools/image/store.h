@@ -49,11 +49,14 @@ class Store {
   Result<std::optional<Image>> lookup(const std::string& name, const std::string& key) const;
   // What the image of that name was built from; empty: there is none.
   std::string key_of(const std::string& name) const;
-  // By name, by "npm:…" without a version, or by a digest prefix of at least 8 digits.
+  // By name, by "npm:…" without a version, by what `image ls` says that it contains, or by a digest
+  // prefix of at least 8 digits.
   Result<Image> find(std::string_view name_or_digest) const;
   // By exact digest; checks manifest digest, superblock and size, not the whole content.
   FileResult<Image> open_image(const std::string& digest, const std::string& name) const;
   Result<Manifest> manifest(const Image& image) const;
+  // Its name, with the version that was found for "latest" or a range.
+  std::string title(const Image& image) const;
   // Versions and integrity of all that went in.
   Result<nlohmann::json> inputs(const Image& image) const;
   // Reads all of the image and compares its SHA-256.

@@ -33,6 +33,18 @@ TEST(Environment, AVariableWithoutANameIsRefused) {
   EXPECT_FALSE(add_environment({""}, environment));
 }
 
+TEST(Environment, NamesAreNames) {
+  for (const char* good : {"A", "_a1=", "npm_config_x=1", "NOTION_*", "A.b-c=", "?X"}) {
+    EXPECT_TRUE(check_environment({"OTHER", good})) << good;
+  }
+  for (const char* bad : {"", "=x", "1A", "A B=c", "A\x1b[2J=x", "A\n", "A*=x", "ä=1"}) {
+    const auto checked = check_environment({"OTHER", bad});
+    ASSERT_FALSE(checked) << bad;
+    EXPECT_NE(checked.error().message.find("number 2"), std::string::npos);
+    EXPECT_TRUE(std::holds_alternative<int>(parse_run({"--env", bad, "--", "x"}))) << bad;
+  }
+}
+
 TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
   std::map<std::string, std::string> environment = {
       {"NODE_OPTIONS", "--require=/r.cjs"}, {"LD_PRELOAD", "/r.so"}, {"OTHER", "old"}};
@@ -89,7 +101,7 @@ TEST_F(EnvFile, ErrorsNameTheLineAndNeverItsText) {
   for (const char* text : {"A=1\nsecret value\n", "A=1\n=secret\n", "A=1\n{\"secret\": 1}\n"}) {
     const auto variables = read(text);
     ASSERT_FALSE(variables) << text;
-    EXPECT_NE(variables.error().message.find("line 2"), std::string::npos);
+    EXPECT_NE(variables.error().message.find(":2: "), std::string::npos);
     EXPECT_EQ(variables.error().message.find("secret"), std::string::npos);
   }
   EXPECT_FALSE(read_env_file("/no/such/file"));

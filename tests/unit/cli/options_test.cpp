@@ -47,6 +47,24 @@ TEST(RunOptions, EveryEnvTakesOneValue) {
   EXPECT_EQ(options.command, (Arguments{"cmd", "-e", "E"}));
 }
 
+TEST(Options, MistakesAreSaidInOurWords) {
+  const auto said = [](const Arguments& words) {
+    uint32_t number = 0;
+    std::string word;
+    Options declared("thimble x");
+    declared.add("--number", number, "");
+    declared.add("WORD", word, "").required();
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(declared.parse(words), kExitUsage);
+    return testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(said({}), "thimble: WORD is missing (see thimble x --help)\n");
+  EXPECT_EQ(said({"a", "--number", "many"}),
+            "thimble: --number = many: this is no value for it (see thimble x --help)\n");
+  EXPECT_EQ(said({"a", "--number"}),
+            "thimble: --number: it needs another number of values (see thimble x --help)\n");
+}
+
 TEST(RunOptions, MistakesEndWithAUsageStatus) {
   EXPECT_EQ(refused({"--nonsense", "--", "cmd"}), kExitUsage);
   EXPECT_EQ(refused({"--memory", "lots", "--", "cmd"}), kExitUsage);
