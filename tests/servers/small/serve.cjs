@@ -1,10 +1,12 @@
-// A small MCP server on stdin and stdout: one tool, whose description says what its kind found out.
+// A small MCP server on stdin and stdout: a tool for each thing that was tried, whose description
+// says what was found.
 const readline = require("node:readline");
 
-exports.serve = (kind, found) => {
+exports.serveAll = (kind, found) => {
+  const tools = Object.entries(found).map(([name, what]) => ({ name, description: String(what), inputSchema: { type: "object" } }));
   const answers = {
     initialize: { protocolVersion: "2025-06-18", capabilities: { tools: {} }, serverInfo: { name: kind, version: "1" } },
-    "tools/list": { tools: [{ name: kind, description: String(found), inputSchema: { type: "object" } }] },
+    "tools/list": { tools },
   };
   const lines = readline.createInterface({ input: process.stdin });
   lines.on("line", (line) => {
@@ -13,3 +15,5 @@ exports.serve = (kind, found) => {
   });
   lines.on("close", () => process.exit(0));
 };
+
+exports.serve = (kind, found) => exports.serveAll(kind, { [kind]: found });

@@ -1,4 +1,4 @@
-// As packages do that bring a program written in Go or Rust.
+// As packages do whose program, written in Go or Rust, lies in a package of its own.
 const { spawn } = require("node:child_process");
 const path = require("node:path");
-spawn(path.join(__dirname, "build/server"), { stdio: "inherit" }).on("exit", (status) => process.exit(status ?? 1));
+spawn(path.join(__dirname, "../node_modules/elf/build/server"), { stdio: "inherit" }).on("exit", (status) => process.exit(status ?? 1));

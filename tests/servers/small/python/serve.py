@@ -37,9 +37,10 @@ def zones():
     return str(datetime.datetime(2026, 7, 1, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo")).utcoffset())
 
 
-kinds = {"threads": threads, "sqlite": sqlite, "processes": processes, "asyncio": asyncio_, "zones": zones}
+kinds = {"threads": threads, "processes": processes, "asyncio": asyncio_, "sqlite": sqlite, "zones": zones}
 kind = sys.argv[1]
-tools = [{"name": kind, "description": str(kinds[kind]()), "inputSchema": {"type": "object"}}]
+tried = ["sqlite", "zones"] if kind == "library" else [kind]
+tools = [{"name": name, "description": str(kinds[name]()), "inputSchema": {"type": "object"}} for name in tried]
 answers = {
     "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": kind, "version": "1"}},
     "tools/list": {"tools": tools},

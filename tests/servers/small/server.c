@@ -1,4 +1,4 @@
-// A static program that is a server.
+// A static program that is a server: it stands in for what a Go compiler makes, which is not here.
 #include <stdio.h>
 #include <string.h>
 

@@ -1,3 +1,0 @@
-const { serve } = await import("../serve.cjs");
-const found = await new Promise((resolve) => setTimeout(resolve, 5, "awaited"));
-serve("await", found);
