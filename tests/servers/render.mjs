@@ -50,8 +50,8 @@ server needs of them fails here as it fails natively without. *Built in*: packag
 
 ${lines.length} of ${list.length} listed servers tried; of the ${rows.length} that the last makers of this file ran, ${good} are the same in all that was
 compared. PyPI could not be reached from where this was made, and no Debian package holds an MCP server: Python servers
-of others are not among them. Five of ours on the standard library alone have the shapes that those have (a reader
-thread, child processes, asyncio, SQLite, time zones), with Debian's python3 natively.
+of others are not among them. Five of ours on the standard library alone are in the list, in the shapes that those have (a
+reader thread, child processes, asyncio, SQLite, time zones), with Debian's python3 natively.
 
 ${heads}
 |${COLUMNS.map(() => "---").join("|")}|
