@@ -36,6 +36,7 @@
 #include "vmm/jail/filter.h"
 #include "vmm/jail/jail.h"
 #include "vmm/jail/page_map.h"
+#include "vmm/jail/sanitized.h"
 #include "vmm/jail/spawn.h"
 
 namespace thimble::test {
@@ -259,6 +260,50 @@ TEST_F(Jail, PlainMemoryIsAllowed) {
     ::munmap(page, 4096);
   });
   EXPECT_EQ(event.text, "goes on");
+}
+
+TEST_F(Jail, SharedMemoryIsForbidden) {
+  for (const FilteredThread thread : {FilteredThread::kVcpu, FilteredThread::kLoop,
+                                      FilteredThread::kMessenger, FilteredThread::kShell}) {
+    const auto event = run_confined(thread, [] {
+      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    });
+    EXPECT_NE(event.text.find("mmap (9)"), std::string::npos) << event.text;
+  }
+}
+
+// Without any cgroup. By one that looks at itself, which an ordinary user cannot do from outside.
+TEST(JailLimits, HoldItsMemoryAndItsProcesses) {
+  if (kSanitized) GTEST_SKIP() << "the shadow memory of a sanitizer has no limit";
+  const auto can_have = [](uint64_t bytes) {
+    void* start = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (start == MAP_FAILED) return false;
+    ::munmap(start, bytes);
+    return true;
+  };
+  const auto look = [&](const Confinement& confinement) {
+    if (!can_have(kOptions.limits.memory_bytes + (64ULL << 20))) return 2;
+    if (can_have(kOptions.limits.memory_bytes + (513ULL << 20))) return 3;
+    // As reserve that is made memory later, by any way.
+    void* reserve = ::mmap(nullptr, 1ULL << 30, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (reserve == MAP_FAILED) return 4;
+    if (::mprotect(reserve, 1ULL << 30, PROT_READ | PROT_WRITE) == 0) return 5;
+    const rlimit more{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+    for (const auto resource : {RLIMIT_DATA, RLIMIT_AS, RLIMIT_NPROC}) {
+      rlimit now{};
+      ::getrlimit(resource, &now);
+      // Counted for itself alone in a user namespace of its own.
+      if (resource == RLIMIT_NPROC && !confinement.holds(Layer::kUserNamespace)) continue;
+      if (now.rlim_max == RLIM_INFINITY || ::setrlimit(resource, &more) == 0) return 6;
+    }
+    return 0;
+  };
+  auto started = start_jailed(kOptions, {}, look);
+  ASSERT_TRUE(started) << started.error().message;
+  int status = 0;
+  ASSERT_EQ(::waitpid(started->pid, &status, 0), started->pid);
+  EXPECT_EQ(status, 0) << "exit status " << WEXITSTATUS(status);
 }
 
 TEST_F(Jail, OnlyTheRequestsInUseMayBeMadeOfADevice) {

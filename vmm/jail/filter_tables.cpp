@@ -32,7 +32,9 @@ constexpr std::array kNotExecutable{ArgumentIs{.argument = 2, .mask = PROT_EXEC,
 // Memory of nobody's file.
 constexpr std::array kAnonymous{
     ArgumentIs{.argument = 2, .mask = PROT_EXEC, .value = 0},
-    ArgumentIs{.argument = 3, .mask = MAP_ANONYMOUS, .value = MAP_ANONYMOUS}};
+    // Shared memory would not count where the process's own does (limits.cpp).
+    ArgumentIs{
+        .argument = 3, .mask = MAP_TYPE | MAP_ANONYMOUS, .value = MAP_PRIVATE | MAP_ANONYMOUS}};
 
 // A template over memory that is there: copy-on-write, so that nothing goes back into the file.
 constexpr uint64_t kKindOfMap = MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS;

@@ -21,6 +21,9 @@ constexpr rlim_t kDescriptors = 4096;
 constexpr rlim_t kThreads = 128;
 // Thread stacks and malloc's reservations; address space, not memory.
 constexpr rlim_t kOwnAddressSpace = rlim_t{4} << 30;
+// What the process can fill with its own: 2 MiB as a rule, and the buffers of 1,023 streams (256
+// KiB each) at most. This bounds its memory where no cgroup does: all it may map is private.
+constexpr rlim_t kOwnData = rlim_t{512} << 20;
 constexpr rlim_t kLockedMemory = rlim_t{1} << 20;
 
 constexpr bool kHugeAddressSpace = kSanitized;  // its shadow memory
@@ -62,6 +65,7 @@ Result<void> set_limits(const Limits& limits, bool own_user_namespace) {
       {RLIMIT_NPROC, "NPROC",
        own_user_namespace && counts_per_namespace() ? kThreads : RLIM_INFINITY},
       {RLIMIT_AS, "AS", kHugeAddressSpace ? RLIM_INFINITY : limits.memory_bytes + kOwnAddressSpace},
+      {RLIMIT_DATA, "DATA", kHugeAddressSpace ? RLIM_INFINITY : limits.memory_bytes + kOwnData},
   };
   for (const Limit& one : wanted) {
     if (auto done = limit(one.resource, one.name, one.most); !done) return done;
