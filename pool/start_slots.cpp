@@ -21,7 +21,10 @@ namespace thimble {
 namespace {
 
 constexpr std::chrono::milliseconds kLookAgain{20};
+constexpr std::chrono::milliseconds kLookForTemplate{50};
 constexpr unsigned kMostBoots = 1024;
+constexpr const char* kMaking = "making";
+constexpr size_t kLongestName = 256;
 
 bool lock(const Fd& file, int how) {
   int result = 0;
@@ -52,10 +55,10 @@ class TellAfter {
 
 // The open file may have been inherited by a process that is just being forked.
 void StartSlot::release() {
-  if (slot_) ::flock(slot_.get(), LOCK_UN);
-  slot_.reset();
-  if (turn_) ::flock(turn_.get(), LOCK_UN);
-  turn_.reset();
+  for (Fd* file : {&making_, &slot_, &turn_}) {
+    if (*file) ::flock(file->get(), LOCK_UN);
+    file->reset();
+  }
 }
 
 Result<Fd> StartSlots::open_file(const std::string& name) const {
@@ -73,13 +76,81 @@ Result<std::optional<Fd>> StartSlots::try_slots() const {
   return std::nullopt;
 }
 
-Result<bool> StartSlots::is_held(const std::string& name) const {
+// Looked at with the lock that leaves others who look undisturbed, where its holders have the
+// other.
+Result<bool> StartSlots::is_held(const std::string& name, int how) const {
   auto file = open_file(name);
   if (!file) return std::unexpected(file.error());
-  return !lock(*file, LOCK_EX | LOCK_NB);
+  return !lock(*file, how | LOCK_NB);
 }
 
-Result<StartSlot> StartSlots::take(const std::string& wanted,
+// The maker, one at a time, names the template before it locks the file.
+Result<bool> StartSlots::is_being_made(std::span<const std::string> templates) const {
+  if (templates.empty()) return false;
+  auto held = is_held(kMaking, LOCK_SH);
+  if (!held || !*held) return held;
+  const auto made = folder_.content(kMaking, kLongestName);
+  return made && std::ranges::find(templates, *made) != templates.end();
+}
+
+Result<Fd> StartSlots::say_what_is_made(const std::string& name) const {
+  auto file = open_file(kMaking);
+  if (!file) return file;
+  if (::ftruncate(file->get(), 0) != 0 ||
+      ::pwrite(file->get(), name.data(), name.size(), 0) != static_cast<ssize_t>(name.size())) {
+    return fail_errno("name the template that is being made");
+  }
+  if (!lock(*file, LOCK_EX)) return fail_errno("lock the name of the template that is being made");
+  return file;
+}
+
+Result<std::vector<Fd>> StartSlots::want(std::span<const std::string> templates) const {
+  std::vector<Fd> wants;
+  for (const std::string& name : templates) {
+    auto file = open_file("want-" + name);
+    if (!file) return std::unexpected(file.error());
+    lock(*file, LOCK_SH);  // who looks holds it for a moment only
+    wants.push_back(std::move(*file));
+  }
+  return wants;
+}
+
+Result<void> StartSlots::await_templates(std::span<const std::string> templates) const {
+  const auto until = std::chrono::steady_clock::now() + patience_.for_template;
+  while (std::chrono::steady_clock::now() < until) {
+    auto making = is_being_made(templates);
+    if (!making) return std::unexpected(making.error());
+    if (!*making) return {};
+    std::this_thread::sleep_for(kLookForTemplate);
+  }
+  return {};
+}
+
+// `is_next`: it has `turn` already.
+Result<Fd> StartSlots::next_slot(std::span<const std::string> wanted, const Fd& turn,
+                                 bool is_next) const {
+  bool waits_for_template = true;
+  for (;;) {
+    if (!is_next && !lock(turn, LOCK_EX)) return fail_errno("wait for the turn of this start");
+    is_next = true;
+    if (waits_for_template) {
+      auto making = is_being_made(wanted);
+      if (!making) return std::unexpected(making.error());
+      if (*making) {
+        lock(turn, LOCK_UN);
+        is_next = waits_for_template = false;
+        if (auto over = await_templates(wanted); !over) return std::unexpected(over.error());
+        continue;
+      }
+    }
+    auto slot = try_slots();
+    if (!slot) return std::unexpected(slot.error());
+    if (*slot) return std::move(**slot);
+    std::this_thread::sleep_for(kLookAgain);
+  }
+}
+
+Result<StartSlot> StartSlots::take(std::span<const std::string> wanted,
                                    const std::function<void()>& on_long_wait) const {
   auto turn = open_file("turn");
   if (!turn) return std::unexpected(turn.error());
@@ -89,46 +160,51 @@ Result<StartSlot> StartSlots::take(const std::string& wanted,
     if (!slot) return std::unexpected(slot.error());
     if (*slot) return StartSlot(std::move(**slot), false);
   }
-  Fd want;
-  if (!wanted.empty()) {
-    auto file = open_file("want-" + wanted);
-    if (!file) return std::unexpected(file.error());
-    want = std::move(*file);
-    lock(want, LOCK_SH);  // who looks holds it for a moment only
-  }
-  const TellAfter tell(long_wait_, on_long_wait);
-  if (!first && !lock(*turn, LOCK_EX)) return fail_errno("wait for the turn of this start");
-  for (;;) {
-    auto slot = try_slots();
-    if (!slot) return std::unexpected(slot.error());
-    if (*slot) return StartSlot(std::move(**slot), true);
-    std::this_thread::sleep_for(kLookAgain);
-  }
+  const auto wants = want(wanted);
+  if (!wants) return std::unexpected(wants.error());
+  const TellAfter tell(patience_.says_so, on_long_wait);
+  auto slot = next_slot(wanted, *turn, first);
+  if (!slot) return std::unexpected(slot.error());
+  return StartSlot(std::move(*slot), true);
 }
 
-Result<StartSlot> StartSlots::take_in_background(const std::string& made, bool& awaited) const {
-  auto turn = open_file("turn-background");
-  if (!turn) return std::unexpected(turn.error());
-  if (!lock(*turn, LOCK_EX)) return fail_errno("wait for the turn of this template");
+Result<Fd> StartSlots::slot_in_background(const std::string& made, bool& awaited,
+                                          Fd passed_on) const {
   for (;;) {
-    auto wanted = is_held("want-" + made);
+    auto wanted = is_held("want-" + made, LOCK_EX);
     if (!wanted) return std::unexpected(wanted.error());
     awaited = *wanted;
-    auto others = is_held("turn");
+    if (awaited && passed_on) return passed_on;
+    passed_on.reset();
+    auto others = is_held("turn", LOCK_EX);
     if (!others) return std::unexpected(others.error());
     if (awaited || !*others) {
       auto slot = try_slots();
       if (!slot) return std::unexpected(slot.error());
-      if (*slot) {
-        StartSlot taken(std::move(**slot), false);
-        taken.turn_ = std::move(*turn);
-        // Those that wait have been heard; a name that stays says nothing without its lock.
-        [[maybe_unused]] const auto removed = folder_.remove("want-" + made);
-        return taken;
-      }
+      if (*slot) return std::move(**slot);
     }
     std::this_thread::sleep_for(kLookAgain);
   }
+}
+
+Result<StartSlot> StartSlots::take_in_background(const std::string& made, bool& awaited,
+                                                 Fd passed_on) const {
+  auto turn = open_file("turn-background");
+  if (!turn) return std::unexpected(turn.error());
+  if (!lock(*turn, LOCK_EX | LOCK_NB)) {
+    passed_on.reset();  // others have more use for it meanwhile
+    if (!lock(*turn, LOCK_EX)) return fail_errno("wait for the turn of this template");
+  }
+  auto slot = slot_in_background(made, awaited, std::move(passed_on));
+  if (!slot) return std::unexpected(slot.error());
+  StartSlot taken(std::move(*slot), false);
+  taken.turn_ = std::move(*turn);
+  auto making = say_what_is_made(made);
+  if (!making) return std::unexpected(making.error());
+  taken.making_ = std::move(*making);
+  // Those that wait have been heard; a name that stays says nothing without its lock.
+  [[maybe_unused]] const auto removed = folder_.remove("want-" + made);
+  return taken;
 }
 
 Result<unsigned> boots_at_once() {

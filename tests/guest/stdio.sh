@@ -177,16 +177,51 @@ run -- sh -c 'touch /etc/written && cat /etc/written && echo fine'
 equal "the root can be written, in memory" "fine" "$OUT"
 run -- sh -c 'ls /etc/written 2>&1 || true'
 contains "… and nothing of it lasts" "No such file" "$OUT"
-# Boots take turns; the only one is taken here.
+# A storm of first runs. Boots take turns, and the only one is taken here: all wait for it.
 mkdir -m 700 "$SCRATCH/runtime" "$SCRATCH/runtime/starts"
 exec {TURN}>"$SCRATCH/runtime/starts/slot-0"
 flock "$TURN"
-THIMBLE_RUNTIME=$SCRATCH/runtime THIMBLE_BOOTS=1 "$THIMBLE" run --cold -- echo hi {TURN}>&- \
-  >"$SCRATCH/turn.out" 2>"$SCRATCH/turn.err" &
-wait_until "a boot waits for its turn, and says so" grep -q "waiting for other VMs of yours to boot" "$SCRATCH/turn.err"
-equal "… having started nothing" "" "$(pgrep -P $! -x thimble-vmm)"
+export THIMBLE_RUNTIME=$SCRATCH/runtime THIMBLE_BOOTS=1
+QUEUED=()
+queue() { # NAME CMD…
+  local name=$1
+  shift
+  "$@" {TURN}>&- >"$SCRATCH/turn.$name" 2>"$SCRATCH/turn.$name.err" &
+  QUEUED+=("$name")
+}
+all_wait() {
+  local name
+  for name in "${QUEUED[@]}"; do
+    grep -q "waiting for other VMs of yours to boot" "$SCRATCH/turn.$name.err" || return 1
+  done
+}
+first_run() { THIMBLE_TEMPLATES=$SCRATCH/storm exec "$THIMBLE" run -v -- sh -c "echo answer $1"; }
+RUNS=()
+for i in {1..12}; do
+  queue "$i" first_run "$i"
+  RUNS+=($!)
+done
+queue interrupted env --default-signal=INT "$THIMBLE" run --cold -- echo started
+interrupted=$!
+queue killed "$THIMBLE" run --cold -- echo started
+killed=$!
+left() { : | { "$THIMBLE" run --cold -- echo started; echo "status $?" >&2; } | true; }
+queue left left
+left=$!
+wait_until "fifteen first runs at once wait for their turn, and say so" all_wait
+equal "… having started nothing" "" "$(pgrep -P "$(IFS=,; echo "${RUNS[*]}")" -x thimble-vmm)"
+kill -INT $interrupted
+wait $interrupted
+equal "Ctrl-C ends one that waits" "130" "$?"
+kill -KILL $killed
+wait $killed 2>/dev/null
 flock -u "$TURN"
-wait $!
-equal "… until it has one" "0 hi" "$? $(<"$SCRATCH/turn.out")"
+for pid in "${RUNS[@]}"; do wait "$pid" || echo "status $?" >>"$SCRATCH/turn.bad"; done
+wait $left
+equal "the others have their turn, each with its own answer" "$(for i in {1..12}; do echo "answer $i"; done)" \
+  "$(for i in {1..12}; do cat "$SCRATCH/turn.$i"; done; cat "$SCRATCH/turn.bad" 2>&-)"
+equal "… all but the first as clones of one template" "11 1" \
+  "$(cat "$SCRATCH"/turn.*.err | grep -c "a clone of auto-") $(ls -d "$SCRATCH"/storm/auto-* | wc -l)"
+contains "one whose client has left leaves the queue without a VM" "status 141" "$(<"$SCRATCH/turn.left.err")"
 
 finish

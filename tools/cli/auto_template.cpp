@@ -72,6 +72,12 @@ const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
   return nullptr;
 }
 
+std::vector<std::string> AutoTemplate::names() const {
+  std::vector<std::string> names;
+  for (const Point point : points_) names.push_back(key_.name(point));
+  return names;
+}
+
 bool AutoTemplate::is_there() const {
   return std::ranges::any_of(points_,
                              [this](Point point) { return store_of(key_.name(point)) != nullptr; });
@@ -104,8 +110,8 @@ void AutoTemplate::forget(const std::string& name) const {
   if (auto removed = store->remove(name); !removed && verbose_) say(removed.error().message);
 }
 
-void AutoTemplate::make_in_background(const Arguments& arguments,
-                                      const std::string& refused) const {
+void AutoTemplate::make_in_background(const Arguments& arguments, const std::string& refused,
+                                      StartSlot turn) const {
   for (const Point point : points_) {
     const std::string name = key_.name(point);
     const bool anew = name == refused;
@@ -117,11 +123,14 @@ void AutoTemplate::make_in_background(const Arguments& arguments,
     if (verbose_) say("making a template for the next run: " + name);
     Arguments command = {"template", "auto", "--in-background", "--freeze", point_name(point)};
     if (anew) command.emplace_back("--anew");
+    const Fd given = turn.pass_on();
+    if (given) command.emplace_back("--with-turn");
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.insert(command.begin(), "thimble");
-    const DetachedProgram maker{.arguments = std::move(command),
-                                .environment = environment_of_this_process(),
-                                .passed = {}};
+    DetachedProgram maker{.arguments = std::move(command),
+                          .environment = environment_of_this_process(),
+                          .passed = {}};
+    if (given) maker.passed.push_back(given.get());
     if (auto started = start_detached(maker); !started && verbose_) {
       say(started.error().message);
     }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "pool/start_slots.h"
 #include "pool/template/template.h"
 #include "tools/cli/options.h"
 #include "tools/cli/run_options.h"
@@ -30,16 +31,19 @@ class AutoTemplate {
 
   // A clone of this kind leaves nothing to be made.
   [[nodiscard]] FreezeRequest::Point best_point() const { return points_.front(); }
-  [[nodiscard]] std::string best_name() const { return key_.name(best_point()); }
 
-  // Whether find() has something to look at.
+  // Of those that find() looks for.
+  [[nodiscard]] std::vector<std::string> names() const;
+  // Whether it has something to look at.
   [[nodiscard]] bool is_there() const;
 
   // Starts a process of its own, in no hurry, that makes what is missing and is not being made by
   // another; `arguments` are those of `thimble run`. Does nothing when nothing is missing, or when
   // the last try failed not long ago. One that was just `refused` by name is made anew, and there
-  // until the new one takes its place: the refusal may have been of the moment.
-  void make_in_background(const Arguments& arguments, const std::string& refused = {}) const;
+  // until the new one takes its place: the refusal may have been of the moment. The process goes on
+  // in `turn` where other starts wait for what it makes.
+  void make_in_background(const Arguments& arguments, const std::string& refused,
+                          StartSlot turn) const;
 
  private:
   AutoTemplate(const RunOptions& options, ServerSpec server, std::vector<TemplateStore> stores,

@@ -23,7 +23,7 @@ Result<StartSlots> open_slots(unsigned count) {
 
 }  // namespace
 
-Result<StartSlot> take_boot_turn(const std::string& wanted, bool verbose) {
+Result<StartSlot> take_boot_turn(std::span<const std::string> wanted, bool verbose) {
   const auto count = boots_at_once();
   if (!count) return std::unexpected(count.error());
   if (*count == 0) return StartSlot();
@@ -37,14 +37,15 @@ Result<StartSlot> take_boot_turn(const std::string& wanted, bool verbose) {
   return StartSlot();
 }
 
-Result<StartSlot> take_background_turn(const std::string& made) {
+Result<StartSlot> take_background_turn(const std::string& made, Fd passed_on) {
   const auto count = boots_at_once();
   if (!count) return std::unexpected(count.error());
   bool awaited = false;
   StartSlot slot;
   if (*count > 0) {
     const auto slots = open_slots(*count);
-    auto taken = slots ? slots->take_in_background(made, awaited) : std::unexpected(slots.error());
+    auto taken = slots ? slots->take_in_background(made, awaited, std::move(passed_on))
+                       : std::unexpected(slots.error());
     if (taken) slot = std::move(*taken);
   }
   if (!awaited) ::setpriority(PRIO_PROCESS, 0, kBackgroundNice);

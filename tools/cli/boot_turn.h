@@ -1,6 +1,7 @@
 // The turn of a VM that is about to boot (pool/start_slots.h), in the user's runtime folder.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "devices/result.h"
@@ -8,13 +9,14 @@
 
 namespace thimble::cli {
 
-// Waits, and says so when it takes long. `wanted`: the template whose clone would do as well, or
-// empty. Where there is no place for turns, or none are wanted, everybody starts at once. Only a
-// setting that is not understood is an error.
-Result<StartSlot> take_boot_turn(const std::string& wanted, bool verbose);
+// Waits, and says so when it takes long. `wanted`: the templates whose clones would do as well.
+// Where there is no place for turns, or none are wanted, everybody starts at once. Only a setting
+// that is not understood is an error.
+Result<StartSlot> take_boot_turn(std::span<const std::string> wanted, bool verbose);
 
 // For a template that is made in the background; yields to starts that wait by running with a lower
-// priority, too, but where they wait for this template.
-Result<StartSlot> take_background_turn(const std::string& made);
+// priority, too, but where they wait for this template. `passed_on`: the turn of the start that
+// began this.
+Result<StartSlot> take_background_turn(const std::string& made, Fd passed_on);
 
 }  // namespace thimble::cli

@@ -1,4 +1,10 @@
 // `thimble run`: from the command line to the server in its VM.
+#include <poll.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+
 #include "mcp-agent/server_run.h"
 #include "tools/cli/auto_template.h"
 #include "tools/cli/boot_turn.h"
@@ -13,9 +19,9 @@ namespace thimble::cli {
 
 namespace {
 
-// Boots, and gives the turn back when the server runs. `on_started` hears that it does.
+// Boots. `on_started` hears that the server runs.
 Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared, ServerSpec server,
-                     StartSlot turn, const std::function<void()>& on_started) {
+                     const std::function<void()>& on_started) {
   auto vm = make_vm(options, prepared);
   if (!vm) return std::unexpected(vm.error());
   auto identity = make_identity();
@@ -29,9 +35,8 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
   run.timeout = options.timeout;
   run.verbose = options.verbose;
   run.on_started = [&] {
-    turn.release();
     say_ready(options.ready_fd);
-    if (on_started) on_started();
+    on_started();
   };
   run.on_early_end = explain_early_end(run.server.environment, prepared.image.erofs);
   run.say = say;
@@ -40,8 +45,10 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
 }
 
 // A clone of the template that is there for CMD. Nothing: there is none, or it was refused.
+// `on_started` hears that its server runs.
 std::optional<Result<int>> try_clone(const RunOptions& options, const AutoTemplate& templates,
-                                     const Arguments& arguments, std::string& refused) {
+                                     const Arguments& arguments, std::string& refused,
+                                     const std::function<void()>& on_started) {
   auto order = templates.find();
   if (!order) return std::nullopt;
   const std::string name = order->id.name;
@@ -50,12 +57,21 @@ std::optional<Result<int>> try_clone(const RunOptions& options, const AutoTempla
     say("template " + name + ": " + std::string(why) + ": booting instead");
     refused = name;
   };
-  if (order->opened.facts.point != templates.best_point()) {
-    order->on_started = [&] { templates.make_in_background(arguments); };
-  }
+  const bool is_best = order->opened.facts.point == templates.best_point();
+  order->on_started = [&templates, &arguments, &on_started, is_best] {
+    on_started();
+    if (!is_best) templates.make_in_background(arguments, {}, {});
+  };
   auto status = run_clone(options, std::move(*order));
   if (status && *status == kExitRefused) return std::nullopt;
   return status;
+}
+
+// Nobody writes to our stdin any more, and nobody reads our stdout.
+bool client_has_left() {
+  std::array<pollfd, 2> ends{{{STDIN_FILENO, 0, 0}, {STDOUT_FILENO, 0, 0}}};
+  if (::poll(ends.data(), ends.size(), 0) <= 0) return false;
+  return (ends[0].revents & POLLHUP) != 0 && (ends[1].revents & (POLLERR | POLLHUP)) != 0;
 }
 
 Result<int> run(const RunOptions& options, const Arguments& arguments) {
@@ -71,17 +87,26 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
   const auto templates = AutoTemplate::open(options, *prepared, *server);
   std::string refused;
   if (templates) {
-    if (auto status = try_clone(options, *templates, arguments, refused)) return *status;
+    if (auto status = try_clone(options, *templates, arguments, refused, [] {})) {
+      return *status;
+    }
   }
-  auto turn = take_boot_turn(templates ? templates->best_name() : "", options.verbose);
+  // One that was refused is not waited for.
+  const bool may_be_clone = templates && refused.empty();
+  auto turn = take_boot_turn(may_be_clone ? templates->names() : std::vector<std::string>(),
+                             options.verbose);
   if (!turn) return std::unexpected(turn.error());
-  if (templates && refused.empty() && turn->waited() && templates->is_there()) {
-    // Made by those that went before.
-    turn->release();
-    if (auto status = try_clone(options, *templates, arguments, refused)) return *status;
+  // Others that wait need not wait for a VM that nobody would hear of.
+  if (turn->waited() && client_has_left()) return kExitSignalBase + SIGPIPE;
+  if (may_be_clone && turn->waited() && templates->is_there()) {
+    // Made by those that went before. It takes its turn like a boot: there may be many such.
+    auto status = try_clone(options, *templates, arguments, refused, [&turn] { turn->release(); });
+    if (status) return *status;
   }
-  return run_cold(options, *prepared, std::move(*server), std::move(*turn), [&] {
-    if (templates) templates->make_in_background(arguments, refused);
+  // Given back when the server runs.
+  return run_cold(options, *prepared, std::move(*server), [&] {
+    if (templates) templates->make_in_background(arguments, refused, std::move(*turn));
+    turn->release();
   });
 }
 

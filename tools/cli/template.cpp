@@ -1,6 +1,10 @@
 // `thimble template`: servers frozen once they are up, to be cloned by `thimble run --template`.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <optional>
+#include <utility>
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
@@ -21,6 +25,8 @@ namespace {
 
 constexpr const char* kName = "thimble template";
 constexpr const char* kAutoPrefix = "auto-";
+// Where a maker finds the turn that it goes on in.
+constexpr int kPassedOn = 3;
 
 constexpr const char* kHelp =
     R"(Usage: thimble template create NAME [run options] [--freeze POINT] [--] CMD [ARGS…]
@@ -57,6 +63,7 @@ struct CreateOptions {
   std::optional<FreezeRequest::Point> point;  // what the two say
   std::chrono::milliseconds ready_limit{};
   bool in_background = false;
+  bool with_turn = false;
   bool anew = false;
 };
 
@@ -66,6 +73,8 @@ void declare_create(Options& declared, CreateOptions& options) {
                "Give up when CMD does not settle in this time (default: 60s)");
   declared.add_flag("--in-background", options.in_background,
                     "Yield to all other work, and note a failure for later runs");
+  declared.add_flag("--with-turn", options.with_turn,
+                    "Descriptor 3 is the turn of the run that started this in the background");
   declared.add_flag("--anew", options.anew, "auto: make it even when there is one, in its place");
 }
 
@@ -110,14 +119,14 @@ Result<std::string> automatic_name(FreezeRequest::Point point, const RunOptions&
 // Makes it where it is missing. What cannot be made is noted for later runs.
 Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& order,
                               const CreateOptions& create, const RunOptions& options,
-                              const image::Prepared& prepared) {
+                              const image::Prepared& prepared, Fd passed_on) {
   auto lock = store.lock(order.name);
   if (!lock) return std::unexpected(lock.error());
   if (!*lock) return fail("template " + order.name + " is being made by somebody else");
   const bool by_itself = order.name.starts_with(kAutoPrefix);
   if (by_itself && !create.anew && store.has(order.name)) return TemplateMade{};
-  const auto turn =
-      create.in_background ? take_background_turn(order.name) : take_boot_turn("", options.verbose);
+  const auto turn = create.in_background ? take_background_turn(order.name, std::move(passed_on))
+                                         : take_boot_turn({}, options.verbose);
   if (!turn) return std::unexpected(turn.error());
   auto made = make_template(store, order, options, prepared);
   if (!made) {
@@ -137,6 +146,8 @@ Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& o
 
 // `name` empty: the automatic one.
 Result<int> make(const std::string& name, const CreateOptions& create, const RunOptions& options) {
+  Fd passed_on(create.with_turn ? ::fcntl(kPassedOn, F_DUPFD_CLOEXEC, kPassedOn + 1) : -1);
+  if (passed_on) ::close(kPassedOn);
   auto store = open_templates(place_of(options));
   if (!store) return std::unexpected(store.error());
   auto prepared = prepare_server(options);
@@ -149,7 +160,7 @@ Result<int> make(const std::string& name, const CreateOptions& create, const Run
         name.empty() ? automatic_name(order.point, options, *prepared) : Result<std::string>(name);
     if (!chosen) return std::unexpected(chosen.error());
     order.name = *chosen;
-    auto made = make_one(*store, order, create, options, *prepared);
+    auto made = make_one(*store, order, create, options, *prepared, std::exchange(passed_on, Fd()));
     if (!made) return std::unexpected(made.error());
     if (made->refusal.empty()) return 0;
     say(made->refusal + ": frozen before CMD starts");

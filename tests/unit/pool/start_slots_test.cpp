@@ -69,7 +69,7 @@ class StartSlotsTest : public testing::Test {
   ~StartSlotsTest() override { fs::remove_all(folder_); }
 
   [[nodiscard]] StartSlots slots(unsigned count) const {
-    return {OwnedFolder::make(folder_ / "starts").value(), count, milliseconds(30)};
+    return {OwnedFolder::make(folder_ / "starts").value(), count, patience_};
   }
 
   void say(char letter) const { (void)!::write(said_.write.get(), &letter, 1); }
@@ -95,8 +95,10 @@ class StartSlotsTest : public testing::Test {
     return {pid, std::move(go_on.write)};
   }
 
-  Start start(unsigned count, char letter, const std::string& wanted = "", bool tells = false) {
+  Start start(unsigned count, char letter, const std::vector<std::string>& wanted = {},
+              bool tells = false) {
     return in_a_process([&] {
+      own_.reset();
       auto slot = slots(count).take(wanted, [&] {
         if (tells) say('.');
       });
@@ -106,12 +108,21 @@ class StartSlotsTest : public testing::Test {
   }
 
   Start start_in_background(unsigned count, char letter, const std::string& made) {
-    return in_a_process([&] {
+    Start started = in_a_process([&] {
       bool awaited = false;
-      auto slot = slots(count).take_in_background(made, awaited);
+      auto slot = slots(count).take_in_background(made, awaited, std::move(own_));
       say(!slot ? '!' : awaited ? static_cast<char>(std::toupper(letter)) : letter);
       return slot;
     });
+    own_.reset();
+    return started;
+  }
+
+  // A slot of this process's own, which it passes on to the next that starts in the background.
+  void take_slot(unsigned count) {
+    auto slot = slots(count).take({}, nullptr);
+    ASSERT_TRUE(slot);
+    own_ = slot->pass_on();
   }
 
   // Until one start is next and `queued` others wait behind it.
@@ -151,8 +162,19 @@ class StartSlotsTest : public testing::Test {
     return file;
   }
 
+  // Until all that have waited for a turn wait for a template instead.
+  void await_no_queue() const {
+    for (int i = 0; i < 2000; ++i) {
+      if (blocked("turn") == 0 && !is_held("turn")) return;
+      std::this_thread::sleep_for(milliseconds(10));
+    }
+    ADD_FAILURE() << "a start has not left the queue";
+  }
+
   fs::path folder_;
+  StartSlots::Patience patience_{.says_so = milliseconds(30)};
   Pipe said_;
+  Fd own_;
 };
 
 TEST_F(StartSlotsTest, AsManyAsThereAreSlotsGoAtOnce) {
@@ -204,7 +226,7 @@ TEST_F(StartSlotsTest, ThoseThatAreKilledGiveTheirTurnBack) {
 
 TEST_F(StartSlotsTest, ATurnIsGivenBackWhenItsHolderGoesOn) {
   const StartSlots one = slots(1);
-  auto slot = one.take("", nullptr);
+  auto slot = one.take({}, nullptr);
   ASSERT_TRUE(slot);
   const pid_t child = ::fork();  // has the open file too, as a VMM process for a moment
   if (child == 0) {
@@ -221,10 +243,10 @@ TEST_F(StartSlotsTest, ATurnIsGivenBackWhenItsHolderGoesOn) {
 TEST_F(StartSlotsTest, WhoWaitsForLongSaysSoOnce) {
   Start a = start(1, 'a');
   EXPECT_EQ(heard(), 'a');
-  Start b = start(1, 'b', "", true);
+  Start b = start(1, 'b', {}, true);
   await_queue(0);
   EXPECT_EQ(heard(), '.') << "the one that is next";
-  Start c = start(1, 'c', "", true);
+  Start c = start(1, 'c', {}, true);
   EXPECT_EQ(heard(), '.') << "one that is not";
   a.finish();
   EXPECT_EQ(heard(), 'B');
@@ -235,7 +257,7 @@ TEST_F(StartSlotsTest, WhoWaitsForLongSaysSoOnce) {
 TEST_F(StartSlotsTest, TemplatesYieldToStarts) {
   Start a = start(1, 'a');
   EXPECT_EQ(heard(), 'a');
-  Start b = start(1, 'b', "another");
+  Start b = start(1, 'b', {"another"});
   await_queue(0);
   Start m = start_in_background(1, 'm', "made");
   a.finish();
@@ -251,6 +273,78 @@ TEST_F(StartSlotsTest, ATemplateThatStartsWaitForGoesBeforeThem) {
   Start m = start_in_background(2, 'm', "made");
   EXPECT_EQ(heard(), 'M');
   m.finish();
+}
+
+TEST_F(StartSlotsTest, AMakerThatIsAwaitedGoesOnInTheSlotOfTheStartThatBeganIt) {
+  take_slot(1);
+  std::vector<Start> others;
+  others.push_back(start(1, 'b', {"other", "made"}));
+  await_queue(0);
+  others.push_back(start(1, 'c', {"made"}));
+  await_queue(1);
+  Start d = start(1, 'd');
+  await_queue(2);
+  Start m = start_in_background(1, 'm', "made");
+  EXPECT_EQ(heard(), 'M');
+  await_queue(0);  // those that want it have left, and are in nobody's way
+  m.kill();
+  EXPECT_EQ(heard(), 'D');
+  d.finish();
+  std::string both(1, heard());  // they have come back, one before the other
+  others[both == "B" ? 0 : 1].finish();
+  both += heard();
+  EXPECT_TRUE(both == "BC" || both == "CB") << both;
+}
+
+TEST_F(StartSlotsTest, WhoWaitsForATemplateTakesNoSlot) {
+  take_slot(2);
+  Start a = start(2, 'a');
+  EXPECT_EQ(heard(), 'a');
+  Start b = start(2, 'b', {"made"});
+  await_queue(0);
+  Start m = start_in_background(2, 'm', "made");
+  EXPECT_EQ(heard(), 'M');
+  await_no_queue();
+  a.finish();
+  Start c = start(2, 'c');
+  EXPECT_EQ(heard(), 'c');
+  m.finish();
+  EXPECT_EQ(heard(), 'B');
+}
+
+TEST_F(StartSlotsTest, ATemplateIsNotWaitedForForEver) {
+  patience_.for_template = milliseconds(50);
+  take_slot(2);
+  Start a = start(2, 'a');
+  EXPECT_EQ(heard(), 'a');
+  Start b = start(2, 'b', {"made"});
+  await_queue(0);
+  Start m = start_in_background(2, 'm', "made");
+  EXPECT_EQ(heard(), 'M');
+  a.finish();
+  EXPECT_EQ(heard(), 'B');
+}
+
+TEST_F(StartSlotsTest, AMakerThatNobodyWaitsForGivesTheSlotBack) {
+  take_slot(1);
+  Start a = start(1, 'a', {"another"});
+  await_queue(0);
+  Start m = start_in_background(1, 'm', "made");
+  EXPECT_EQ(heard(), 'A');
+  a.finish();
+  EXPECT_EQ(heard(), 'm');
+}
+
+TEST_F(StartSlotsTest, SoDoesOneThatHasToWaitForAnotherTemplate) {
+  Start m = start_in_background(2, 'm', "made");
+  EXPECT_EQ(heard(), 'm');
+  take_slot(2);
+  Start a = start(2, 'a', {"other"});
+  await_queue(0);
+  Start n = start_in_background(2, 'n', "other");
+  EXPECT_EQ(heard(), 'A');
+  m.finish();
+  EXPECT_EQ(heard(), 'n');
 }
 
 TEST_F(StartSlotsTest, OneTemplateAtATime) {
