@@ -25,7 +25,7 @@ class UsageFormatter : public CLI::Formatter {
 // CLI11's words for a mistake begin with the option or hold "is required"; its other words are for
 // those who know CLI11.
 std::string in_our_words(const CLI::Error& error) {
-  const std::string words = error.what();
+  std::string words = error.what();
   const std::string name = error.get_name();
   const std::string option = words.substr(0, words.find(':'));
   if (name == "RequiredError") return words.substr(0, words.find(" is required")) + " is missing";
