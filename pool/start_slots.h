@@ -3,11 +3,11 @@
 //
 // Processes know nothing of each other but files in a folder of the user's, each locked (flock) by
 // who holds it; the lock goes with its process, however that ends:
-//   slot-0, slot-1, …   one for each boot that goes on
-//   turn                held by the start that is next; the others wait for it, in the kernel's
-//   queue turn-background     the same of templates that are made for later want-NAME shared by the
-//   starts that wait and could be clones of template NAME making              held by the maker of
-//   the template that it names, from its turn to its end
+//   slot-0, slot-1, …  one for each boot that goes on
+//   turn               by the start that is next: the others wait in the kernel's queue
+//   turn-background    the same of templates that are made for later
+//   want-NAME          shared by starts that wait and could be clones of template NAME
+//   making             by the maker of the template that it names, from its turn to its end
 // Only the two that are next look again and again whether a slot is free. A start that waits and
 // whose template is being made leaves the others' way and waits for that instead: a clone is
 // quicker than a boot, and fifty of them are much quicker.

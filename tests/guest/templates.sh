@@ -148,6 +148,13 @@ else
   skip "a full disk" "no tmpfs can be mounted here"
 fi
 
+# A launched server's first start makes one, too, though its maker lacks what the start was given.
+before=$(ready ready)
+try "$THIMBLE" launch one --memory 160M -- python3 -c "$SERVER"
+equal "a server is launched cold" "one runs" "$OUT"
+wait_until "… and its template is made" there_are ready $((before + 1))
+"$THIMBLE" stop one >/dev/null
+
 # In memory.
 "$THIMBLE" template auto --in-memory --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1
 folder=$("$THIMBLE" template ls --json | grep -o '"folder": "/dev/shm[^"]*"')

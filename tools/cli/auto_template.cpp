@@ -74,6 +74,7 @@ const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
 
 std::vector<std::string> AutoTemplate::names() const {
   std::vector<std::string> names;
+  names.reserve(points_.size());
   for (const Point point : points_) names.push_back(key_.name(point));
   return names;
 }

@@ -1,4 +1,5 @@
 // `thimble run`: from the command line to the server in its VM.
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -115,7 +116,13 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
 int run_command(const Arguments& arguments) {
   auto parsed = parse_run(arguments);
   if (const int* status = std::get_if<int>(&parsed)) return *status;
-  auto status = run(std::get<RunOptions>(parsed), arguments);
+  const auto& options = std::get<RunOptions>(parsed);
+  // Nothing that thimble starts besides gets it: its reader sees the end when this process ends.
+  if (options.ready_fd >= 0 && ::fcntl(options.ready_fd, F_SETFD, FD_CLOEXEC) != 0) {
+    return usage_error("thimble run",
+                       "--ready-fd " + std::to_string(options.ready_fd) + ": is not open");
+  }
+  auto status = run(options, arguments);
   if (status) return *status;
   say(status.error().message);
   return kExitFailure;

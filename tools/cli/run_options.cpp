@@ -1,7 +1,6 @@
 // See run_options.h.
 #include "tools/cli/run_options.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -86,14 +85,12 @@ Result<void> read_env_files(const std::vector<std::string>& files, RunOptions& o
   return {};
 }
 
-// None of what thimble starts besides gets it: its reader sees the end when this process has ended.
 Result<int> parse_ready_fd(const std::string& word) {
   int fd = -1;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), fd);
   if (error != std::errc() || end != word.data() + word.size() || fd <= STDERR_FILENO) {
     return fail("--ready-fd " + word + ": is no descriptor from 3 on");
   }
-  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) return fail_errno("--ready-fd " + word);
   return fd;
 }
 

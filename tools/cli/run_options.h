@@ -26,7 +26,9 @@ struct RunOptions {
   std::optional<std::chrono::milliseconds> stdin_grace;
   std::string kernel;
   bool verbose = false;
-  int ready_fd = -1;  // where to say that the server runs (say_ready()); -1: nowhere
+  // Where to say that the server runs (say_ready()); -1: nowhere. Not looked at yet: a template for
+  // later runs is made with the same words, and without the descriptor.
+  int ready_fd = -1;
   bool require_confinement = false;
   bool no_daemon = false;     // every clone in a process of our own
   std::string from_template;  // the template to clone, instead of a CMD to boot
