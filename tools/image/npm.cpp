@@ -263,7 +263,7 @@ Result<void> find_bins(const Folder& folder, const std::string& package,
   if (inner.empty()) return read_bins(*text, package, installed);
   const auto files = folder.files_in(place + "/" + inner, kMostBins);
   if (!files) return std::unexpected(files.error());
-  for (const std::string& file : *files) value["bin"][file] = inner + "/" + file;
+  for (const std::string& file : *files) value["bin"][file] = (fs::path(inner) / file).string();
   return read_bins(to_text(value), package, installed);
 }
 
