@@ -40,6 +40,14 @@ bool make_pipe(Pipe& pipe) {
   return true;
 }
 
+// Until all others who have its write end have closed that.
+void await_end(Pipe& pipe) {
+  close(pipe.write_end);
+  char byte;
+  while (read(pipe.read_end, &byte, 1) < 0 && errno == EINTR) {
+  }
+}
+
 // All pipes of one start: stdio, and the one that carries the child's failure (or closes on exec).
 struct Pipes {
   Pipe input;
@@ -137,8 +145,9 @@ void tell_server(const Pipes& pipes, pid_t server) {
   _exit(127);
 }
 
+// `settled`: ends when the parent has become what the server will find it to be.
 [[noreturn]] void run_child(const Start& start, const ChildSettings& settings,
-                            const Account* account, const Pipes& pipes) {
+                            const Account* account, const Pipes& pipes, Pipe settled) {
   Failure failure;
   tell_server(pipes, getpid());
   setsid();
@@ -150,9 +159,19 @@ void tell_server(const Pipes& pipes, pid_t server) {
     fail(failure, protocol::kStepFork, errno, "connect the server's stdio");
   } else if (set_limits(start, failure) && (!account || become(*account, failure)) &&
              enter_workdir(start, failure)) {
+    await_end(settled);
     execute(start, failure);
   }
   give_up(pipes, failure);
+}
+
+int start_child(const Start& start, const ChildSettings& settings, const Account* account,
+                const Pipes& pipes, Failure& failure) {
+  Pipe settled;
+  const pid_t server = make_pipe(settled) ? fork() : -1;
+  if (server == 0) run_child(start, settings, account, pipes, settled);
+  if (server < 0) fail(failure, protocol::kStepFork, errno, "fork");
+  return server;  // the pipe ends with all descriptors of the parent: end_as()
 }
 
 // The process between init and the server (parent.h): all that it changes is its own.
@@ -165,10 +184,8 @@ void tell_server(const Pipes& pipes, pid_t server) {
                                      settle_account(account, start, failure));
   const Account* const user = start.user ? &account : nullptr;
   if (user && found) list_account(account, settings.passwd_path);
-  const pid_t server = found ? fork() : -1;
-  if (server == 0) run_child(start, settings, user, pipes);
+  const pid_t server = found ? start_child(start, settings, user, pipes, failure) : -1;
   if (server < 0) {
-    if (found) fail(failure, protocol::kStepFork, errno, "fork");
     tell_server(pipes, 0);
     give_up(pipes, failure);
   }
