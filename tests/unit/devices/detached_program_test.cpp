@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <iterator>
 #include <sstream>
 #include <string>
@@ -141,7 +142,7 @@ TEST(DetachedProgram, StartsWithSignalsAsNobodyHadTouchedThem) {
 
 TEST(DetachedProgram, StartsInTheRootWhereThatIsAsked) {
   DetachedProgram program = shell("pwd >&3");
-  EXPECT_EQ(output_of(program), std::string(::get_current_dir_name()) + "\n");
+  EXPECT_EQ(output_of(program), std::filesystem::current_path().string() + "\n");
   program.in_root = true;
   EXPECT_EQ(output_of(program), "/\n");
 }
