@@ -92,7 +92,7 @@ async function cloned(server, env) {
     if (made.status !== 0) return { failed: "no template: " + made.stderr.trim().split("\n").at(-1), stderr: made.stderr };
     return await session(guestWords(server), server, { env: own });
   } finally {
-    rmSync(templates, { recursive: true, force: true });
+    rmSync(templates, { recursive: true, force: true, maxRetries: 10, retryDelay: 500 });
   }
 }
 
