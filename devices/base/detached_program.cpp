@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "devices/base/argument_pointers.h"
 #include "devices/base/descriptor_places.h"
 #include "devices/fd.h"
 
@@ -39,14 +40,6 @@ struct Start {
   int error = 0;
   Stack stack;  // the program's
 };
-
-std::vector<char*> pointers_to(std::vector<std::string>& words) {
-  std::vector<char*> pointers;
-  pointers.reserve(words.size() + 1);
-  for (std::string& word : words) pointers.push_back(word.data());
-  pointers.push_back(nullptr);
-  return pointers;
-}
 
 // By the system call itself: libc keeps two real-time signals to itself and would leave them
 // ignored.
@@ -105,8 +98,8 @@ Result<void> start_detached(const DetachedProgram& program) {
   if (!null) return fail_errno("open /dev/null");
   std::vector<std::string> words = program.arguments;
   std::vector<std::string> variables = program.environment;
-  const std::vector<char*> arguments = pointers_to(words);
-  const std::vector<char*> environment = pointers_to(variables);
+  const std::vector<char*> arguments = argument_pointers(words);
+  const std::vector<char*> environment = argument_pointers(variables);
   Start start{.file = program.file.c_str(),
               .arguments = arguments.data(),
               .environment = environment.data(),

@@ -1,11 +1,10 @@
-// See install_scripts.h. The VM is that of `thimble run`: nothing of the host's goes in, stdout is
-// the archive, stderr what the scripts say.
+// See install_scripts.h. The VM (install_driver.h) is that of `thimble run`: nothing of the host's
+// goes in, stdout is the archive, stderr what the scripts say.
 #include "tools/cli/install_scripts.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,13 +12,13 @@
 
 #include "devices/fd.h"
 #include "devices/text.h"
-#include "tools/cli/options.h"
+#include "tools/cli/install_driver.h"
+#include "tools/cli/own_child.h"
 #include "tools/cli/say.h"
 #include "tools/image/ensure.h"
 #include "tools/image/files.h"
 #include "tools/image/guest_root.h"
 #include "tools/image/jail/limits.h"
-#include "tools/image/npm_commands.h"
 
 namespace thimble::cli {
 
@@ -27,126 +26,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int kNoneEndedWell = 3;  // the driver's status then
 constexpr size_t kMostLines = 400;
 constexpr size_t kLongestLine = 2000;
-
-// What runs in the guest, after `places`, `app` and `outcome`. As npm does it: dependencies before
-// those that need them, three scripts for each package, with the commands of the packages in PATH.
-constexpr const char* kDriver = R"js(
-const {spawnSync} = require('child_process');
-const fs = require('fs');
-const path = require('path');
-const bin = '/tmp/thimble-bin';
-const read = (dir) => {
-  try { return JSON.parse(fs.readFileSync(path.join(dir, 'package.json'), 'utf8')); } catch { return {}; }
-};
-const link = (dir) => {
-  const {name = '', bin: bins = {}} = read(dir);
-  for (const [command, file] of Object.entries(typeof bins === 'string' ? {[name]: bins} : bins)) {
-    try {
-      fs.chmodSync(path.join(dir, file), 0o755);
-      fs.symlinkSync(path.join(dir, file), path.join(bin, path.basename(command)));
-    } catch {}
-  }
-};
-const walk = (modules) => {
-  for (const entry of fs.readdirSync(modules, {withFileTypes: true})) {
-    const dir = path.join(modules, entry.name);
-    if (!entry.isDirectory()) continue;
-    if (entry.name[0] === '@') { walk(dir); continue; }
-    link(dir);
-    if (fs.existsSync(path.join(dir, 'node_modules'))) walk(path.join(dir, 'node_modules'));
-  }
-};
-const ended = {};
-const run = (place) => {
-  const dir = path.join(app, place);
-  const {scripts = {}, name, version} = read(dir);
-  if (!scripts.install && !scripts.preinstall && fs.existsSync(path.join(dir, 'binding.gyp')))
-    scripts.install = 'node-gyp rebuild';
-  ended[place] = 0;
-  for (const event of ['preinstall', 'install', 'postinstall']) {
-    if (!scripts[event] || ended[place] !== 0) continue;
-    console.error(`${name}: ${event}: ${scripts[event]}`);
-    const {status, signal} = spawnSync('/bin/sh', ['-c', scripts[event]], {cwd: dir, stdio: ['ignore', 2, 2],
-      env: {...process.env, PATH: `${bin}:${process.env.PATH}`, INIT_CWD: app, npm_config_user_agent: 'npm',
-        npm_lifecycle_event: event, npm_lifecycle_script: scripts[event], npm_package_name: name,
-        npm_package_version: version, npm_package_json: path.join(dir, 'package.json'),
-        npm_node_execpath: process.execPath, NODE: process.execPath}});
-    ended[place] = status ?? signal;
-    if (status !== 0) console.error(`${name}: ${event} ended with ${status ?? signal}`);
-  }
-};
-const seen = new Set();
-const visit = (place) => {
-  if (seen.has(place)) return;
-  seen.add(place);
-  const {dependencies = {}, optionalDependencies = {}} = read(path.join(app, place));
-  for (const name of Object.keys({...dependencies, ...optionalDependencies})) {
-    for (let above = place + '/'; above !== null;) {
-      const found = `${above}node_modules/${name}`;
-      if (fs.existsSync(path.join(app, found))) { visit(found); break; }
-      const end = above.lastIndexOf('node_modules/');
-      above = above === '' ? null : above.slice(0, Math.max(end, 0));
-    }
-  }
-  if (places.includes(place)) run(place);
-};
-fs.mkdirSync(bin, {recursive: true});
-walk(path.join(app, 'node_modules'));
-places.forEach(visit);
-if (!Object.values(ended).includes(0)) process.exit(3);
-fs.writeFileSync('/' + outcome, JSON.stringify(ended));
-const own = ['dev', 'proc', 'sys', 'run', 'tmp', 'mnt'];
-const top = fs.readdirSync('/').filter((name) => !own.includes(name));
-process.exitCode = spawnSync('tar', ['-c', '-f', '-', ...top], {cwd: '/', stdio: ['ignore', 1, 2]}).status ?? 1;
-)js";
-
-std::string driver_for(const json& scripts) {
-  json places = json::array();
-  for (const auto& [place, script] : scripts.items()) places.push_back(place);
-  return "const places = " + places.dump(-1, ' ', true) + ";\nconst app = '" + image::kGuestApp +
-         "', outcome = '" + image::kScriptOutcome + "';\n" + kDriver;
-}
-
-struct Streams {
-  Fd out;
-  Fd error;
-  pid_t pid = -1;
-};
-
-// `thimble ARGUMENTS…`, which ends with this process.
-Result<Streams> start(const Arguments& arguments) {
-  std::string program = "thimble";
-  Arguments copies(arguments);
-  std::vector<char*> words = {program.data()};
-  for (std::string& word : copies) words.push_back(word.data());
-  words.push_back(nullptr);
-  int out[2];
-  int error[2];
-  if (::pipe2(out, O_CLOEXEC) != 0) return fail_errno("make a pipe");
-  Streams streams;
-  streams.out = Fd(out[0]);
-  const Fd out_end(out[1]);
-  if (::pipe2(error, O_CLOEXEC) != 0) return fail_errno("make a pipe");
-  streams.error = Fd(error[0]);
-  const Fd error_end(error[1]);
-  streams.pid = ::fork();
-  if (streams.pid < 0) return fail_errno("start a VM for the install scripts");
-  if (streams.pid == 0) {
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    const int null = ::open("/dev/null", O_RDONLY);
-    // Names of the host mean nothing to what runs there.
-    if (null < 0 || ::chdir("/") != 0) ::_exit(1);
-    ::dup2(null, STDIN_FILENO);
-    ::dup2(out_end.get(), STDOUT_FILENO);
-    ::dup2(error_end.get(), STDERR_FILENO);
-    ::execv("/proc/self/exe", words.data());
-    ::_exit(127);
-  }
-  return streams;
-}
 
 // What the scripts write, line by line.
 class Lines {
@@ -183,22 +64,22 @@ Result<void> keep(int file, std::string_view bytes) {
 }
 
 // Both streams to their end; an error stops the VM.
-Result<void> drain(Streams& streams, int file, uint64_t limit) {
+Result<void> drain(OwnChild& vm, int file, uint64_t limit) {
   Lines lines;
   uint64_t total = 0;
   std::vector<char> buffer(size_t{256} << 10);
-  while (streams.out || streams.error) {
-    pollfd fds[2] = {{streams.out.get(), POLLIN, 0}, {streams.error.get(), POLLIN, 0}};
+  while (vm.output || vm.errors) {
+    pollfd fds[2] = {{vm.output.get(), POLLIN, 0}, {vm.errors.get(), POLLIN, 0}};
     if (::poll(fds, 2, -1) < 0) continue;
-    for (Fd* from : {&streams.out, &streams.error}) {
-      if (fds[from == &streams.out ? 0 : 1].revents == 0) continue;
+    for (Fd* from : {&vm.output, &vm.errors}) {
+      if (fds[from == &vm.output ? 0 : 1].revents == 0) continue;
       const ssize_t count = ::read(from->get(), buffer.data(), buffer.size());
       if (count <= 0) {
         from->reset();
         continue;
       }
       const std::string_view bytes(buffer.data(), static_cast<size_t>(count));
-      if (from == &streams.error) {
+      if (from == &vm.errors) {
         lines.take(bytes);
         continue;
       }
@@ -214,14 +95,15 @@ Result<void> drain(Streams& streams, int file, uint64_t limit) {
 }
 
 Result<void> run_in_vm(const Arguments& arguments, int file, uint64_t limit) {
-  Result<Streams> streams = start(arguments);
-  if (!streams) return std::unexpected(streams.error());
-  Result<void> done = drain(*streams, file, limit);
-  if (!done) ::kill(streams->pid, SIGTERM);
+  auto vm = start_own_child({.arguments = arguments, .in_root = true, .signal_at_end = SIGTERM});
+  if (!vm) return std::unexpected(vm.error());
+  vm->input.reset();
+  Result<void> done = drain(*vm, file, limit);
+  if (!done) ::kill(vm->pid, SIGTERM);
   int status = 0;
-  while (::waitpid(streams->pid, &status, 0) < 0 && errno == EINTR) {
+  while (::waitpid(vm->pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (done && WIFEXITED(status) && WEXITSTATUS(status) == kNoneEndedWell) {
+  if (done && WIFEXITED(status) && WEXITSTATUS(status) == kNoScriptEndedWell) {
     return fail(
         "run the install scripts: none ended well in a microVM, which has no network: the image "
         "stays without them");
@@ -265,7 +147,7 @@ Result<image::Image> build_with_scripts(const image::Store& store, image::Reques
                                "--",
                                "node",
                                "-e",
-                               driver_for(scripts)};
+                               install_driver(scripts)};
   if (Result<void> ran = run_in_vm(arguments, file.get(), limits->bytes); !ran) {
     return std::unexpected(ran.error());
   }

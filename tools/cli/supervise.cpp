@@ -8,7 +8,6 @@
 // Values of --env K=V are in neither the supervisor's words, nor its environment, nor the VM's
 // folder.
 #include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -20,10 +19,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "devices/base/descriptor_places.h"
-#include "devices/base/pipe.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/env_words.h"
+#include "tools/cli/own_child.h"
 #include "tools/cli/supervisor.h"
 #include "vmm/unix_socket.h"
 
@@ -45,46 +43,12 @@ void forget_environment() {
   for (char** one = environ; *one != nullptr; ++one) std::memset(*one, 0, std::strlen(*one));
 }
 
-struct Streams {
-  Pipe input;
-  Pipe output;
-  Pipe errors;
-};
-
-[[noreturn]] void become_run(const Streams& streams, const Fd& ready, char** words, pid_t parent) {
-  // A server that nobody can reach or stop any more is of no use to anybody.
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(127);
-  const std::array places{streams.input.read.get(), streams.output.write.get(),
-                          streams.errors.write.get(), ready.get()};
-  if (!place_descriptors(places, STDIN_FILENO)) ::_exit(127);
-  sigset_t none;
-  sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int signal : {SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
-  ::execv("/proc/self/exe", words);
-  ::_exit(127);
-}
-
-Result<SupervisedRun> start_run(Arguments arguments, const Fd& ready) {
-  auto input = make_pipe();
-  auto output = make_pipe();
-  auto errors = make_pipe();
-  if (!input || !output || !errors) return fail("start the server: no more pipes");
-  Streams streams{std::move(*input), std::move(*output), std::move(*errors)};
-  arguments.insert(arguments.begin(),
-                   {"thimble", "run", "--verbose", "--ready-fd", std::to_string(kReady)});
-  std::vector<char*> words;
-  words.reserve(arguments.size() + 1);
-  for (std::string& word : arguments) words.push_back(word.data());
-  words.push_back(nullptr);
-  const pid_t supervisor = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail_errno("start a process");
-  if (pid == 0) become_run(streams, ready, words.data(), supervisor);
-  ::fcntl(streams.input.write.get(), F_SETFL, O_NONBLOCK);
-  return SupervisedRun{pid, std::move(streams.input.write), std::move(streams.output.read),
-                       std::move(streams.errors.read)};
+// A server that nobody can reach or stop any more is of no use to anybody: it goes with us.
+Result<OwnChild> start_run(Arguments arguments, const Fd& ready) {
+  arguments.insert(arguments.begin(), {"run", "--verbose", "--ready-fd", std::to_string(kReady)});
+  auto run = start_own_child({.arguments = std::move(arguments), .passed = ready.get()});
+  if (run) ::fcntl(run->input.get(), F_SETFL, O_NONBLOCK);
+  return run;
 }
 
 // Those that end the server; as a descriptor. Writing to who has left is an error, not a death.

@@ -43,7 +43,7 @@ Fd open_log(const Launched& launched) {
 
 class Supervisor {
  public:
-  Supervisor(const Launched& launched, SupervisedRun child, Fd listener, Fd signals)
+  Supervisor(const Launched& launched, OwnChild child, Fd listener, Fd signals)
       : log_(launched.path("log"), [&launched] { return open_log(launched); }),
         child_(std::move(child)),
         listener_(std::move(listener)),
@@ -202,7 +202,7 @@ class Supervisor {
   }
 
   LaunchLog log_;
-  SupervisedRun child_;
+  OwnChild child_;
   Fd listener_;
   Fd signals_;
   Fd client_;
@@ -217,7 +217,7 @@ class Supervisor {
 
 }  // namespace
 
-int supervise(const Launched& launched, SupervisedRun run, Fd listener, Fd signals) {
+int supervise(const Launched& launched, OwnChild run, Fd listener, Fd signals) {
   return Supervisor(launched, std::move(run), std::move(listener), std::move(signals)).serve();
 }
 

@@ -10,23 +10,15 @@
 // few seconds, and is refused then. SIGTERM ends the server, and the supervisor with it.
 #pragma once
 
-#include <sys/types.h>
-
 #include "devices/fd.h"
 #include "tools/cli/launched.h"
+#include "tools/cli/own_child.h"
 
 namespace thimble::cli {
 
-// A `thimble run` that was started, and our ends of its standard descriptors.
-struct SupervisedRun {
-  pid_t pid = -1;
-  Fd input;  // does not block
-  Fd output;
-  Fd errors;
-};
-
-// Until the server has ended; its exit status. `listener`: the VM's socket. `signals`: a signalfd
+// Until the server has ended; its exit status. `run`: a `thimble run` that was started, whose input
+// does not block. `listener`: the VM's socket. `signals`: a signalfd
 // of those that end it.
-int supervise(const Launched& launched, SupervisedRun run, Fd listener, Fd signals);
+int supervise(const Launched& launched, OwnChild run, Fd listener, Fd signals);
 
 }  // namespace thimble::cli
