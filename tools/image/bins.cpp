@@ -6,13 +6,13 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tools/image/command/env_command.h"
+#include "tools/image/command/words.h"
 #include "tools/image/elf_needs.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
 namespace {
-
-using Words = std::vector<std::string>;
 
 constexpr std::size_t kHead = 4096;
 
@@ -24,50 +24,15 @@ Result<std::string> head_of(const Descriptor& file) {
   return head;
 }
 
-Words split(std::string_view line) {
-  Words result;
-  while (!line.empty()) {
-    line.remove_prefix(std::min(line.find_first_not_of(" \t\r"), line.size()));
-    const std::size_t end = std::min(line.find_first_of(" \t\r"), line.size());
-    if (end > 0) result.emplace_back(line.substr(0, end));
-    line.remove_prefix(end);
-  }
-  return result;
-}
-
-// Takes "env -S VAR=1" off the front of a hash-bang line; `settings` gets what env has to do.
-Result<void> take_env(Words& words, Words& settings) {
-  words.erase(words.begin());
-  while (!words.empty()) {
-    std::string& word = words.front();
-    if (word == "-S" || word == "--split-string") {
-      words.erase(words.begin());
-      continue;
-    }
-    for (const std::string_view glued : {"-S", "--split-string="}) {
-      if (word.starts_with(glued)) word.erase(0, glued.size());
-    }
-    const bool setting = word == "-i" || word.find('=') != std::string::npos;
-    if (!setting && word.starts_with('-')) return fail("it wants env's option " + word);
-    if (!setting) return {};
-    settings.push_back(std::move(word));
-    words.erase(words.begin());
-  }
-  return fail("its first line names no program");
-}
-
 Result<Words> by_first_line(std::string_view line, const std::string& guest_file) {
   if (line.find_first_of("'\"\\$") != std::string_view::npos) {
     return fail("its first line has quotes, which are not understood here");
   }
-  Words words = split(line);
-  if (words.empty()) return fail("its first line names no program");
-  Words argv;
-  if (fs::path(words[0]).filename() == "env") {
-    if (Result<void> taken = take_env(words, argv); !taken) return std::unexpected(taken.error());
-    if (!argv.empty()) argv.insert(argv.begin(), "env");
-  }
-  const std::string program = fs::path(words[0]).filename().string();
+  Words words = split_at_blanks(line);
+  Result<Words> env = take_env_command(words);
+  if (!env) return fail("its first line: " + env.error().message);
+  const std::string program = words.empty() ? "env" : fs::path(words[0]).filename().string();
+  if (program == "env") return fail("its first line names no program");
   if (program == "node" || program == "nodejs") {
     words[0] = "node";
   } else if (program == "sh" || program == "dash" || program == "ash") {
@@ -77,9 +42,9 @@ Result<Words> by_first_line(std::string_view line, const std::string& guest_file
   } else {
     return fail("it is written for '" + program + "', which is not in a node image");
   }
-  argv.insert(argv.end(), words.begin(), words.end());
-  argv.push_back(guest_file);
-  return argv;
+  words.insert(words.begin(), env->begin(), env->end());
+  words.push_back(guest_file);
+  return words;
 }
 
 Result<Words> by_elf(const Descriptor& file, const std::string& guest_file) {

@@ -69,8 +69,10 @@ TEST(CommandOfBinTest, OthersAreRefusedWithTheReason) {
             "no: it is written for 'bun', which is not in a node image");
   EXPECT_EQ(start_of("#!/usr/bin/env -S node --a='b c'\n"),
             "no: its first line has quotes, which are not understood here");
-  EXPECT_EQ(start_of("#!/usr/bin/env -u A node\n"), "no: it wants env's option -u");
-  for (const char* line : {"#!", "#!\n", "#!/usr/bin/env\n", "#!/usr/bin/env -S\n", "#!   \n"}) {
+  EXPECT_EQ(start_of("#!/usr/bin/env -u A node\n"), "env -u A node /app/cli.js");
+  EXPECT_EQ(start_of("#!/usr/bin/env -C / node\n"),
+            "no: its first line: env -C: this option of env is not understood here");
+  for (const char* line : {"#!", "#!\n", "#!/usr/bin/env\n", "#!/usr/bin/env A=1\n", "#!   \n"}) {
     EXPECT_EQ(start_of(line), "no: its first line names no program") << line;
   }
 }

@@ -1,29 +1,21 @@
 // See env_command.h.
 #include "tools/image/command/env_command.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <optional>
 #include <string_view>
 
+#include "tools/image/command/words.h"
+
 namespace thimble::image {
 namespace {
-
-using Words = std::vector<std::string>;
 
 bool is_env(const std::string& word) { return std::filesystem::path(word).filename() == "env"; }
 
 // As -S splits it, but for quotes, escapes and variables.
 std::optional<Words> split(std::string_view line) {
   if (line.find_first_of("'\"\\$") != std::string_view::npos) return std::nullopt;
-  Words result;
-  while (!line.empty()) {
-    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
-    const std::size_t end = std::min(line.find_first_of(" \t"), line.size());
-    if (end > 0) result.emplace_back(line.substr(0, end));
-    line.remove_prefix(end);
-  }
-  return result;
+  return split_at_blanks(line);
 }
 
 // The value of an option at `at`, glued to one of its names or in the next word; `at` is then at
