@@ -24,11 +24,6 @@ Result<void> copy_with(const fs::path& from, const fs::path& to, fs::copy_option
 
 }  // namespace
 
-void Descriptor::reset() {
-  if (fd_ >= 0) ::close(fd_);
-  fd_ = -1;
-}
-
 Result<std::string> read_descriptor(int fd, std::uint64_t limit, const std::string& shown) {
   std::string text;
   char buffer[16384];

@@ -9,31 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "devices/fd.h"
 #include "devices/result.h"
 
 namespace thimble::image {
 
-// Owns a file descriptor.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() { reset(); }
-
-  explicit operator bool() const { return fd_ >= 0; }
-  int get() const { return fd_; }
-  void reset();
-
- private:
-  int fd_ = -1;
-};
+using Descriptor = Fd;
 
 // Reads at most `limit` bytes; a larger file is an error.
 Result<std::string> read_file(const std::filesystem::path& path, std::uint64_t limit = 64 << 20);

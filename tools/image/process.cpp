@@ -10,6 +10,8 @@
 #include <cstdlib>
 #include <map>
 
+#include "devices/base/argument_pointers.h"
+#include "devices/base/pipe.h"
 #include "tools/image/files.h"
 
 namespace thimble::image {
@@ -34,29 +36,10 @@ std::vector<std::string> merged_environment(const Command& command) {
   return entries;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-  std::vector<char*> result;
-  result.reserve(strings.size() + 1);
-  for (std::string& text : strings) result.push_back(text.data());
-  result.push_back(nullptr);
-  return result;
-}
-
-struct Pipe {
-  Descriptor read_end;
-  Descriptor write_end;
-};
-
-Result<Pipe> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return fail_errno("make a pipe");
-  return Pipe{Descriptor(ends[0]), Descriptor(ends[1])};
-}
-
 // Reads both pipes until both writers are gone.
-void drain(Descriptor& out, Descriptor& err, Output& output) {
+void drain(Fd& out, Fd& err, Output& output) {
   char buffer[16384];
-  auto take = [&buffer](Descriptor& from, std::string& to, std::size_t keep) {
+  auto take = [&buffer](Fd& from, std::string& to, std::size_t keep) {
     const ssize_t count = ::read(from.get(), buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) return;
     if (count <= 0) return from.reset();
@@ -77,14 +60,15 @@ Result<pid_t> spawn(const Command& command, const Pipe& out, const Pipe& err) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&actions, out.write_end.get(), 1);
-  posix_spawn_file_actions_adddup2(&actions, err.write_end.get(), 2);
+  posix_spawn_file_actions_adddup2(&actions, out.write.get(), 1);
+  posix_spawn_file_actions_adddup2(&actions, err.write.get(), 2);
   if (!command.cwd.empty()) {
     posix_spawn_file_actions_addchdir_np(&actions, command.cwd.c_str());
   }
   pid_t pid = -1;
-  const int error = ::posix_spawnp(&pid, arguments[0].c_str(), &actions, nullptr,
-                                   pointers(arguments).data(), pointers(variables).data());
+  const int error =
+      ::posix_spawnp(&pid, arguments[0].c_str(), &actions, nullptr,
+                     argument_pointers(arguments).data(), argument_pointers(variables).data());
   posix_spawn_file_actions_destroy(&actions);
   if (error == ENOENT) return fail(arguments[0] + ": not installed or not in PATH");
   if (error != 0) return fail_errno("start " + arguments[0], error);
@@ -100,10 +84,10 @@ Result<Output> run_process(const Command& command) {
   if (!err) return std::unexpected(err.error());
   const Result<pid_t> pid = spawn(command, *out, *err);
   if (!pid) return std::unexpected(pid.error());
-  out->write_end.reset();
-  err->write_end.reset();
+  out->write.reset();
+  err->write.reset();
   Output output;
-  drain(out->read_end, err->read_end, output);
+  drain(out->read, err->read, output);
   int status = 0;
   while (::waitpid(*pid, &status, 0) < 0) {
     if (errno != EINTR) return fail_errno("wait for " + command.argv[0]);
