@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +15,8 @@
 #include <thread>
 #include <utility>
 
+#include "devices/base/file_lock.h"
+
 namespace thimble {
 
 namespace {
@@ -26,11 +27,9 @@ constexpr unsigned kMostBoots = 1024;
 constexpr const char* kMaking = "making";
 constexpr size_t kLongestName = 256;
 
-bool lock(const Fd& file, int how) {
-  int result = 0;
-  while ((result = ::flock(file.get(), how)) != 0 && errno == EINTR) {
-  }
-  return result == 0;
+// False when somebody else has it, or when it cannot be had at all.
+bool lock(const Fd& file, LockKind kind) {
+  return lock_file(file.get(), kind, "a turn").value_or(false);
 }
 
 // Calls `tell` unless it is destroyed before. By a thread, since a flock() that is interrupted
@@ -56,7 +55,7 @@ class TellAfter {
 // The open file may have been inherited by a process that is just being forked.
 void StartSlot::release() {
   for (Fd* file : {&making_, &slot_, &turn_}) {
-    if (*file) ::flock(file->get(), LOCK_UN);
+    if (*file) unlock_file(file->get());
     file->reset();
   }
 }
@@ -71,23 +70,23 @@ Result<std::optional<Fd>> StartSlots::try_slots() const {
   for (unsigned i = 0; i < count_; ++i) {
     auto slot = open_file("slot-" + std::to_string(i));
     if (!slot) return std::unexpected(slot.error());
-    if (lock(*slot, LOCK_EX | LOCK_NB)) return std::move(*slot);
+    if (lock(*slot, {})) return std::move(*slot);
   }
   return std::nullopt;
 }
 
 // Looked at with the lock that leaves others who look undisturbed, where its holders have the
 // other.
-Result<bool> StartSlots::is_held(const std::string& name, int how) const {
+Result<bool> StartSlots::is_held(const std::string& name, bool shared) const {
   auto file = open_file(name);
   if (!file) return std::unexpected(file.error());
-  return !lock(*file, how | LOCK_NB);
+  return !lock(*file, {.shared = shared});
 }
 
 // The maker, one at a time, names the template before it locks the file.
 Result<bool> StartSlots::is_being_made(std::span<const std::string> templates) const {
   if (templates.empty()) return false;
-  auto held = is_held(kMaking, LOCK_SH);
+  auto held = is_held(kMaking, true);
   if (!held || !*held) return held;
   const auto made = folder_.content(kMaking, kLongestName);
   return made && std::ranges::find(templates, *made) != templates.end();
@@ -100,7 +99,8 @@ Result<Fd> StartSlots::say_what_is_made(const std::string& name) const {
       ::pwrite(file->get(), name.data(), name.size(), 0) != static_cast<ssize_t>(name.size())) {
     return fail_errno("name the template that is being made");
   }
-  if (!lock(*file, LOCK_EX)) return fail_errno("lock the name of the template that is being made");
+  if (!lock(*file, {.wait = true}))
+    return fail_errno("lock the name of the template that is being made");
   return file;
 }
 
@@ -109,7 +109,7 @@ Result<std::vector<Fd>> StartSlots::want(std::span<const std::string> templates)
   for (const std::string& name : templates) {
     auto file = open_file("want-" + name);
     if (!file) return std::unexpected(file.error());
-    lock(*file, LOCK_SH);  // who looks holds it for a moment only
+    lock(*file, {.shared = true, .wait = true});  // who looks holds it for a moment only
     wants.push_back(std::move(*file));
   }
   return wants;
@@ -131,13 +131,14 @@ Result<Fd> StartSlots::next_slot(std::span<const std::string> wanted, const Fd& 
                                  bool is_next) const {
   bool waits_for_template = true;
   for (;;) {
-    if (!is_next && !lock(turn, LOCK_EX)) return fail_errno("wait for the turn of this start");
+    if (!is_next && !lock(turn, {.wait = true}))
+      return fail_errno("wait for the turn of this start");
     is_next = true;
     if (waits_for_template) {
       auto making = is_being_made(wanted);
       if (!making) return std::unexpected(making.error());
       if (*making) {
-        lock(turn, LOCK_UN);
+        unlock_file(turn.get());
         is_next = waits_for_template = false;
         if (auto over = await_templates(wanted); !over) return std::unexpected(over.error());
         continue;
@@ -154,7 +155,7 @@ Result<StartSlot> StartSlots::take(std::span<const std::string> wanted,
                                    const std::function<void()>& on_long_wait) const {
   auto turn = open_file("turn");
   if (!turn) return std::unexpected(turn.error());
-  const bool first = lock(*turn, LOCK_EX | LOCK_NB);
+  const bool first = lock(*turn, {});
   if (first) {
     auto slot = try_slots();
     if (!slot) return std::unexpected(slot.error());
@@ -171,12 +172,12 @@ Result<StartSlot> StartSlots::take(std::span<const std::string> wanted,
 Result<Fd> StartSlots::slot_in_background(const std::string& made, bool& awaited,
                                           Fd passed_on) const {
   for (;;) {
-    auto wanted = is_held("want-" + made, LOCK_EX);
+    auto wanted = is_held("want-" + made, false);
     if (!wanted) return std::unexpected(wanted.error());
     awaited = *wanted;
     if (awaited && passed_on) return passed_on;
     passed_on.reset();
-    auto others = is_held("turn", LOCK_EX);
+    auto others = is_held("turn", false);
     if (!others) return std::unexpected(others.error());
     if (awaited || !*others) {
       auto slot = try_slots();
@@ -191,9 +192,9 @@ Result<StartSlot> StartSlots::take_in_background(const std::string& made, bool& 
                                                  Fd passed_on) const {
   auto turn = open_file("turn-background");
   if (!turn) return std::unexpected(turn.error());
-  if (!lock(*turn, LOCK_EX | LOCK_NB)) {
+  if (!lock(*turn, {})) {
     passed_on.reset();  // others have more use for it meanwhile
-    if (!lock(*turn, LOCK_EX)) return fail_errno("wait for the turn of this template");
+    if (!lock(*turn, {.wait = true})) return fail_errno("wait for the turn of this template");
   }
   auto slot = slot_in_background(made, awaited, std::move(passed_on));
   if (!slot) return std::unexpected(slot.error());

@@ -78,7 +78,7 @@ class StartSlots {
  private:
   [[nodiscard]] Result<Fd> open_file(const std::string& name) const;
   [[nodiscard]] Result<std::optional<Fd>> try_slots() const;
-  [[nodiscard]] Result<bool> is_held(const std::string& name, int how) const;
+  [[nodiscard]] Result<bool> is_held(const std::string& name, bool shared) const;
   [[nodiscard]] Result<bool> is_being_made(std::span<const std::string> templates) const;
   [[nodiscard]] Result<Fd> say_what_is_made(const std::string& name) const;
   [[nodiscard]] Result<Fd> slot_in_background(const std::string& made, bool& awaited,

@@ -25,6 +25,8 @@ FileResult<bool> lock_file(int fd, LockKind kind, const std::string& path) {
   return true;
 }
 
+void unlock_file(int fd) { ::flock(fd, LOCK_UN); }
+
 FileResult<std::optional<FileLock>> FileLock::take(const OwnedFolder& folder, std::string name) {
   for (;;) {
     auto file = folder.write_to(name);

@@ -18,6 +18,8 @@ struct LockKind {
 };
 // False when somebody else has it and this does not wait. `path`: for messages.
 FileResult<bool> lock_file(int fd, LockKind kind, const std::string& path);
+// For all descriptors of the open file, others' too.
+void unlock_file(int fd);
 
 // A file that is there while it is locked; it has its holder's process id, for messages.
 class FileLock {

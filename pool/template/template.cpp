@@ -209,17 +209,17 @@ Result<void> TemplateStore::keep_working_set(const Opened& of, std::span<const u
   return {};
 }
 
-void TemplateStore::sweep(std::chrono::seconds notes_older_than) const {
+void TemplateStore::sweep(std::chrono::seconds unused_for) const {
   const auto found = folder_.names().value_or(std::vector<std::string>());
-  const std::chrono::seconds refusals_older_than =
-      notes_older_than < kFailureCounts ? notes_older_than : kRefusalCounts;
+  const auto refusals = std::min<std::chrono::seconds>(unused_for, kRefusalCounts);
+  const auto others = std::min<std::chrono::seconds>(unused_for, kFailureCounts);
   for (const std::string& name : found) {
     if (name.starts_with(kOldPrefix)) remove_tree(folder_, name);
     if (name.starts_with(kDraftPrefix)) remove_abandoned(folder_, name);
-    if (name.starts_with(kRefusalPrefix) && is_older(folder_, name, refusals_older_than)) {
+    if (name.starts_with(kRefusalPrefix) && is_older(folder_, name, refusals)) {
       remove_tree(folder_, name);
     }
-    if (!is_older(folder_, name, notes_older_than)) continue;
+    if (!is_older(folder_, name, others)) continue;
     if (name.starts_with(kFailurePrefix)) remove_tree(folder_, name);
     if (name.starts_with(kLockPrefix)) remove_idle_lock(folder_, name);
   }

@@ -72,9 +72,9 @@ class TemplateStore {
   // Seconds since 1970; 0 for a template that is not there.
   [[nodiscard]] uint64_t last_use(const std::string& name) const;
   Result<void> remove(const std::string& name) const;
-  // Removes what was left by makers that were killed, and notes of failures that are so old. Done
-  // by draft(), too.
-  void sweep(std::chrono::seconds notes_older_than = kFailureCounts) const;
+  // Removes what was left by makers that were killed, and notes that count no more or that are so
+  // old. Done by draft(), too.
+  void sweep(std::chrono::seconds unused_for = std::chrono::seconds::max()) const;
 
   // Why the last try to make `name` failed. It is not made again by itself for so long: it may have
   // been the server, or a disk that was full. A template that is made or removed has no failure,

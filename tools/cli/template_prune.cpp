@@ -14,7 +14,7 @@ std::vector<std::string> prune_templates(const TemplateStore& store, const Prune
     uint64_t last_use;
     uint64_t bytes;
   };
-  store.sweep(std::min<std::chrono::seconds>(limits.unused_for, TemplateStore::kFailureCounts));
+  store.sweep(limits.unused_for);
   std::vector<Candidate> candidates;
   for (std::string& name : store.names()) {
     const uint64_t last_use = store.last_use(name);
