@@ -41,12 +41,10 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   auto plan = image::plan_command(options.command, *context);
   if (!plan) return std::unexpected(plan.error());
   for (const std::string& note : plan->notes) say(note);
-  if (!plan->not_found.empty()) {
-    image::Prepared nothing;
-    nothing.not_found = plan->not_found;
-    return nothing;
+  // A mistake in the command is told before one of the host.
+  if (plan->not_found.empty()) {
+    if (auto host = check_host(); !host) return std::unexpected(host.error());
   }
-  if (auto host = check_host(); !host) return std::unexpected(host.error());
   auto store = image::Store::open();
   if (!store) return std::unexpected(store.error());
   auto prepared = image::prepare_plan(*store, *plan, say);
