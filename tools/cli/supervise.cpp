@@ -22,6 +22,7 @@
 #include "tools/cli/commands.h"
 #include "tools/cli/env_words.h"
 #include "tools/cli/own_child.h"
+#include "tools/cli/say.h"
 #include "tools/cli/supervisor.h"
 #include "vmm/unix_socket.h"
 
@@ -89,7 +90,8 @@ Result<void> supervise_named(const std::string& name, const Arguments& arguments
 
 int supervise_command(const Arguments& arguments) {
   if (arguments.empty() || ::fcntl(kReady, F_GETFD) < 0) {
-    return usage_error("thimble supervise", "it is started by thimble launch");
+    say("supervise: it is started by thimble launch, and by nobody else");
+    return kExitUsage;
   }
   Fd ready(kReady);
   ::fcntl(ready.get(), F_SETFD, FD_CLOEXEC);
