@@ -28,13 +28,15 @@ const firstCell = (line) => line.split(" | ")[0].slice(2);
 const wholly = (row) => [row.cold, row.clone].every((run) => run?.starts === "yes" && run.tools === "same" && run.ends === "yes");
 const heads = `| ${COLUMNS.map(([title]) => title).join(" | ")} |`;
 
+export const hasRow = (written, name) => written.split("\n").some((line) => line.startsWith("| ") && firstCell(line).startsWith(`${cell(name)} `));
+
 // KEPT is the file as it was: rows of it that nobody tried again stay, in their place of the LIST.
 export function renderTable(rows, list, kept = "") {
   const old = kept.includes(heads) ? kept.split("\n").filter((line) => line.startsWith("| ")) : [];
   const lines = list.flatMap(({ package: name }) => {
     const row = rows.find((one) => one.name === name);
     if (row) return [`| ${COLUMNS.map(([, value]) => cell(value(row))).join(" | ")} |`];
-    return old.filter((line) => firstCell(line).startsWith(`${cell(name)} `));
+    return old.filter((line) => hasRow(line, name));
   });
   const good = rows.filter(wholly).length;
   return `# Servers tried

@@ -1,6 +1,6 @@
 // docs/servers.md: servers that people install, each run on this machine and in VMs, and compared.
 //   table.mjs [NAME…]   only those of list.json whose name contains one of NAME; the others keep
-//                       their rows. "untried": those that build/servers has no row of.
+//                       their rows. "untried": those that docs/servers.md has no row of.
 // After each server its row is in build/servers and in docs/servers.md: a crash loses nothing.
 // Natively a server runs as a user of no rights, without network, in a folder of its own, with the
 // node of our images. Not part of `make test`: it takes about a minute and a half a server.
@@ -12,7 +12,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { callVerdict, endVerdict, lastWords, session, startVerdict, toolCount, toolsVerdict } from "./compare.mjs";
-import { renderTable } from "./render.mjs";
+import { hasRow, renderTable } from "./render.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.resolve(here, "../..");
@@ -147,12 +147,13 @@ async function tryServer(server) {
 const list = JSON.parse(readFileSync(path.join(here, "list.json"), "utf8"));
 const wanted = process.argv.slice(2);
 const rowFile = (server) => path.join(rows, encodeURIComponent(server.package) + ".json");
+const document = path.join(root, "docs/servers.md");
+const written = readFileSync(document, "utf8");
 const isWanted = (server) => !wanted.length ||
-  wanted.some((part) => (part === "untried" ? !existsSync(rowFile(server)) : server.package.includes(part)));
+  wanted.some((part) => (part === "untried" ? !hasRow(written, server.package) : server.package.includes(part)));
 
 function render() {
   const known = list.map(rowFile).filter((file) => existsSync(file)).map((file) => JSON.parse(readFileSync(file, "utf8")));
-  const document = path.join(root, "docs/servers.md");
   writeFileSync(document + ".new", renderTable(known, list, readFileSync(document, "utf8")));
   renameSync(document + ".new", document);
 }
