@@ -38,10 +38,10 @@ $(BUILD)/renew.so: guest-init/renew/renew.cpp
 	$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -Wshadow -fPIC -shared -fvisibility=hidden \
 	  -fno-exceptions -fno-rtti -s -Wl,--build-id=none -o $@ $<
 
-$(BUILD)/obj/tools/image/renewal.o: $(BUILD)/renew.so $(wildcard guest-init/renew/*)
+$(BUILD)/obj/pool/image/renewal.o $(BUILD)/obj/tools/image/renewal_files.o: $(BUILD)/renew.so $(wildcard guest-init/renew/*)
 # In the order of renewal_digest()'s parts. Each start of a server asks for it.
 RENEWAL_DIGEST = $(shell cat $(BUILD)/renew.so \
   $(addprefix guest-init/renew/,renew.cjs compile_ahead.cjs thimble_renew.py) | sha256sum | cut -c1-16)
-$(BUILD)/obj/tools/image/renewal.o: override CPPFLAGS += \
-  -DTHIMBLE_RENEW='"guest-init/renew"' -DTHIMBLE_RENEW_SO='"$(BUILD)/renew.so"' \
-  -DTHIMBLE_RENEWAL_DIGEST='"$(RENEWAL_DIGEST)"'
+$(BUILD)/obj/tools/image/renewal_files.o: override CPPFLAGS += \
+  -DTHIMBLE_RENEW='"guest-init/renew"' -DTHIMBLE_RENEW_SO='"$(BUILD)/renew.so"'
+$(BUILD)/obj/pool/image/renewal.o: override CPPFLAGS += -DTHIMBLE_RENEWAL_DIGEST='"$(RENEWAL_DIGEST)"'

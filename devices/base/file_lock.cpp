@@ -42,6 +42,12 @@ FileResult<std::optional<FileLock>> FileLock::take(const OwnedFolder& folder, st
   }
 }
 
+FileLock FileLock::adopt(const OwnedFolder& folder, std::string name, Fd file) {
+  FileLock adopted(folder.fd(), std::move(name), std::move(file));
+  adopted.record_holder();
+  return adopted;
+}
+
 FileLock::~FileLock() {
   if (file_) ::unlinkat(folder_, name_.c_str(), 0);
 }

@@ -27,6 +27,9 @@ class FileLock {
   // Nothing while another process holds it. `folder` outlives the lock.
   static FileResult<std::optional<FileLock>> take(const OwnedFolder& folder, std::string name);
 
+  // One that this process was given by the holder before it, who leaves it (leave()).
+  static FileLock adopt(const OwnedFolder& folder, std::string name, Fd file);
+
   FileLock(FileLock&& other) noexcept = default;
   FileLock& operator=(FileLock&&) = delete;
   FileLock(const FileLock&) = delete;
@@ -34,14 +37,13 @@ class FileLock {
   ~FileLock();  // the file goes, then the lock
 
   [[nodiscard]] int fd() const { return file_.get(); }
-  // Writes this process's id into the file: after a fork the holder is another one.
-  void record_holder() const;
-  // Closes this process's copy and leaves the lock to the child that inherited it.
-  void leave_to_child() { file_.reset(); }
+  // Closes this process's copy and leaves the lock to another process that has one.
+  void leave() { file_.reset(); }
 
  private:
   FileLock(int folder, std::string name, Fd file)
       : folder_(folder), name_(std::move(name)), file_(std::move(file)) {}
+  void record_holder() const;  // this process
 
   int folder_;
   std::string name_;

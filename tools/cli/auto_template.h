@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "pool/image/plan.h"
 #include "pool/start_slots.h"
 #include "pool/template/template.h"
 #include "tools/cli/options.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/template_key.h"
 #include "tools/cli/template_run.h"
-#include "tools/image/plan.h"
 
 namespace thimble::cli {
 

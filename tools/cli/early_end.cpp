@@ -3,9 +3,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "pool/image/store.h"
 #include "tools/cli/key_hint.h"
 #include "tools/cli/say.h"
-#include "tools/image/store.h"
 
 namespace thimble::cli {
 

@@ -5,12 +5,12 @@
 
 #include "devices/foreign_json.h"
 #include "devices/text.h"
+#include "pool/image/ensure.h"
+#include "pool/image/plan.h"
+#include "pool/image/store.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/install_scripts.h"
 #include "tools/cli/say.h"
-#include "tools/image/ensure.h"
-#include "tools/image/plan.h"
-#include "tools/image/store.h"
 
 namespace thimble::cli {
 
@@ -83,8 +83,9 @@ Result<Request> build_request(const BuildOptions& options) {
 // A directory that did not change need not be read again; a package may have a newer version. For
 // scripts, the one that is there will do where the registry cannot be asked.
 Result<Image> make(const Store& store, const Request& request, const BuildOptions& options) {
-  if (request.kind == Request::Kind::kDirectory) return ensure_image(store, request, say);
-  Result<Image> image = ensure_image(store, request, say, Refresh::kYes);
+  if (request.kind == Request::Kind::kDirectory)
+    return ensure_image(store, request, {.progress = say});
+  Result<Image> image = ensure_image(store, request, {.progress = say, .refresh = Refresh::kYes});
   if (!options.run_scripts) return image;
   if (!image) {
     Result<Image> known = store.find(request.name);

@@ -12,11 +12,11 @@
 
 #include "devices/fd.h"
 #include "devices/text.h"
+#include "pool/image/ensure.h"
+#include "pool/image/files.h"
 #include "tools/cli/install_driver.h"
 #include "tools/cli/own_child.h"
 #include "tools/cli/say.h"
-#include "tools/image/ensure.h"
-#include "tools/image/files.h"
 #include "tools/image/guest_root.h"
 #include "tools/image/jail/limits.h"
 
@@ -152,7 +152,7 @@ Result<image::Image> build_with_scripts(const image::Store& store, image::Reques
     return std::unexpected(ran.error());
   }
   request.guest_root = std::move(guest);
-  return image::ensure_image(store, request, say, image::Refresh::kYes);
+  return image::ensure_image(store, request, {.progress = say, .refresh = image::Refresh::kYes});
 }
 
 }  // namespace

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "devices/result.h"
-#include "tools/image/image.h"
-#include "tools/image/request.h"
-#include "tools/image/store.h"
+#include "pool/image/image.h"
+#include "pool/image/request.h"
+#include "pool/image/store.h"
 
 namespace thimble::cli {
 

@@ -14,6 +14,7 @@
 #include "tools/cli/env_words.h"
 #include "tools/cli/options.h"
 #include "tools/cli/say.h"
+#include "tools/image/builder.h"
 
 namespace {
 
@@ -42,6 +43,8 @@ constexpr std::array kSubcommands{
     Subcommand{"daemon", daemon_command, "keep VMs ready; `run` starts it when it is needed"},
     Subcommand{"image", image_command, "build, list, inspect and remove images"},
     Subcommand{"supervise", supervise_command, nullptr},
+    Subcommand{"build-image",
+               [](const Arguments& words) { return thimble::image::builder_main(words); }, nullptr},
     Subcommand{"boot", boot_command, "boot a kernel with its console on the terminal"},
     Subcommand{"snapshot", snapshot_command, "save a running VM, and run VMs from there"},
     Subcommand{"doctor", doctor_command, "say what this host can do, and what would help"},

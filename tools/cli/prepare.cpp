@@ -1,9 +1,9 @@
 // `thimble prepare`: the slow part of `thimble run`, ahead of it.
+#include "pool/image/ensure.h"
+#include "pool/image/plan.h"
+#include "pool/image/store.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/say.h"
-#include "tools/image/ensure.h"
-#include "tools/image/plan.h"
-#include "tools/image/store.h"
 
 namespace thimble::cli {
 
@@ -22,7 +22,7 @@ Result<void> prepare(const Arguments& command, const std::string& image, const s
   for (const std::string& note : plan->notes) {
     say("note: " + note);
   }
-  const Result<Prepared> prepared = prepare_plan(*store, *plan, say);
+  const Result<Prepared> prepared = prepare_plan(*store, *plan, {.progress = say});
   if (!prepared) return std::unexpected(prepared.error());
   if (!prepared->not_found.empty()) return fail(prepared->not_found);
   print("ready: image " + store->title(prepared->image) + ", " + human_size(prepared->image.size));

@@ -47,7 +47,7 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   }
   auto store = image::Store::open();
   if (!store) return std::unexpected(store.error());
-  auto prepared = image::prepare_plan(*store, *plan, say);
+  auto prepared = image::prepare_plan(*store, *plan, {.progress = say});
   if (prepared && options.verbose && !prepared->image.digest.empty()) {
     say("image " + store->title(prepared->image));
   }

@@ -8,9 +8,9 @@
 
 #include "devices/result.h"
 #include "pool/guest/guest_control.h"
+#include "pool/image/plan.h"
 #include "pool/vm/vm_process.h"
 #include "tools/cli/run_options.h"
-#include "tools/image/plan.h"
 
 namespace thimble::cli {
 

@@ -10,9 +10,9 @@
 #include <array>
 #include <cstring>
 
+#include "pool/image/sha256.h"
 #include "pool/template/file_mark.h"
 #include "tools/cli/guest_files.h"
-#include "tools/image/sha256.h"
 
 namespace thimble::cli {
 

@@ -11,9 +11,9 @@
 #include <string>
 
 #include "devices/result.h"
+#include "pool/image/plan.h"
 #include "pool/template/freeze.h"
 #include "tools/cli/run_options.h"
-#include "tools/image/plan.h"
 
 namespace thimble::cli {
 

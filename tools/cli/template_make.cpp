@@ -7,10 +7,10 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_lines.h"
+#include "pool/image/renewal.h"
 #include "tools/cli/guest_files.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
-#include "tools/image/renewal.h"
 
 namespace thimble::cli {
 

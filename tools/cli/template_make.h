@@ -5,10 +5,10 @@
 #include <string>
 
 #include "devices/result.h"
+#include "pool/image/plan.h"
 #include "pool/template/freeze.h"
 #include "pool/template/template.h"
 #include "tools/cli/run_options.h"
-#include "tools/image/plan.h"
 
 namespace thimble::cli {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "devices/result.h"
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 
 namespace thimble::image {
 

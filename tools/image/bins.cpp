@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "tools/image/command/env_command.h"
-#include "tools/image/command/words.h"
-#include "tools/image/elf_needs.h"
+#include "pool/image/command/env_command.h"
+#include "pool/image/command/words.h"
+#include "pool/image/elf_needs.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

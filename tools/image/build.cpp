@@ -5,9 +5,8 @@
 
 #include <chrono>
 
-#include "tools/image/files.h"
-#include "tools/image/host_path.h"
-#include "tools/image/renewal.h"
+#include "pool/image/files.h"
+#include "pool/image/host_path.h"
 #include "tools/image/supervisor.h"
 #include "tools/image/worker.h"
 
@@ -64,21 +63,6 @@ Error explain(const Error& error, const fs::path& directory) {
 }
 
 }  // namespace
-
-Result<std::string> request_key(const Request& request) {
-  const std::string builder = "builder " + std::to_string(kBuilderVersion);
-  if (request.kind == Request::Kind::kDirectory || request.kind == Request::Kind::kHostPath) {
-    const Result<Survey> survey = survey_host_path(request);
-    if (!survey) return std::unexpected(survey.error());
-    std::string key = builder + " with times " + survey->fingerprint;
-    for (const std::string& word : request.command) key += " " + word;
-    return key;
-  }
-  const std::string node = request.node == NodeSource::kSystem ? " system node" : "";
-  const bool renews = request.kind == Request::Kind::kNpm || request.name != "busybox";
-  return builder + node + (renews ? " renewal " + renewal_digest() : "") +
-         (request.guest_root ? kWithScripts : "");
-}
 
 Result<Image> build_image(const Store& store, const Request& request, const std::string& key,
                           const Progress& progress) {

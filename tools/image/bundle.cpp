@@ -4,10 +4,10 @@
 
 #include <array>
 
+#include "pool/image/files.h"
 #include "tools/image/beneath.h"
 #include "tools/image/bundle_inputs.h"
 #include "tools/image/bundler_report.h"
-#include "tools/image/files.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
 

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "pool/image/files.h"
 #include "tools/image/fetch.h"
-#include "tools/image/files.h"
 #include "tools/image/process.h"
 
 namespace thimble::image {

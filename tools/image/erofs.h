@@ -1,5 +1,4 @@
-// erofs files: making them from a directory, and the cheap checks that tell a whole image from
-// something else before a guest is started with it.
+// Makes erofs files from a directory (pool/image/erofs_check.h looks at them).
 #pragma once
 
 #include <cstdint>
@@ -7,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "devices/base/file_fault.h"
 #include "devices/result.h"
 
 namespace thimble::image {
@@ -29,11 +27,5 @@ struct Stamp {
 Result<void> make_erofs(const std::filesystem::path& directory, const std::filesystem::path& file,
                         Compression compression, const std::vector<std::string>& exclude = {},
                         const Stamp& stamp = {});
-
-// Fails unless `path` is a regular file that starts with a sound erofs superblock (on-disk format:
-// fs/erofs/erofs_fs.h of Linux) and holds as many blocks as that says. Reads one block only.
-Result<void> check_erofs_file(const std::filesystem::path& path);
-// The same for one that is open, and its length.
-FileResult<std::uint64_t> check_erofs(int file, const std::filesystem::path& path);
 
 }  // namespace thimble::image

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "tools/image/request.h"
+#include "pool/image/request.h"
 
 namespace thimble::image {
 namespace {

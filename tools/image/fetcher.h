@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "pool/image/request.h"
 #include "tools/image/jail/jail.h"
 #include "tools/image/npm.h"
-#include "tools/image/request.h"
 
 namespace thimble::image {
 

@@ -3,8 +3,8 @@
 
 #include "devices/foreign_json.h"
 #include "devices/text.h"
+#include "pool/image/files.h"
 #include "tools/image/beneath.h"
-#include "tools/image/files.h"
 #include "tools/image/npm.h"
 #include "tools/image/npm_commands.h"
 #include "tools/image/process.h"

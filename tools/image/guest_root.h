@@ -7,8 +7,8 @@
 #include <string>
 
 #include "devices/result.h"
-#include "tools/image/manifest.h"
-#include "tools/image/request.h"
+#include "pool/image/manifest.h"
+#include "pool/image/request.h"
 #include "tools/image/rootfs.h"
 
 namespace thimble::image {

@@ -9,9 +9,9 @@
 #include <cctype>
 #include <set>
 
+#include "pool/image/elf_needs.h"
+#include "pool/image/files.h"
 #include "tools/image/debian.h"
-#include "tools/image/elf_needs.h"
-#include "tools/image/files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

@@ -8,13 +8,13 @@
 
 #include "devices/foreign_json.h"
 #include "devices/text.h"
+#include "pool/image/files.h"
+#include "pool/image/manifest.h"
+#include "pool/image/sha256.h"
 #include "tools/image/beneath.h"
 #include "tools/image/fetch.h"
-#include "tools/image/files.h"
-#include "tools/image/manifest.h"
 #include "tools/image/npm_settings.h"
 #include "tools/image/process.h"
-#include "tools/image/sha256.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

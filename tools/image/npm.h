@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "pool/image/request.h"
 #include "tools/image/beneath.h"
-#include "tools/image/request.h"
 #include "tools/image/rootfs.h"
 
 namespace thimble::image {

@@ -4,7 +4,7 @@
 #include <filesystem>
 
 #include "devices/result.h"
-#include "tools/image/manifest.h"
+#include "pool/image/manifest.h"
 #include "tools/image/npm.h"
 #include "tools/image/rootfs.h"
 

@@ -11,7 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/foreign_json.h"
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 #include "tools/image/process.h"
 
 namespace thimble::image {

@@ -9,8 +9,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "pool/image/files.h"
 #include "tools/image/beneath.h"
-#include "tools/image/files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

@@ -12,7 +12,7 @@
 
 #include "devices/base/argument_pointers.h"
 #include "devices/base/pipe.h"
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 
 namespace thimble::image {
 namespace {

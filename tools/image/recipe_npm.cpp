@@ -1,7 +1,7 @@
 // The image of an npm package: node, the package installed below /opt, and a bundle of its command.
 #include "devices/text.h"
+#include "pool/image/files.h"
 #include "tools/image/bundle.h"
-#include "tools/image/files.h"
 #include "tools/image/libraries.h"
 #include "tools/image/npm.h"
 #include "tools/image/npm_commands.h"

@@ -3,13 +3,13 @@
 
 #include <array>
 
+#include "pool/image/files.h"
+#include "pool/image/image.h"
 #include "tools/image/debian.h"
-#include "tools/image/files.h"
-#include "tools/image/image.h"
 #include "tools/image/libraries.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
-#include "tools/image/renewal.h"
+#include "tools/image/renewal_files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

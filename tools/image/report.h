@@ -6,7 +6,7 @@
 #include <string>
 
 #include "devices/result.h"
-#include "tools/image/manifest.h"
+#include "pool/image/manifest.h"
 
 namespace thimble::image {
 

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <array>
 
+#include "pool/image/files.h"
+#include "pool/image/sha256.h"
 #include "tools/image/debian.h"
-#include "tools/image/files.h"
 #include "tools/image/process.h"
-#include "tools/image/sha256.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "devices/result.h"
+#include "pool/image/progress.h"
 #include "tools/image/fetch.h"
-#include "tools/image/progress.h"
 
 namespace thimble::image {
 

@@ -12,11 +12,11 @@
 #include <optional>
 #include <string>
 
+#include "pool/image/files.h"
 #include "tools/image/beneath.h"
 #include "tools/image/channel.h"
 #include "tools/image/fetch.h"
 #include "tools/image/fetcher.h"
-#include "tools/image/files.h"
 #include "tools/image/jail/jail.h"
 #include "tools/image/jail/system.h"
 #include "tools/image/jail/usage.h"

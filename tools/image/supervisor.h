@@ -7,11 +7,11 @@
 #include <filesystem>
 
 #include "devices/result.h"
-#include "tools/image/host_path.h"
+#include "pool/image/host_path.h"
+#include "pool/image/progress.h"
+#include "pool/image/request.h"
 #include "tools/image/jail/limits.h"
-#include "tools/image/progress.h"
 #include "tools/image/report.h"
-#include "tools/image/request.h"
 
 namespace thimble::image {
 

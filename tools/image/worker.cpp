@@ -7,11 +7,11 @@
 
 #include <cstdlib>
 
+#include "pool/image/files.h"
+#include "pool/image/image.h"
 #include "tools/image/channel.h"
 #include "tools/image/erofs.h"
-#include "tools/image/files.h"
 #include "tools/image/guest_root.h"
-#include "tools/image/image.h"
 #include "tools/image/recipes.h"
 #include "tools/image/report.h"
 #include "tools/image/rootfs.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "tools/image/request.h"
+#include "pool/image/request.h"
 
 namespace thimble::image {
 

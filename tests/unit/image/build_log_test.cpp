@@ -1,5 +1,5 @@
 // The detached builder's log: foreign text cannot change what a record says.
-#include "tools/image/build_log.h"
+#include "pool/image/build_log.h"
 
 #include <gtest/gtest.h>
 

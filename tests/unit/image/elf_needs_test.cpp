@@ -1,12 +1,12 @@
 // What a file asks of the loader, and files that lie about it.
-#include "tools/image/elf_needs.h"
+#include "pool/image/elf_needs.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "pool/image/files.h"
 #include "tests/unit/image/elf_file.h"
 #include "tests/unit/image/scratch.h"
-#include "tools/image/files.h"
 
 namespace thimble::image {
 namespace {

@@ -8,8 +8,9 @@
 
 #include <random>
 
+#include "pool/image/erofs_check.h"
+#include "pool/image/sha256.h"
 #include "tests/unit/image/scratch.h"
-#include "tools/image/sha256.h"
 
 namespace thimble::image {
 namespace {

@@ -1,16 +1,16 @@
 // When the version behind "latest" is looked for again, and that no start waits for it.
-#include "tools/image/freshness.h"
+#include "pool/image/freshness.h"
 
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <thread>
 
+#include "pool/image/ensure.h"
+#include "pool/image/plan.h"
+#include "pool/image/request_key.h"
 #include "tests/unit/image/scratch.h"
-#include "tools/image/build.h"
-#include "tools/image/ensure.h"
 #include "tools/image/erofs.h"
-#include "tools/image/plan.h"
 
 namespace thimble::image {
 namespace {
@@ -70,7 +70,7 @@ TEST_F(FreshnessTest, AStartTakesTheOldImageAndABuilderLooksBesideIt) {
   ::setenv("PATH", "/nowhere", 1);
   std::string lines;
   const Progress collect = [&](std::string_view line) { lines += line; };
-  const Result<Image> image = ensure_image(store_, request_, collect);
+  const Result<Image> image = ensure_image(store_, request_, {.progress = collect});
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_EQ(lines, "");
   EXPECT_FALSE(is_older(store_, request_, kResolveAfter)) << "the next start would try again";
@@ -83,7 +83,7 @@ TEST_F(FreshnessTest, AStartTakesTheOldImageAndABuilderLooksBesideIt) {
   Plan plan;
   plan.image = request_;
   plan.resolve_now = true;
-  const Result<Prepared> prepared = prepare_plan(store_, plan, collect);
+  const Result<Prepared> prepared = prepare_plan(store_, plan, {.progress = collect});
   ::setenv("PATH", path.c_str(), 1);
   ASSERT_TRUE(prepared) << prepared.error().message;
   EXPECT_EQ(prepared->image.digest, image->digest);

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "pool/image/files.h"
 #include "tests/unit/image/scratch.h"
-#include "tools/image/files.h"
 #include "tools/image/process.h"
 #include "tools/image/worker.h"
 

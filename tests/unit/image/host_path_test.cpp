@@ -1,5 +1,5 @@
 // Surveying a directory of the host before it is copied.
-#include "tools/image/host_path.h"
+#include "pool/image/host_path.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

@@ -1,5 +1,5 @@
 // manifest.json: round trip, and refusal of everything that is not wholly sound.
-#include "tools/image/manifest.h"
+#include "pool/image/manifest.h"
 
 #include <gtest/gtest.h>
 

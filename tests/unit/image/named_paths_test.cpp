@@ -1,5 +1,5 @@
 // Which paths that a command names go into the guest, as what and by which name.
-#include "tools/image/named_paths.h"
+#include "pool/image/named_paths.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>

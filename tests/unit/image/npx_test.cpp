@@ -1,5 +1,5 @@
 // Command lines of npx and npm exec.
-#include "tools/image/command/npx.h"
+#include "pool/image/command/npx.h"
 
 #include <gtest/gtest.h>
 

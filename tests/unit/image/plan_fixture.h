@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "pool/image/plan.h"
 #include "tests/unit/image/scratch.h"
-#include "tools/image/plan.h"
 
 namespace thimble::image {
 

@@ -1,5 +1,5 @@
 // Which image, argv, mounts and directory a command line leads to.
-#include "tools/image/plan.h"
+#include "pool/image/plan.h"
 
 #include <gtest/gtest.h>
 

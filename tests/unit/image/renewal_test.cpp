@@ -1,5 +1,5 @@
 // What is added to the environment of a server that is frozen when it is ready.
-#include "tools/image/renewal.h"
+#include "pool/image/renewal.h"
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
 // Package specifications and image names: what is taken, what is refused and how.
-#include "tools/image/request.h"
+#include "pool/image/request.h"
 
 #include <gtest/gtest.h>
 

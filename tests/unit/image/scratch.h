@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <string>
 
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 
 namespace thimble::image {
 

@@ -1,5 +1,5 @@
 // The store on disk and the builds that several processes share.
-#include "tools/image/store.h"
+#include "pool/image/store.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -12,11 +12,12 @@
 #include <chrono>
 #include <thread>
 
+#include "pool/image/ensure.h"
+#include "pool/image/request_key.h"
+#include "pool/image/sha256.h"
 #include "tests/unit/image/scratch.h"
 #include "tools/image/build.h"
-#include "tools/image/ensure.h"
 #include "tools/image/erofs.h"
-#include "tools/image/sha256.h"
 
 namespace thimble::image {
 namespace {
@@ -34,7 +35,8 @@ class StoreTest : public testing::Test {
   Request directory_request() { return *request_directory(scratch_.path() / "tree", "mine"); }
 
   Image build() {
-    const Result<Image> image = ensure_image(store_, directory_request(), ignore_line);
+    const Result<Image> image =
+        ensure_image(store_, directory_request(), {.progress = ignore_line});
     EXPECT_TRUE(image) << image.error().message;
     return image ? *image : Image{};
   }
@@ -45,7 +47,7 @@ class StoreTest : public testing::Test {
   std::string only_log_line(const Request& request) {
     std::string lines;
     const Progress collect = [&](std::string_view line) { lines += std::string(line) + "|"; };
-    EXPECT_TRUE(ensure_image(store_, request, collect));
+    EXPECT_TRUE(ensure_image(store_, request, {.progress = collect}));
     return lines;
   }
 
@@ -69,7 +71,7 @@ TEST_F(StoreTest, AFolderWhoseNameLooksLikeAnErrorIsBuilt) {
   ASSERT_TRUE(request) << request.error().message;
   std::string lines;
   const Progress collect = [&](std::string_view line) { lines += std::string(line) + "|"; };
-  const Result<Image> image = ensure_image(store_, *request, collect);
+  const Result<Image> image = ensure_image(store_, *request, {.progress = collect});
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_NE(lines.find("x\\x1b[2J\\x0aerror: all is lost"), std::string::npos) << lines;
   EXPECT_EQ(lines.find_first_of("\n\033"), std::string::npos) << lines;
@@ -184,7 +186,7 @@ TEST_F(StoreTest, TwoProcessesThatWantOneImageBuildItOnce) {
     if (child == 0) {
       bool waited = false;
       const Progress watch = [&](std::string_view line) { waited |= line.starts_with("waiting"); };
-      const Result<Image> image = ensure_image(store_, directory_request(), watch);
+      const Result<Image> image = ensure_image(store_, directory_request(), {.progress = watch});
       ::_exit(!image ? 1 : waited ? 2 : 3);
     }
     children.push_back(child);
@@ -220,9 +222,10 @@ TEST_F(StoreTest, ABuildGoesOnWhenItsClientIsKilled) {
   const pid_t client = ::fork();
   if (client == 0) {
     const Progress tell = [&](std::string_view) { (void)!::write(ends[1], "!", 1); };
-    ensure_image(store_, directory_request(), [&](std::string_view line) {
+    const Progress watch = [&](std::string_view line) {
       if (line.starts_with("copying")) tell(line);
-    });
+    };
+    ensure_image(store_, directory_request(), {.progress = watch});
     ::_exit(0);
   }
   char byte = 0;
@@ -244,9 +247,10 @@ TEST_F(StoreTest, ADetachedBuilderHoldsNoneOfItsClientsDescriptors) {
   const pid_t client = ::fork();
   if (client == 0) {
     ::dup2(ends[1], STDOUT_FILENO);
-    ensure_image(store_, directory_request(), [&](std::string_view line) {
+    const Progress leave = [&](std::string_view line) {
       if (line.starts_with("copying")) ::_exit(0);
-    });
+    };
+    ensure_image(store_, directory_request(), {.progress = leave});
     ::_exit(1);
   }
   ::close(ends[1]);
@@ -257,7 +261,7 @@ TEST_F(StoreTest, ADetachedBuilderHoldsNoneOfItsClientsDescriptors) {
   ::close(ends[0]);
   ASSERT_EQ(::waitpid(client, nullptr, 0), client);
   EXPECT_TRUE(still_building || std::chrono::steady_clock::now() - start < std::chrono::seconds(1));
-  EXPECT_TRUE(ensure_image(store_, directory_request(), ignore_line));
+  EXPECT_TRUE(ensure_image(store_, directory_request(), {.progress = ignore_line}));
 }
 
 TEST_F(StoreTest, AFailedBuildSaysWhyAndLeavesNothing) {
@@ -268,7 +272,7 @@ TEST_F(StoreTest, AFailedBuildSaysWhyAndLeavesNothing) {
   // Where no registry answers.
   ::setenv("npm_config_registry", "http://127.0.0.1:1/", 1);
   ::setenv("npm_config_fetch_retries", "0", 1);
-  const Result<Image> image = ensure_image(store_, request, ignore_line);
+  const Result<Image> image = ensure_image(store_, request, {.progress = ignore_line});
   ::unsetenv("npm_config_registry");
   ::unsetenv("npm_config_fetch_retries");
   ASSERT_FALSE(image);
@@ -286,7 +290,7 @@ TEST_F(StoreTest, AFullDiskIsToldAsSuchAndLeavesNothing) {
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
   Request request = directory_request();
   request.kind = Request::Kind::kHostPath;
-  const Result<Image> image = ensure_image(store_, request, ignore_line);
+  const Result<Image> image = ensure_image(store_, request, {.progress = ignore_line});
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
   ASSERT_FALSE(image);
   EXPECT_TRUE(image.error().message.starts_with("disk full: ")) << image.error().message;
@@ -344,9 +348,9 @@ TEST_F(StoreTest, ABareErofsFileIsAnImageAndSomethingElseIsNot) {
   const fs::path file = scratch_.path() / "root.erofs";
   ASSERT_TRUE(make_erofs(scratch_.path() / "tree", file, Compression::kNone));
   Request request = *request_image(file.string(), "/");
-  EXPECT_EQ(ensure_image(store_, request, ignore_line)->erofs, file);
+  EXPECT_EQ(ensure_image(store_, request, {.progress = ignore_line})->erofs, file);
   request.path = scratch_.path() / "tree/hello.txt";
-  EXPECT_FALSE(ensure_image(store_, request, ignore_line));
+  EXPECT_FALSE(ensure_image(store_, request, {.progress = ignore_line}));
 }
 
 // ---- what is stored is judged by what it is, not by what the host cannot do just now

@@ -1,10 +1,10 @@
 // Interpreters that a command names: an environment goes in, another version is refused.
-#include "tools/image/command/venv.h"
+#include "pool/image/command/venv.h"
 
 #include <gtest/gtest.h>
 
+#include "pool/image/command/python.h"
 #include "tests/unit/image/plan_fixture.h"
-#include "tools/image/command/python.h"
 
 namespace thimble::image {
 namespace {

@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "devices/text.h"
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 #include "tools/image/jail/system.h"
 #include "vmm/jail/descriptors.h"
 #include "vmm/jail/identity.h"

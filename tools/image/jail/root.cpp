@@ -10,7 +10,7 @@
 #include <array>
 #include <string_view>
 
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "devices/text.h"
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 #include "tools/image/jail/jail.h"
 #include "tools/image/process.h"
 

@@ -8,7 +8,7 @@
 
 #include <string_view>
 
-#include "tools/image/files.h"
+#include "pool/image/files.h"
 
 namespace thimble::image {
 namespace {

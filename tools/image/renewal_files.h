@@ -1,0 +1,15 @@
+// Puts the parts of pool/image/renewal.h into an image.
+#pragma once
+
+#include "devices/result.h"
+#include "pool/image/manifest.h"
+#include "tools/image/rootfs.h"
+
+namespace thimble::image {
+
+Result<void> add_node_renewal(const Building& building, Manifest& manifest);
+
+// Before the standard library is compiled: the module becomes part of it.
+Result<void> add_python_renewal(const Building& building, Manifest& manifest);
+
+}  // namespace thimble::image
