@@ -2,7 +2,6 @@
 #include "mcp-agent/clock_watch.h"
 
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -32,12 +31,6 @@ Result<ClockWatch> ClockWatch::create() {
 bool ClockWatch::was_set() {
   uint64_t expirations = 0;
   return ::read(timer_.get(), &expirations, sizeof expirations) < 0 && errno == ECANCELED;
-}
-
-uint64_t wall_clock_ns() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 }  // namespace thimble

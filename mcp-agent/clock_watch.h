@@ -23,7 +23,4 @@ class ClockWatch {
   Fd timer_;
 };
 
-// Nanoseconds since 1970.
-uint64_t wall_clock_ns();
-
 }  // namespace thimble

@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 
 #include "devices/text.h"
 #include "guest-init/protocol.h"
+#include "pool/guest/guest_identity.h"
 
 namespace thimble {
 
@@ -34,11 +34,8 @@ constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2
 // reader.
 constexpr seconds kDrainPatience{2};
 
-constexpr size_t kControlChunk = size_t{8} * 1024;
 // How long a VM may take to look at all of its memory.
 constexpr seconds kRecordPatience{10};
-constexpr int kEventsAtOnce = 64;
-constexpr int kLastReads = 64;
 
 int exec_exit_status(uint32_t error) {
   return error == ENOENT ? kExitNotFound : kExitNotExecutable;
@@ -50,33 +47,47 @@ std::string exec_message(const std::string& command, uint32_t error) {
               std::strerror(static_cast<int>(error)));
 }
 
+long long milliseconds_since(std::chrono::steady_clock::time_point then) {
+  return static_cast<long long>((std::chrono::steady_clock::now() - then) / milliseconds(1));
+}
+
 }  // namespace
 
 ServerSession::ServerSession(VmProcess vm, SignalSource signals, ServerRun run)
-    : vm_(std::move(vm)), signals_(std::move(signals)), run_(std::move(run)) {
-  boot_deadline_ = Clock::now() + (run_.clone ? run_.clone_patience : run_.boot_patience);
+    : signals_(std::move(signals)),
+      run_(std::move(run)),
+      guest_(std::move(vm), {.identity = std::move(run_.identity),
+                             .server = run_.server,
+                             .is_clone = run_.clone,
+                             .start_limit = run_.boot_patience,
+                             .clone_limit = run_.clone_patience}) {}
+
+GuestSession::Listener ServerSession::listener() {
+  return {.on_streams =
+              [this](ServerStreams streams) { bridge_.emplace(run_.user, std::move(streams)); },
+          .on_there = [this] { on_there(); },
+          .on_guest = [this](const GuestEvent& event) { on_guest_event(event); },
+          .on_vm = [this](const VmEvent& event) { on_vm_event(event); },
+          .on_closed = [this] { on_closed(); },
+          .on_error = [this](const Error& error) { finish(kExitFailure, error.message); }};
 }
 
 int ServerSession::loop() {
-  if (run_.clone) connect_control();
+  guest_.begin(listener());
   while (!result_) poll_once();
-  vm_.kill();
+  guest_.vm().kill();
   return *result_;
 }
 
 void ServerSession::poll_once() {
-  constexpr size_t kOwn = 4;
+  constexpr size_t kOwn = GuestSession::kEntries + 2;
   std::array<pollfd, kOwn + StdioBridge::kEntries> set{};
-  const auto control_events =
-      static_cast<short>(POLLIN | (control_.output().empty() ? 0 : POLLOUT));
-  set[0] = {vm_.poll_fd(), POLLIN, 0};
-  set[1] = {control_socket_.get(), control_events, 0};
+  std::ranges::copy(guest_.entries(), set.begin());
   set[2] = {signals_.poll_fd(), POLLIN, 0};
   set[3] = {clock_ ? clock_->poll_fd() : -1, POLLIN, 0};
   size_t count = kOwn;
   if (bridge_) {
-    const auto entries = bridge_->entries();
-    std::copy(entries.begin(), entries.end(), set.begin() + kOwn);
+    std::ranges::copy(bridge_->entries(), set.begin() + kOwn);
     count = set.size();
   }
   if (::poll(set.data(), count, poll_timeout()) < 0) {
@@ -87,25 +98,17 @@ void ServerSession::poll_once() {
     while (const auto signal = signals_.next()) on_signal(*signal);
   }
   if (set[3].revents != 0) on_clock();  // before what the client may say about the time
+  const std::span<const pollfd> all(set);
   if (bridge_) {
-    const std::span<const pollfd> all(set);
     bridge_->serve(all.subspan<kOwn, StdioBridge::kEntries>());
     tell_output_errors();
     watch_client();
     watch_drain();
   }
-  if (set[1].revents != 0) on_control_readable();
-  if (set[0].revents != 0) {
-    // Bounded: a VMM process that floods its broker must not hold up everything else.
-    for (int i = 0; i < kEventsAtOnce; ++i) {
-      const auto event = vm_.next_event();
-      if (!event) break;
-      on_vm_event(*event);
-    }
-  }
+  guest_.serve(all.first<GuestSession::kEntries>());
   if (bridge_ && bridge_->first_answers_out()) record_working_set();
   on_deadlines();
-  flush_control();
+  guest_.flush();
   check_drained();
 }
 
@@ -115,7 +118,7 @@ void ServerSession::poll_once() {
 void ServerSession::on_vm_event(const VmEvent& event) {
   switch (event.kind) {
     case VmEvent::Kind::kReady:
-      connect_control();
+      notice(text("the guest is up after %lld ms", milliseconds_since(guest_.begun())));
       break;
     case VmEvent::Kind::kConsole:
       notice("console: " + event.text);
@@ -147,10 +150,6 @@ void ServerSession::on_vm_event(const VmEvent& event) {
 }
 
 void ServerSession::on_vm_gone(const VmEvent& event) {
-  // The guest's last words may still be in the channel: its end is only a failure without them.
-  // Bounded by more than a socket holds, since the process that says it ended may go on writing.
-  for (int i = 0; i < kLastReads && control_socket_; ++i) on_control_readable();
-  control_socket_.reset();
   working_set_.reset();
   run_.on_working_set = nullptr;
   if (server_status_) return;
@@ -158,14 +157,14 @@ void ServerSession::on_vm_gone(const VmEvent& event) {
   if (event.kind == VmEvent::Kind::kLost) {
     return finish(kExitFailure, "the VMM process died: " + event.text);
   }
-  const auto& lines = vm_.console_tail();
+  const auto& lines = guest_.vm().console_tail();
   const bool console_helps = event.end == End::Kind::kReset || event.end == End::Kind::kPowerOff;
   std::string why = event.text;
   if (console_helps && !event.panicked && !lines.empty()) {
     why += " (the last line of its console: " + lines.back() + ")";
   }
   if (is_mute_clone()) return on_refused("its clone ended right away: " + why);
-  const char* when = control_.state() == GuestControl::State::kRunning
+  const char* when = guest_.control().state() == GuestControl::State::kRunning
                          ? "the VM ended while the server ran: "
                          : "the VM ended before the server was started: ";
   finish(kExitFailure, when + why);
@@ -181,60 +180,25 @@ void ServerSession::on_refused(const std::string& why) {
 
 // It can be replaced: its guest has said nothing, so nothing was asked of it either.
 bool ServerSession::is_mute_clone() const {
-  return run_.clone && run_.on_refused && control_.state() == GuestControl::State::kConnecting;
-}
-
-void ServerSession::connect_control() {
-  if (control_socket_ || control_.state() != GuestControl::State::kConnecting) return;
-  notice(text("the guest is up after %lld ms",
-              static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
-  auto socket = vm_.connect(protocol::kControlPort);
-  if (!socket) return on_no_stream(socket.error());
-  control_socket_ = std::move(*socket);
-}
-
-// A VM that has ended meanwhile takes no streams, and has said why.
-void ServerSession::on_no_stream(const Error& error) {
-  for (int i = 0; i < kEventsAtOnce && !result_; ++i) {
-    const auto event = vm_.next_event();
-    if (!event) break;
-    if (event->kind != VmEvent::Kind::kReady) on_vm_event(*event);
-  }
-  finish(kExitFailure, error.message);
+  return run_.clone && run_.on_refused && guest_.is_mute();
 }
 
 // ---- the guest
 // -----------------------------------------------------------------------------------
 
-void ServerSession::on_control_readable() {
-  std::array<uint8_t, kControlChunk> bytes{};
-  const ssize_t n = ::recv(control_socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-  if (n < 0 && (errno == EINTR)) return;
-  if (n < 0 && errno == EAGAIN) {
-    // With nothing to read, a VM that is gone has said all it had to say.
-    if (vm_.poll_fd() < 0) control_socket_.reset();
-    return;
-  }
-  if (n <= 0) {
-    control_socket_.reset();
-    if (!server_status_) vm_end_deadline_ = Clock::now() + kVmEndPatience;
-    return;
-  }
-  control_.received(std::span(bytes).first(static_cast<size_t>(n)));
-  while (auto event = control_.next_event()) on_guest_event(*event);
+void ServerSession::on_closed() {
+  if (!server_status_) vm_end_deadline_ = Clock::now() + kVmEndPatience;
 }
 
 void ServerSession::on_guest_event(const GuestEvent& event) {
   switch (event.kind) {
     case GuestEvent::Kind::kHello:
-      return greet();
     case GuestEvent::Kind::kConfigured:
     case GuestEvent::Kind::kThawed:
-      return go_on();
+    case GuestEvent::Kind::kStarted:
+      return;  // the guest session's
     case GuestEvent::Kind::kFrozen:
       return;  // nobody here freezes: the guest control lets it through only as an answer
-    case GuestEvent::Kind::kStarted:
-      return on_started();
     case GuestEvent::Kind::kFailed:
       return on_failed(event);
     case GuestEvent::Kind::kExited:
@@ -250,63 +214,9 @@ void ServerSession::on_guest_event(const GuestEvent& event) {
   }
 }
 
-void ServerSession::greet() {
-  boot_deadline_ = begin_ + run_.boot_patience;
-  auto streams = connect_streams();
-  if (!streams) return on_no_stream(streams.error());
-  // What the boot has taken is not to be missing.
-  if (run_.identity.wall_clock_ns != 0) run_.identity.wall_clock_ns = wall_clock_ns();
-  auto sent = control_.configure(run_.identity);
-  if (!sent) finish(kExitFailure, sent.error().message);
-}
-
-Result<void> ServerSession::connect_streams() {
-  std::array<Fd, 3> sockets;
-  for (uint32_t i = 0; i < sockets.size(); ++i) {
-    auto socket = vm_.connect(protocol::kStreamPort);
-    if (!socket) return std::unexpected(socket.error());
-    const protocol::StreamPreface preface{protocol::kStreamMagic, i};
-    if (::send(socket->get(), &preface, sizeof preface, MSG_NOSIGNAL) != sizeof preface) {
-      return fail_errno("open a stream to the guest");
-    }
-    sockets[i] = std::move(*socket);
-  }
-  bridge_.emplace(run_.user, ServerStreams{std::move(sockets[0]), std::move(sockets[1]),
-                                           std::move(sockets[2])});
-  return {};
-}
-
-// After each answer of the guest's: a booted guest starts its server; a clone is thawed first, and
-// has a server already unless it was frozen before that.
-void ServerSession::go_on() {
-  switch (control_.state()) {
-    case GuestControl::State::kConfigured:
-      return start_server();
-    case GuestControl::State::kFrozen:
-      return thaw();
-    case GuestControl::State::kRunning:
-      return on_started();
-    default:
-      return;
-  }
-}
-
-void ServerSession::thaw() {
-  auto sent = control_.thaw(
-      {.stdin_grace_ms = run_.server.stdin_grace_ms, .term_grace_ms = run_.server.term_grace_ms});
-  if (!sent) finish(kExitFailure, sent.error().message);
-}
-
-void ServerSession::start_server() {
-  auto sent = control_.start(run_.server);
-  if (!sent) finish(kExitFailure, sent.error().message);
-}
-
-void ServerSession::on_started() {
-  boot_deadline_.reset();
+void ServerSession::on_there() {
   if (run_.timeout) timeout_deadline_ = Clock::now() + *run_.timeout;
-  notice(text("the server runs after %lld ms",
-              static_cast<long long>((Clock::now() - begin_) / milliseconds(1))));
+  notice(text("the server runs after %lld ms", milliseconds_since(guest_.begun())));
   if (auto watch = ClockWatch::create()) clock_.emplace(std::move(*watch));
   if (run_.on_started) run_.on_started();
 }
@@ -368,18 +278,19 @@ void ServerSession::say_oom_kills(uint32_t count) {
 // ----------------------------------------------------------------------------
 
 void ServerSession::on_signal(int signal) {
-  if (!control_.takes_signals()) {
+  if (!guest_.control().takes_signals()) {
     // No server yet, or none any more: the signal means `thimble` itself.
     if (is_ending_signal(signal)) finish(kExitSignalBase + signal);
     return;
   }
-  if (auto sent = control_.signal(static_cast<uint32_t>(signal)); !sent) {
+  if (auto sent = guest_.control().signal(static_cast<uint32_t>(signal)); !sent) {
     return finish(kExitFailure, sent.error().message);
   }
   if (!is_ending_signal(signal)) return;
   asked_to_end_ = signal;
   asked_at_ = Clock::now();
-  if (!answer_deadline_ && control_.ping(1)) answer_deadline_ = Clock::now() + kAnswerPatience;
+  if (!answer_deadline_ && guest_.control().ping(1))
+    answer_deadline_ = Clock::now() + kAnswerPatience;
 }
 
 void ServerSession::next_step_of_timeout() {
@@ -392,7 +303,7 @@ void ServerSession::next_step_of_timeout() {
     if (bridge_) bridge_->end_input();
   }
   const uint32_t signal = step == 1 ? SIGTERM : SIGKILL;
-  if (auto sent = step == 0 ? control_.end() : control_.signal(signal); !sent) {
+  if (auto sent = step == 0 ? guest_.control().end() : guest_.control().signal(signal); !sent) {
     finish(kExitTimeout, sent.error().message);
   }
 }
@@ -402,7 +313,7 @@ void ServerSession::next_step_of_timeout() {
 // the time that such a one has.
 void ServerSession::watch_client() {
   const ServerSpec& server = run_.server;
-  if (unheard_deadline_ || server.stdin_grace_ms == 0 || !control_.takes_signals()) return;
+  if (unheard_deadline_ || server.stdin_grace_ms == 0 || !guest_.control().takes_signals()) return;
   if (!bridge_->client_gone()) return;
   unheard_deadline_ =
       Clock::now() + milliseconds(server.stdin_grace_ms) + milliseconds(server.term_grace_ms);
@@ -415,7 +326,8 @@ void ServerSession::next_step_without_client() {
   unheard_deadline_ =
       Clock::now() + (step == 0 ? milliseconds(run_.server.term_grace_ms) : kAnswerPatience);
   const uint32_t signal = step == 0 ? SIGTERM : SIGKILL;
-  if (auto sent = control_.signal(signal); !sent) finish(kExitFailure, sent.error().message);
+  if (auto sent = guest_.control().signal(signal); !sent)
+    finish(kExitFailure, sent.error().message);
 }
 
 // As long as somebody reads, a slow reader loses nothing.
@@ -430,10 +342,10 @@ void ServerSession::on_deadlines() {
   const auto reached = [now](const Deadline& deadline) { return deadline && now >= *deadline; };
   if (result_) return;
   if (reached(recorded_deadline_)) working_set_.reset();
-  if (reached(boot_deadline_) && is_mute_clone()) {
+  if (reached(guest_.deadline()) && is_mute_clone()) {
     on_refused("its clone does not answer");
-  } else if (reached(boot_deadline_)) {
-    const auto& lines = vm_.console_tail();
+  } else if (reached(guest_.deadline())) {
+    const auto& lines = guest_.vm().console_tail();
     finish(kExitFailure, text("the guest did not start the server within %lld s%s",
                               static_cast<long long>(run_.boot_patience / seconds(1)),
                               lines.empty() ? ": run with --verbose to see its console" : ""));
@@ -452,7 +364,7 @@ void ServerSession::on_deadlines() {
 
 // A guest that has ended has no clock any more.
 void ServerSession::on_clock() {
-  if (clock_->was_set() && control_.set_clock(wall_clock_ns())) {
+  if (clock_->was_set() && guest_.control().set_clock(wall_clock_ns())) {
     notice("the host's clock was set, and the guest's with it");
   }
 }
@@ -460,7 +372,7 @@ void ServerSession::on_clock() {
 int ServerSession::poll_timeout() const {
   Deadline next;
   for (const Deadline& deadline :
-       {boot_deadline_, timeout_deadline_, unheard_deadline_, drain_deadline_, answer_deadline_,
+       {guest_.deadline(), timeout_deadline_, unheard_deadline_, drain_deadline_, answer_deadline_,
         vm_end_deadline_, working_set_ ? recorded_deadline_ : Deadline()}) {
     if (deadline && (!next || *deadline < *next)) next = deadline;
   }
@@ -472,23 +384,12 @@ int ServerSession::poll_timeout() const {
 // ---- small things
 // --------------------------------------------------------------------------------
 
-void ServerSession::flush_control() {
-  while (control_socket_ && !control_.output().empty()) {
-    const auto bytes = control_.output();
-    const ssize_t n =
-        ::send(control_socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return;  // full, or gone: then reading says so
-    control_.sent(static_cast<size_t>(n));
-  }
-}
-
 // Once. The VMM process writes into memory of ours, so that it needs no place for a file.
 void ServerSession::record_working_set() {
   if (!run_.on_working_set || recorded_deadline_) return;
   recorded_deadline_ = Clock::now() + kRecordPatience;
   working_set_ = Fd(::memfd_create("working set", MFD_CLOEXEC));
-  if (working_set_ && !vm_.record_working_set(working_set_.get())) working_set_.reset();
+  if (working_set_ && !guest_.vm().record_working_set(working_set_.get())) working_set_.reset();
 }
 
 void ServerSession::on_recorded() {

@@ -1,5 +1,5 @@
-// The states of run_server(): boot, greet, configure, start, run, drain. Reacts to the VM process,
-// the guest's control channel, signals and deadlines; moves no bytes of the server's itself.
+// What run_server() does with a guest (pool/guest/guest_session.h) whose server is the user's:
+// reacts to what comes of it, to signals and deadlines; moves no bytes of the server's itself.
 #pragma once
 
 #include <chrono>
@@ -10,14 +10,15 @@
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
 #include "mcp-agent/stdio_bridge.h"
-#include "pool/guest/guest_control.h"
-#include "pool/vm/vm_process.h"
+#include "pool/guest/guest_session.h"
 
 namespace thimble {
 
 class ServerSession {
  public:
   ServerSession(VmProcess vm, SignalSource signals, ServerRun run);
+  ServerSession(const ServerSession&) = delete;
+  ServerSession& operator=(const ServerSession&) = delete;
 
   // Until the server has ended and its output was written out. The exit status.
   int loop();
@@ -34,19 +35,13 @@ class ServerSession {
   void on_vm_gone(const VmEvent& event);
   void on_refused(const std::string& why);
   [[nodiscard]] bool is_mute_clone() const;
-  void on_control_readable();
+  [[nodiscard]] GuestSession::Listener listener();
+  void on_closed();
   void on_guest_event(const GuestEvent& event);
   void on_deadlines();
   void on_clock();
 
-  void connect_control();
-  void on_no_stream(const Error& error);
-  void greet();
-  Result<void> connect_streams();
-  void go_on();
-  void thaw();
-  void start_server();
-  void on_started();
+  void on_there();
   void on_failed(const GuestEvent& event);
   void on_exited(const GuestEvent& event);
   void say_oom_kills(uint32_t count);
@@ -56,7 +51,6 @@ class ServerSession {
   void watch_drain();
   void tell_output_errors();
   [[nodiscard]] int status_of_output(int server_status) const;
-  void flush_control();
 
   void record_working_set();
   void on_recorded();
@@ -68,17 +62,13 @@ class ServerSession {
   void finish(int status, std::string_view message = {});
   void check_drained();
 
-  VmProcess vm_;
   SignalSource signals_;
   ServerRun run_;
-  GuestControl control_;
-  Fd control_socket_;
+  GuestSession guest_;
   std::optional<ClockWatch> clock_;  // while the server runs
   std::optional<StdioBridge> bridge_;
   std::string vm_end_;  // why the VM ended, when it did
-  Clock::time_point begin_ = Clock::now();
 
-  Deadline boot_deadline_;
   Deadline timeout_deadline_;
   int timeout_step_ = 0;
   Deadline unheard_deadline_;  // the client is gone

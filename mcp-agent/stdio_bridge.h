@@ -8,8 +8,8 @@
 #include <array>
 #include <span>
 
-#include "devices/fd.h"
 #include "mcp-agent/byte_flow.h"
+#include "pool/guest/server_streams.h"
 
 namespace thimble {
 
@@ -18,13 +18,6 @@ struct UserStdio {
   int input = 0;
   int output = 1;
   int error = 2;
-};
-
-// The server's streams: connected, non-blocking sockets.
-struct ServerStreams {
-  Fd input;
-  Fd output;
-  Fd error;
 };
 
 class StdioBridge {

@@ -1,4 +1,4 @@
-// See freeze.h. One poll loop over the VM process, the control channel and the server's stderr.
+// See freeze.h. One poll loop over the guest and its server's stderr.
 #include "pool/template/freeze.h"
 
 #include <poll.h>
@@ -11,6 +11,7 @@
 
 #include "devices/text.h"
 #include "guest-init/protocol.h"
+#include "pool/guest/guest_session.h"
 
 namespace thimble {
 
@@ -28,152 +29,128 @@ constexpr int kLastWordsPollMs = 100;
 
 class Freezing {
  public:
-  Freezing(VmProcess& vm, const FreezeRequest& request)
-      : vm_(vm), request_(request), deadline_(Clock::now() + request.boot_limit) {}
+  Freezing(VmProcess vm, const FreezeRequest& request)
+      : request_(request),
+        guest_(std::move(vm), {.identity = request.identity,
+                               .server = std::nullopt,
+                               .is_clone = false,
+                               .start_limit = request.boot_limit}),
+        deadline_(guest_.begun() + request.boot_limit) {}
 
   Result<FrozenGuest> run() {
-    while (!done_) {
-      if (auto served = serve_once(); !served) return std::unexpected(served.error());
-    }
-    return std::move(frozen_);
+    guest_.begin({.on_streams = nullptr,
+                  .on_there = [this] { on_configured(); },
+                  .on_guest = [this](const GuestEvent& event) { on_guest(event); },
+                  .on_vm = [this](const VmEvent& event) { on_vm(event); },
+                  .on_closed = [this] { give_up("the guest closed its control channel"); },
+                  .on_error = [this](const Error& error) { give_up(error.message); }});
+    while (!result_) serve_once();
+    return std::move(*result_);
   }
 
+  VmProcess take_vm() { return std::move(guest_.vm()); }
+
  private:
-  Result<void> serve_once() {
-    const auto events = static_cast<short>(POLLIN | (control_.output().empty() ? 0 : POLLOUT));
-    std::array<pollfd, 3> set{
-        {{vm_.poll_fd(), POLLIN, 0}, {socket_.get(), events, 0}, {stderr_.get(), POLLIN, 0}}};
+  void serve_once() {
+    std::array<pollfd, GuestSession::kEntries + 1> set{};
+    std::ranges::copy(guest_.entries(), set.begin());
+    set.back() = {stderr_.get(), POLLIN, 0};
     const auto left = std::chrono::duration_cast<milliseconds>(deadline_ - Clock::now()).count();
-    if (left <= 0) return fail(late());
+    if (left <= 0) return give_up(late());
     const int ready = ::poll(set.data(), set.size(), static_cast<int>(std::min<long>(left, 1000)));
-    if (ready < 0 && errno != EINTR) return fail_errno("wait for the guest");
-    if (set[2].revents != 0) pass_on_stderr();
-    if (set[1].revents != 0) {
-      if (auto taken = take_messages(); !taken) return taken;
+    if (ready < 0 && errno != EINTR) {
+      return give_up(text("wait for the guest: %s", std::strerror(errno)));
     }
-    if (set[0].revents != 0) {
-      if (auto taken = take_vm_events(); !taken) return taken;
-    }
-    return send_waiting();
+    if (set.back().revents != 0) pass_on_stderr();
+    guest_.serve(std::span(set).first<GuestSession::kEntries>());
   }
 
   std::string late() const {
-    return control_.state() == GuestControl::State::kFreezing
+    return guest_.control().state() == GuestControl::State::kFreezing
                ? "the server did not settle in time"
                : "the guest did not start the server in time";
   }
 
-  Result<void> take_vm_events() {
-    while (const auto event = vm_.next_event()) {
-      switch (event->kind) {
-        case VmEvent::Kind::kReady:
-          if (auto connected = connect(); !connected) return connected;
-          break;
-        case VmEvent::Kind::kConsole:
-        case VmEvent::Kind::kExposed:
-        case VmEvent::Kind::kNotice:
-          notice(event->text);
-          break;
-        case VmEvent::Kind::kSaved:  // comes after this
-        case VmEvent::Kind::kUnsaved:
-        case VmEvent::Kind::kPrepared:  // of shells
-        case VmEvent::Kind::kPong:
-        case VmEvent::Kind::kRecorded:
-        case VmEvent::Kind::kUnrecorded:
-          break;
-        case VmEvent::Kind::kEnded:
-        case VmEvent::Kind::kRefused:
-          return fail(event->text);
-        case VmEvent::Kind::kLost:
-          return fail("the VMM process died: " + event->text);
-      }
-    }
-    return {};
-  }
-
-  Result<void> connect() {
-    if (socket_) return {};
-    auto socket = vm_.connect(protocol::kControlPort);
-    if (!socket) return std::unexpected(socket.error());
-    socket_ = std::move(*socket);
-    return {};
-  }
-
-  Result<void> take_messages() {
-    std::array<uint8_t, kChunk> bytes{};
-    const ssize_t n = ::recv(socket_.get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return {};
-    if (n <= 0) return fail("the guest closed its control channel");
-    control_.received(std::span(bytes).first(static_cast<size_t>(n)));
-    while (const auto event = control_.next_event()) {
-      if (auto done = on_event(*event); !done) return done;
-    }
-    return {};
-  }
-
-  Result<void> on_event(const GuestEvent& event) {
+  void on_vm(const VmEvent& event) {
     switch (event.kind) {
-      case GuestEvent::Kind::kHello:
-        return control_.configure(request_.identity);
-      case GuestEvent::Kind::kConfigured:
-        return request_.point == FreezeRequest::Point::kReady ? start() : control_.freeze({});
+      case VmEvent::Kind::kConsole:
+      case VmEvent::Kind::kExposed:
+      case VmEvent::Kind::kNotice:
+        return notice(event.text);
+      case VmEvent::Kind::kReady:
+      case VmEvent::Kind::kSaved:  // comes after this
+      case VmEvent::Kind::kUnsaved:
+      case VmEvent::Kind::kPrepared:  // of shells
+      case VmEvent::Kind::kPong:
+      case VmEvent::Kind::kRecorded:
+      case VmEvent::Kind::kUnrecorded:
+        return;
+      case VmEvent::Kind::kEnded:
+      case VmEvent::Kind::kRefused:
+        return give_up(event.text);
+      case VmEvent::Kind::kLost:
+        return give_up("the VMM process died: " + event.text);
+    }
+  }
+
+  void on_configured() {
+    const bool ready = request_.point == FreezeRequest::Point::kReady;
+    ask(ready ? start() : guest_.control().freeze({}));
+  }
+
+  void on_guest(const GuestEvent& event) {
+    switch (event.kind) {
       case GuestEvent::Kind::kStarted:
         // A server that has ended by now is told of by the next event.
-        if (control_.state() != GuestControl::State::kRunning) return {};
+        if (guest_.control().state() != GuestControl::State::kRunning) return;
         return await_settled(request_.ready_limit);
       case GuestEvent::Kind::kFrozen:
         pass_on_stderr();
-        frozen_.unrenewed = event.text;
-        done_ = true;
-        return {};
+        return finish(FrozenGuest{event.text});
       case GuestEvent::Kind::kFailed:
         if (const milliseconds lost = lost_time(event); lost.count() > 0) {
           return await_settled(lost);
         }
-        return fail(failure(event));
+        return give_up(failure(event));
       case GuestEvent::Kind::kExited:
         pass_on_last_words();
-        return fail(ended(event));
+        return give_up(ended(event));
       case GuestEvent::Kind::kBroken:
-        return fail("the guest broke the control protocol: " + event.text);
+        return give_up("the guest broke the control protocol: " + event.text);
       case GuestEvent::Kind::kNotice:
-        notice("guest: " + event.text);
-        return {};
+        return notice("guest: " + event.text);
+      case GuestEvent::Kind::kHello:
+      case GuestEvent::Kind::kConfigured:
       case GuestEvent::Kind::kPong:
       case GuestEvent::Kind::kThawed:
-        return {};
+        return;
     }
-    return {};
   }
 
-  Result<void> await_settled(milliseconds limit) {
+  void await_settled(milliseconds limit) {
     deadline_ = Clock::now() + limit + std::chrono::seconds(5);
-    waited_ = request_.processor_wait(vm_.pid());
+    waited_ = request_.processor_wait(guest_.vm().pid());
     ++rounds_;
-    return control_.freeze(static_cast<uint32_t>(limit.count()));
+    ask(guest_.control().freeze(static_cast<uint32_t>(limit.count())));
   }
 
   // What the server did not have of the time that has passed: it gets that much more. Zero when it
   // had all of it, or has been given enough.
-  milliseconds lost_time(const GuestEvent& event) const {
+  milliseconds lost_time(const GuestEvent& event) {
     if (event.step != protocol::kStepIdle || rounds_ >= kMostRounds) return {};
-    const milliseconds lost = request_.processor_wait(vm_.pid()) - waited_;
+    const milliseconds lost = request_.processor_wait(guest_.vm().pid()) - waited_;
     return lost < request_.ready_limit / 10 ? milliseconds() : std::min(lost, request_.ready_limit);
   }
 
   // Only stderr is connected: what the server says on stdout belongs to the clients of the clones.
   Result<void> start() {
-    auto stream = vm_.connect(protocol::kStreamPort);
+    auto stream = connect_stream(guest_.vm(), protocol::kStderr);
     if (!stream) return std::unexpected(stream.error());
-    const protocol::StreamPreface preface{protocol::kStreamMagic, protocol::kStderr};
-    if (::send(stream->get(), &preface, sizeof preface, MSG_NOSIGNAL) != sizeof preface) {
-      return fail_errno("open a stream to the guest");
-    }
     stderr_ = std::move(*stream);
     ServerSpec server = request_.server;
     server.detached = true;
     server.awaited_streams = 1U << protocol::kStderr;
-    return control_.start(server);
+    return guest_.control().start(server);
   }
 
   static std::string failure(const GuestEvent& event) {
@@ -212,36 +189,36 @@ class Freezing {
     }
   }
 
-  Result<void> send_waiting() {
-    const auto waiting = control_.output();
-    if (!socket_ || waiting.empty()) return {};
-    const ssize_t n =
-        ::send(socket_.get(), waiting.data(), waiting.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (n > 0) control_.sent(static_cast<size_t>(n));
-    if (n < 0 && errno != EAGAIN && errno != EINTR) return fail_errno("write to the guest");
-    return {};
+  void ask(const Result<void>& queued) {
+    if (!queued) give_up(queued.error().message);
   }
 
   void notice(std::string_view line) const {
     if (request_.on_notice) request_.on_notice(line);
   }
 
-  VmProcess& vm_;
+  // Only the first counts: what comes of its end is no news.
+  void finish(Result<FrozenGuest> result) {
+    if (!result_) result_ = std::move(result);
+  }
+  void give_up(std::string why) { finish(fail(std::move(why))); }
+
   const FreezeRequest& request_;
+  GuestSession guest_;
   Clock::time_point deadline_;
   milliseconds waited_{};  // for a processor, when the guest was asked last
   int rounds_ = 0;
-  GuestControl control_;
-  Fd socket_;
   Fd stderr_;
-  bool done_ = false;
-  FrozenGuest frozen_;
+  std::optional<Result<FrozenGuest>> result_;
 };
 
 }  // namespace
 
 Result<FrozenGuest> freeze_guest(VmProcess& vm, const FreezeRequest& request) {
-  return Freezing(vm, request).run();
+  Freezing freezing(std::move(vm), request);
+  auto frozen = freezing.run();
+  vm = freezing.take_vm();
+  return frozen;
 }
 
 }  // namespace thimble

@@ -2,8 +2,6 @@
 #include "tools/cli/server_vm.h"
 
 #include <sys/mount.h>
-#include <sys/random.h>
-#include <time.h>
 
 #include <array>
 #include <cstring>
@@ -27,7 +25,6 @@ constexpr const char* kCommandLine =
 
 constexpr std::chrono::milliseconds kStdinGrace{10'000};
 constexpr std::chrono::milliseconds kTermGrace{5'000};
-constexpr size_t kEntropyBytes = 64;
 
 }  // namespace
 
@@ -110,20 +107,6 @@ Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared
     out.push_back(mount);
   }
   return out;
-}
-
-Result<GuestIdentity> make_identity() {
-  GuestIdentity identity;
-  identity.hostname = "thimble";
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  identity.wall_clock_ns =
-      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-  identity.entropy.resize(kEntropyBytes);
-  if (::getrandom(identity.entropy.data(), kEntropyBytes, 0) != kEntropyBytes) {
-    return fail_errno("get random bytes for the guest");
-  }
-  return identity;
 }
 
 uint32_t stdin_grace_ms(const RunOptions& options) {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "devices/result.h"
-#include "pool/guest/guest_control.h"
+#include "pool/guest/guest_identity.h"
 #include "pool/image/plan.h"
 #include "pool/vm/vm_process.h"
 #include "tools/cli/run_options.h"
@@ -23,9 +23,7 @@ Result<VmSpec> make_vm(const RunOptions& options, const image::Prepared& prepare
 // A read-only disk of a guest.
 Result<Disk> open_disk(const std::filesystem::path& path, std::string name);
 
-// Fresh entropy, this machine's wall clock, a host name. Mounts are for guests that boot: a clone
-// has them already.
-Result<GuestIdentity> make_identity();
+// For guests that boot: a clone has them already.
 Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared);
 
 // "K=V" for all of `base` and what --env asks for besides; says what is not set here.

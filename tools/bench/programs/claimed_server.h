@@ -2,13 +2,13 @@
 // talks to it: by the daemon's socket and the guest's vsock, with no `thimble` in between.
 #pragma once
 
+#include <memory>
+#include <optional>
 #include <string>
 
-#include "devices/fd.h"
 #include "devices/result.h"
 #include "pool/daemon/daemon_wire.h"
-#include "pool/guest/guest_control.h"
-#include "pool/vm/vm_process.h"
+#include "pool/guest/guest_session.h"
 
 namespace thimble::bench {
 
@@ -16,34 +16,34 @@ class ClaimedServer {
  public:
   // Claims a clone from the daemon at `socket` and tells it who it is. With a `line`, which the
   // server is sent as early as can be: until it has answered. With none: until the server runs.
-  static Result<ClaimedServer> claim(const std::string& folder, const TemplateId& id,
-                                     const std::string& line);
+  static Result<std::unique_ptr<ClaimedServer>> claim(const std::string& folder,
+                                                      const TemplateId& id,
+                                                      const std::string& line);
+  ClaimedServer(const ClaimedServer&) = delete;
+  ClaimedServer& operator=(const ClaimedServer&) = delete;
 
   // A line to the server, without its end; and the next one that it says.
   Result<void> send(const std::string& line);
   Result<std::string> await_line();
 
-  [[nodiscard]] pid_t pid() const { return vm_.pid(); }
+  [[nodiscard]] pid_t pid() { return guest_.vm().pid(); }
 
  private:
-  ClaimedServer(VmProcess vm, Fd control, std::string line)
-      : vm_(std::move(vm)), control_socket_(std::move(control)), first_line_(std::move(line)) {}
+  // Its server runs already: it is frozen in the template.
+  ClaimedServer(VmProcess vm, GuestIdentity identity)
+      : guest_(std::move(vm),
+               {.identity = std::move(identity), .server = ServerSpec(), .is_clone = true}) {}
 
+  void begin(std::string first_line);
+  void on_guest(const GuestEvent& event);
+  void on_vm(const VmEvent& event);
   Result<void> serve();
-  Result<void> read_control();
-  Result<void> react(const GuestEvent& event);
-  Result<void> greet();
-  Result<void> connect_streams();
-  Result<void> flush_control();
   Result<void> read_output();
 
-  VmProcess vm_;
-  GuestControl control_;
-  Fd control_socket_;
-  Fd stdin_;
-  Fd stdout_;
-  Fd stderr_;
-  std::string first_line_;
+  GuestSession guest_;
+  ServerStreams streams_;
+  bool there_ = false;
+  std::optional<Error> failure_;
   std::string said_;  // after the last line that was taken
 };
 

@@ -56,21 +56,21 @@ void print(pid_t pid, const Clocks& took) {
 }
 
 // All at once: their answers are awaited when each has been asked.
-void ask_all(std::vector<ClaimedServer>& servers, const std::string& line) {
+void ask_all(std::vector<std::unique_ptr<ClaimedServer>>& servers, const std::string& line) {
   const Clocks begin = Clocks::now();
-  for (ClaimedServer& server : servers) {
-    if (auto sent = server.send(line); !sent) give_up(sent.error().message);
+  for (const auto& server : servers) {
+    if (auto sent = server->send(line); !sent) give_up(sent.error().message);
   }
   const bool is_request = line.find("\"id\"") != std::string::npos;
-  for (ClaimedServer& server : servers) {
+  for (const auto& server : servers) {
     if (!is_request) break;
-    if (auto answer = server.await_line(); !answer) give_up(answer.error().message);
+    if (auto answer = server->await_line(); !answer) give_up(answer.error().message);
   }
   print(0, Clocks::now() - begin);
 }
 
 void claim_some(const Claimed& pool, const std::string& how, unsigned long count,
-                std::vector<ClaimedServer>& held) {
+                std::vector<std::unique_ptr<ClaimedServer>>& held) {
   const bool stay = how != "each";
   const Clocks start = Clocks::now();
   for (unsigned long i = 0; i < count; ++i) {
@@ -79,7 +79,7 @@ void claim_some(const Claimed& pool, const std::string& how, unsigned long count
     auto server = ClaimedServer::claim(pool.folder, pool.id, pool.line);
     const Clocks took = Clocks::now() - begin;
     if (!server) give_up(server.error().message);
-    print(server->pid(), took);
+    print((*server)->pid(), took);
     if (stay) held.push_back(std::move(*server));
   }
   print(0, Clocks::now() - start);
@@ -92,7 +92,7 @@ int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
   const std::string how = argv[1];
   const Claimed pool{argv[3], {argv[4], argv[5]}, argc == 7 ? argv[6] : ""};
-  std::vector<ClaimedServer> held;
+  std::vector<std::unique_ptr<ClaimedServer>> held;
   claim_some(pool, how, std::strtoul(argv[2], nullptr, 10), held);
   std::string line;
   while (how != "each" && std::getline(std::cin, line)) {

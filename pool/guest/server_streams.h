@@ -1,0 +1,21 @@
+// The streams of a guest's server: connected, non-blocking sockets.
+#pragma once
+
+#include "devices/fd.h"
+#include "guest-init/protocol.h"
+#include "pool/vm/vm_process.h"
+
+namespace thimble {
+
+struct ServerStreams {
+  Fd input;
+  Fd output;
+  Fd error;
+};
+
+// One of them. The guest joins it with the server's descriptor when the server is started.
+Result<Fd> connect_stream(VmProcess& vm, protocol::Stream which);
+
+Result<ServerStreams> connect_streams(VmProcess& vm);
+
+}  // namespace thimble
