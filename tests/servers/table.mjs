@@ -21,6 +21,10 @@ const cache = process.env.THIMBLE_CACHE ?? path.join(process.env.XDG_CACHE_HOME 
 const thimble = path.join(root, "build/bin/thimble");
 const place = execFileSync(path.join(root, "tools/setup/place"), { stdio: ["ignore", "pipe", "ignore"] }).toString().trim();
 const inside = place === "lab" ? [path.join(root, "tools/lab"), "run", "--"] : [];
+// What a server may take for an answer: on this machine, and in a VM of the lab's. One that is silent
+// here is not waited for longer there.
+const NATIVE_LIMIT = 60_000;
+const GUEST_LIMIT = 300_000;
 // A user that owns nothing here.
 const NOBODY = 4321;
 
@@ -82,7 +86,7 @@ function prepare(server) {
 }
 
 // A template of the ready server, and a clone of it.
-async function cloned(server, env) {
+async function cloned(server, env, timeout) {
   const templates = mkdtempSync(path.join(root, "build/servers-templates-"));
   const own = { ...env, THIMBLE_TEMPLATES: templates };
   try {
@@ -90,7 +94,7 @@ async function cloned(server, env) {
       ...guestWords(server).slice(inside.length + 2)];
     const made = spawnSync(program, words, { encoding: "utf8", env: own });
     if (made.status !== 0) return { failed: "no template: " + made.stderr.trim().split("\n").at(-1), stderr: made.stderr };
-    return await session(guestWords(server), server, { env: own });
+    return await session(guestWords(server), server, { env: own, timeout });
   } finally {
     rmSync(templates, { recursive: true, force: true, maxRetries: 10, retryDelay: 500 });
   }
@@ -108,12 +112,13 @@ async function compareRuns(server, folder, version) {
   const node = path.join(folder, "node");
   execFileSync("install", ["-m", "755", pinnedNode(), node]);
   const cwd = server.command ? root : folder;
-  const natively = (one) => session(nativeWords(one, folder, file, node), one, { env: process.env, cwd });
+  const natively = (one) => session(nativeWords(one, folder, file, node), one, { env: process.env, cwd, timeout: NATIVE_LIMIT });
   const env = { ...process.env, THIMBLE_DAEMON: "off", THIMBLE_TEMPLATES: "off" };
   const native = await natively(server);
   const same = { ...server, call: server.call ?? native.called };
-  const cold = await session(guestWords(server, "--cold"), same, { env });
-  const clone = cold.failed ? undefined : await cloned(same, env);
+  const timeout = native.failed ? NATIVE_LIMIT : GUEST_LIMIT;
+  const cold = await session(guestWords(server, "--cold"), same, { env, timeout });
+  const clone = cold.failed ? undefined : await cloned(same, env, timeout);
   const differs = [cold, clone].some((run) => run && (run.tools !== native.tools || run.call !== native.call));
   const again = differs ? await natively(same) : native;
   keepSeen(server, { native, again, cold, clone });
