@@ -2,6 +2,7 @@
 #
 #   make demo   set everything up, build, and let a real MCP client talk to a server in a microVM
 #   make test   set everything up, build, and run every test; ends with "N passed, N failed"
+#   make install  program, library, headers, guest kernel, man pages: PREFIX=/usr/local DESTDIR=
 #   make bench  count what starting, reading and talking cost, in the lab (docs/benchmarks.md)
 #   make servers  try the servers that people install, and write docs/servers.md; ONLY="NAME…" for some
 #
@@ -14,8 +15,9 @@ CXXFLAGS ?= -O2 -g
 AR ?= ar
 
 STANDARD := -std=c++23 -Wall -Wextra -Werror -Wshadow -Wnon-virtual-dtor
-HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-override CPPFLAGS += -I. -Ivmm/include -MMD -MP -D_GNU_SOURCE
+# Any object may become part of libthimble.so, which shows only what thimble.h declares.
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIC -fvisibility=hidden -fno-semantic-interposition
+override CPPFLAGS += -I. -Ivmm/include -Idevices/include -MMD -MP -D_GNU_SOURCE
 COMPILE = $(CXX) $(CPPFLAGS) $(STANDARD) $(HARDENING) $(CXXFLAGS)
 
 sources = $(sort $(wildcard $(addsuffix /*.cpp,$(1)) $(addsuffix /*/*.cpp,$(1))))
@@ -53,7 +55,7 @@ PROGRAM_LIBS := -luring -lcap-ng -lcrypto -Wl,-O1,--gc-sections,-z,relro,-z,now,
   -Wl,--wrap=initgroups,--defsym=__wrap_initgroups=abort,--wrap=getpwuid,--defsym=__wrap_getpwuid=abort
 
 .PHONY: all demo test servers lint format clean help setup
-all: $(BUILD)/bin/thimble $(BUILD)/bin/thimble-init $(BUILD)/thimble-init.cpio lab-tools
+all: $(BUILD)/bin/thimble $(BUILD)/bin/thimble-init $(BUILD)/thimble-init.cpio libraries lab-tools
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,9 +65,15 @@ $(BUILD)/lib/%.a:
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/obj/%.o: %.cpp
+$(BUILD)/obj/%.o: %.cpp $(BUILD)/obj/flags
 	@mkdir -p $(@D)
 	$(COMPILE) -c $< -o $@
+
+# Objects that were compiled in another way are made anew.
+$(BUILD)/obj/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(STANDARD) $(HARDENING)' | cmp -s - $@ || echo '$(STANDARD) $(HARDENING)' >$@
+.PHONY: FORCE
 
 # GoogleTest's macros cost the optimizer more time than the tests take to run.
 $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/payload/%.o: CXXFLAGS = -O1 -g1
@@ -73,30 +81,6 @@ $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/payload/%.o: CXXFLAGS = -O1 -g1
 $(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
 	@mkdir -p $(@D)
 	$(CXX) -static-pie $(CXXFLAGS) -o $@ $^ $(PROGRAM_LIBS)
-
-# ---- installation ----------------------------------------------------------------------------------
-# The library is the machine and its devices in one archive; the headers keep their folders.
-PREFIX ?= /usr/local
-DESTDIR ?=
-INSTALLED := $(DESTDIR)$(PREFIX)
-
-$(BUILD)/lib/libthimble.a: $(call objects,$(vmm_SRC) $(devices_SRC))
-
-.PHONY: install install-library
-install-library: $(BUILD)/lib/libthimble.a
-	@install -d $(INSTALLED)/lib/pkgconfig $(INSTALLED)/include/thimble/devices
-	@install -m 644 $< $(INSTALLED)/lib/
-	@install -m 644 vmm/include/thimble/machine.h vmm/include/thimble/snapshot.h \
-	  vmm/include/thimble/trace.h $(INSTALLED)/include/thimble/
-	@install -m 644 devices/result.h devices/fd.h $(INSTALLED)/include/thimble/devices/
-	@sed 's|@PREFIX@|$(PREFIX)|' vmm/thimble.pc.in > $(INSTALLED)/lib/pkgconfig/thimble.pc
-
-install: all install-library
-	@install -d $(INSTALLED)/bin $(INSTALLED)/lib/systemd/user
-	@install -m 755 $(BUILD)/bin/thimble $(INSTALLED)/bin/
-	@install -m 644 tools/systemd/thimble.socket $(INSTALLED)/lib/systemd/user/
-	@sed 's|@PREFIX@|$(PREFIX)|' tools/systemd/thimble.service.in \
-	  > $(INSTALLED)/lib/systemd/user/thimble.service
 
 # ---- unit tests: one binary per room -------------------------------------------------------------
 TEST_ROOMS := devices vmm pool images agent image doctor
@@ -109,7 +93,7 @@ endef
 $(foreach room,$(TEST_ROOMS),$(eval $(call unit_test,$(room))))
 UNIT_TESTS := $(foreach room,$(TEST_ROOMS),$(if $($(room)_TEST_SRC),$(BUILD)/tests/$(room)_unit))
 
-include guest-init/init.mk pool/vm/vmm.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/filters/filters.mk tools/bench/bench.mk tests/tests.mk
+include guest-init/init.mk pool/vm/vmm.mk vmm/capi/capi.mk tools/lab-box/lab.mk tools/cli/cli.mk tools/filters/filters.mk tools/bench/bench.mk tools/packaging/packaging.mk tests/tests.mk
 include tests/fuzz/fuzz.mk tests/sanitize.mk
 
 .PHONY: unit-tests lab-tools

@@ -18,13 +18,29 @@ $(BUILD)/tests/payload: $(call objects,$(sort $(wildcard tests/payload/*.cpp))) 
 	@mkdir -p $(@D)
 	$(CXX) -pie $(CXXFLAGS) $(PAYLOAD_TEST_LINK) -o $@ $(filter-out %.elf,$^) -lgtest -lgtest_main $(SYSTEM_LIBS)
 
-# The embedder is built as a stranger would: against the installed header and library only.
-$(BUILD)/tests/embed: tests/embed/embed.cpp $(call lib,$(vmm_LIBS)) vmm/include/thimble/machine.h
+# The examples are built as a stranger would: against what is installed only.
+PREFIX_OF_TESTS := $(abspath $(BUILD))/installed
+INSTALLED_LIBRARY := $(BUILD)/installed/lib/pkgconfig/thimble.pc
+$(INSTALLED_LIBRARY): $(SHARED_LIBRARY) $(BUILD)/lib/libthimble.a $(LIBRARY_HEADERS) $(wildcard $(PACKAGING)/*.pc.in)
+	@rm -rf $(BUILD)/installed/include
+	@$(MAKE) --no-print-directory install-library PREFIX=$(PREFIX_OF_TESTS) DESTDIR=
+flags_of = $$(PKG_CONFIG_PATH=$(BUILD)/installed/lib/pkgconfig pkg-config --cflags --libs $(1))
+
+$(BUILD)/tests/embed $(BUILD)/tests/clones_cpp: $(INSTALLED_LIBRARY)
 	@mkdir -p $(@D)
-	@$(MAKE) --no-print-directory install-library PREFIX=$(abspath $(BUILD))/installed
-	PKG_CONFIG_PATH=$(BUILD)/installed/lib/pkgconfig; export PKG_CONFIG_PATH; \
-	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -o $@ $< \
-	  $$(pkg-config --cflags --libs thimble)
+	$(CXX) -std=c++23 -Wall -Wextra -Werror -O2 -o $@ $(filter %.cpp,$^) $(call flags_of,thimble-cpp)
+$(BUILD)/tests/embed: tests/embed/embed.cpp
+$(BUILD)/tests/clones_cpp: tests/embed/clones.cpp
+$(BUILD)/tests/clones_c: tests/embed/clones.c $(INSTALLED_LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -Wall -Wextra -pedantic -Werror -O2 -o $@ $< $(call flags_of,thimble) \
+	  -Wl,-rpath,$(PREFIX_OF_TESTS)/lib
+$(BUILD)/tests/embed_guest: tests/embed/guest.c
+	@mkdir -p $(@D)
+	$(INIT_LINK) -static -s -O2 -o $@ $<
+$(BUILD)/tests/embed_guest.cpio: $(BUILD)/tests/embed_guest guest-init/make-initramfs
+	guest-init/make-initramfs $< $@
+EXAMPLES := $(addprefix $(BUILD)/tests/,embed clones_c clones_cpp embed_guest.cpio)
 
 # A VMM process that misbehaves on purpose, in the jail that every VMM process gets.
 $(BUILD)/tests/jail: $(call objects,$(sort $(wildcard tests/jail/*.cpp))) $(call lib,$(pool_LIBS))
@@ -62,7 +78,7 @@ $(BUILD)/tests/generation: $(BUILD)/obj/tests/kernels/generation.o $(call lib,$(
 
 .PHONY: payloads test-binaries
 payloads: $(PAYLOADS)
-test-binaries: unit-tests payloads $(BUILD)/tests/payload $(BUILD)/tests/embed $(BUILD)/tests/jail $(BUILD)/tests/faults \
+test-binaries: unit-tests payloads $(BUILD)/tests/payload $(EXAMPLES) $(BUILD)/tests/jail $(BUILD)/tests/faults \
   $(BUILD)/tests/kill_at \
   $(BUILD)/tests/freeze_linux $(BUILD)/tests/freeze_guest.cpio \
   $(BUILD)/kernels/vsock_echo $(BUILD)/tests/generation

@@ -42,7 +42,8 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
                                                                  const Snapshot* known,
                                                                  When claim) {
   if (options.vcpus == 0 || options.vcpus > kMaxVcpus) {
-    return fail(text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
+    return fail(ErrorKind::kInvalid,
+                text("%u vCPUs: a machine has 1 to %u", options.vcpus, kMaxVcpus));
   }
   auto kvm = options.kvm ? Kvm::adopt(std::move(options.kvm)) : Kvm::open();
   if (!kvm) return std::unexpected(kvm.error());
@@ -86,14 +87,15 @@ Result<std::unique_ptr<Machine>> Machine::prepare(MachineOptions options,
                                                   const Snapshot* expected) {
   // Each vCPU is told at once what the saved one was told.
   if (expected != nullptr && expected->facts().vcpus != options.vcpus) {
-    return fail(text("restore a snapshot: the snapshot has %u vCPUs, this machine %u",
+    return fail(ErrorKind::kMismatch,
+                text("restore a snapshot: the snapshot has %u vCPUs, this machine %u",
                      expected->facts().vcpus, options.vcpus));
   }
   auto parts = Parts::assemble(std::move(options), expected);
   if (!parts) return std::unexpected(parts.error());
   if (expected != nullptr) {
     auto fits = (*parts)->judge(*expected);
-    if (!fits) return fail_in("restore a snapshot", fits);
+    if (!fits) return fail_as(ErrorKind::kMismatch, fail_in("restore a snapshot", fits).error());
   }
   return std::unique_ptr<Machine>(new Machine(std::move(*parts)));
 }
@@ -167,7 +169,7 @@ Result<void> Machine::Parts::set_up_disks() {
       blk_options.on_worker = [hook = options.on_thread] { return hook(ThreadKind::kDiskWorker); };
     }
     auto blk = Blk::create(std::move(blk_options), *loop);
-    if (!blk) return std::unexpected(blk.error());
+    if (!blk) return fail_as(ErrorKind::kInvalid, blk.error());
     notice("disk " + name + ": " + (*blk)->backend_name());
     disks.push_back(std::move(*blk));
     if (auto done = slots.add(*disks.back()); !done) return done;
@@ -178,7 +180,8 @@ Result<void> Machine::Parts::set_up_disks() {
 Result<void> Machine::Parts::set_up_vsock() {
   if (!options.vsock) return {};
   const VsockOptions& wanted = *options.vsock;
-  if (wanted.guest_cid <= 2) return fail("vsock: a guest's address is 3 or more");
+  if (wanted.guest_cid <= 2)
+    return fail(ErrorKind::kInvalid, "vsock: a guest's address is 3 or more");
   vsock = std::make_unique<VsockDevice>(wanted.guest_cid, *loop);
   for (const uint32_t port : options.guest_connect_ports) {
     vsock->listen(port, [this, port] { return options.on_guest_connect(port); });
@@ -224,7 +227,7 @@ Result<void> Machine::Parts::set_up_vcpus(const Snapshot* known) {
   if (!area_size) return std::unexpected(area_size.error());
   if (known != nullptr) {
     auto fits = known->contents().judge_host(kvm);
-    if (!fits) return fail_in("restore a snapshot", fits);
+    if (!fits) return fail_as(ErrorKind::kMismatch, fail_in("restore a snapshot", fits).error());
     cpuids = known->contents().state.cpuids();
   } else {
     auto tables = cpuids_of_this_host();
@@ -260,7 +263,7 @@ Result<uint32_t> Machine::Parts::tsc_of_this_host() const {
 Result<void> Machine::Parts::load_guest() {
   auto kernel = load_kernel(memory, {.path = options.kernel, .given = options.kernel_file.get()},
                             options.entry);
-  if (!kernel) return std::unexpected(kernel.error());
+  if (!kernel) return fail_as(ErrorKind::kCorrupt, kernel.error());
   kernel_way = kernel->way;
   kernel_entry = kernel->entry;
   BootInfo info{.initrd = {.path = options.initrd, .given = options.initrd_file.get()},
@@ -275,7 +278,9 @@ Result<void> Machine::Parts::load_guest() {
     info.command_line = slots.command_line() + info.command_line;
     if (auto done = write_mp_table(memory, options.vcpus); !done) return done;
   }
-  if (auto done = write_boot_info(memory, *kernel, info); !done) return done;
+  if (auto done = write_boot_info(memory, *kernel, info); !done) {
+    return fail_as(ErrorKind::kInvalid, done.error());
+  }
   options.kernel_file.reset();
   options.initrd_file.reset();
   if (kernel_way == KernelEntry::kPvh) return {};

@@ -29,7 +29,9 @@ Error cannot_open(const char* path, int err) {
   const char* advice = "";
   if (err == ENOENT) advice = ": load the kvm module, or switch virtualization on in the firmware";
   if (err == EACCES || err == EPERM) advice = ": add yourself to group kvm";
-  return Error{text("open %s: %s%s", path, std::strerror(err), advice)};
+  const bool denied = error_kind(err) == ErrorKind::kDenied;
+  return Error{text("open %s: %s%s", path, std::strerror(err), advice),
+               denied ? ErrorKind::kDenied : ErrorKind::kUnsupported};
 }
 
 }  // namespace
@@ -48,13 +50,15 @@ Result<Kvm> Kvm::open(const char* path) {
 
 Result<Kvm> Kvm::adopt(Fd fd, const char* path) {
   auto version = kvm_ioctl(fd.get(), KVM_GET_API_VERSION, "KVM_GET_API_VERSION", 0);
-  if (!version) return std::unexpected(version.error());
-  if (*version != KVM_API_VERSION)
-    return fail(text("%s: API version %d is not 12", path, *version));
+  if (!version) return fail_as(ErrorKind::kUnsupported, version.error());
+  if (*version != KVM_API_VERSION) {
+    return fail(ErrorKind::kUnsupported, text("%s: API version %d is not 12", path, *version));
+  }
   Kvm kvm(std::move(fd));
   for (const Needed& needed : kNeeded) {
     if (kvm.extension(needed.cap) <= 0) {
       return fail(
+          ErrorKind::kUnsupported,
           text("%s: the host's KVM has no %s: a newer kernel is needed", path, needed.name));
     }
   }

@@ -71,7 +71,7 @@ End Machine::run(const std::function<Result<void>()>& ready) {
 // vCPUs first, then the devices: what a vCPU asked for last is in the rings by then, and nothing
 // new comes. The loop's thread waits as well, so that no host socket changes guest memory.
 Result<void> Machine::Parts::pause() {
-  if (!gate.begin()) return fail("pause the machine: it does not run");
+  if (!gate.begin()) return fail(ErrorKind::kWrongState, "pause the machine: it does not run");
   for (const std::unique_ptr<Vcpu>& vcpu : vcpus) vcpu->kick();
   const auto count = static_cast<unsigned>(vcpus.size());
   bool there = gate.wait_for(count);
@@ -83,7 +83,7 @@ Result<void> Machine::Parts::pause() {
     });
     there = gate.wait_for(count + 1) && gate.settled();
   }
-  if (!there) return fail("pause the machine: it has ended");
+  if (!there) return fail(ErrorKind::kWrongState, "pause the machine: it has ended");
   return {};
 }
 
@@ -94,7 +94,7 @@ Result<void> Machine::Parts::resume() {
       vcpu->rearm();
     }
   });
-  if (!resumed) return fail("resume the machine: it is not paused");
+  if (!resumed) return fail(ErrorKind::kWrongState, "resume the machine: it is not paused");
   return {};
 }
 
@@ -110,7 +110,7 @@ std::unique_lock<std::mutex> Machine::Parts::take_control() {
 
 Result<void> Machine::pause() {
   if (parts_->loop_thread.load() == std::this_thread::get_id()) {
-    return fail("pause the machine: not from its own callbacks");
+    return fail(ErrorKind::kWrongState, "pause the machine: not from its own callbacks");
   }
   const auto guard = parts_->take_control();
   return parts_->pause();
@@ -125,7 +125,7 @@ Result<void> Machine::save(int state_file, int memory_file) {
   const auto guard = parts_->take_control();
   const PauseGate::State state = parts_->gate.state();
   if (state != PauseGate::State::kPaused && state != PauseGate::State::kIdle) {
-    return fail("save the machine: it is not paused");
+    return fail(ErrorKind::kWrongState, "save the machine: it is not paused");
   }
   return parts_->save(state_file, memory_file);
 }

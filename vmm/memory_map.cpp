@@ -37,11 +37,12 @@ Result<HostMemory> HostMemory::view(int file, uint64_t bytes) {
 Result<HostMemory> HostMemory::map_aligned(int file, int flags, uint64_t bytes) {
   if (bytes < kMinimum || bytes % kPage != 0) {
     return fail(
+        ErrorKind::kInvalid,
         text("memory of %lu bytes: must be a multiple of 4 KiB and at least 16 MiB", bytes));
   }
   if (bytes > host_memory()) {
-    return fail(text("memory of %lu MiB: this host has %lu MiB: ask for less", bytes >> 20,
-                     host_memory() >> 20));
+    return fail(ErrorKind::kInvalid, text("memory of %lu MiB: this host has %lu MiB: ask for less",
+                                          bytes >> 20, host_memory() >> 20));
   }
   // A place larger than needed, where the memory fits at an aligned address; then the rest of the
   // place is given back.

@@ -111,6 +111,11 @@ struct Machine::Parts {
   // What the clone has touched and changed, before rests too.
   [[nodiscard]] Result<WorkingSet> touched_so_far() const;
 
+  // machine_look.cpp.
+  [[nodiscard]] Result<uint8_t*> memory_at(uint64_t address, size_t size) const;
+  // The descriptor of a vCPU that is out of the guest.
+  Result<int> still_vcpu(unsigned vcpu);
+
   // For whoever holds `control`.
   [[nodiscard]] std::unique_lock<std::mutex> take_control();
   Result<void> pause();

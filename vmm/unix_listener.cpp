@@ -22,7 +22,7 @@ Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof(address.sun_path)) {
-    return fail("socket path '" + path + "': must have 1 to 107 bytes");
+    return fail(ErrorKind::kInvalid, "socket path '" + path + "': must have 1 to 107 bytes");
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;

@@ -30,7 +30,7 @@ Result<Fd> listen_at(const sockaddr_un& address, int type, int backlog) {
   ::fchmod(fd->get(), S_IRUSR | S_IWUSR);
   const auto* generic = reinterpret_cast<const sockaddr*>(&address);
   if (::bind(fd->get(), generic, sizeof address) != 0 || ::listen(fd->get(), backlog) != 0) {
-    return fail(std::strerror(errno));
+    return fail(error_kind(errno), std::strerror(errno));
   }
   return fd;
 }

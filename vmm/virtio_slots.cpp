@@ -37,7 +37,8 @@ VirtioSlots::~VirtioSlots() {
 Result<void> VirtioSlots::add(VirtioDevice& device) {
   const size_t slot = transports_.size();
   if (slot >= map::kMaxVirtioDevices) {
-    return fail(text("too many devices: a machine has room for %u", map::kMaxVirtioDevices));
+    return fail(ErrorKind::kInvalid,
+                text("too many devices: a machine has room for %u", map::kMaxVirtioDevices));
   }
   auto line = host_.irqs.line(map::virtio_pin(slot));
   if (!line) return std::unexpected(line.error());

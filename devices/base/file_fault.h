@@ -12,6 +12,7 @@
 
 namespace thimble {
 
+// Has two kinds: this one, for what is done about a file, and its Error's, for whoever asked.
 struct FileFault : Error {
   enum class Kind {
     kMissing,  // there is none
@@ -26,7 +27,8 @@ template <class T>
 using FileResult = std::expected<T, FileFault>;
 
 [[nodiscard]] inline std::unexpected<FileFault> unsound(std::string message) {
-  return std::unexpected(FileFault{{std::move(message)}, FileFault::Kind::kUnsound});
+  return std::unexpected(
+      FileFault{{std::move(message), ErrorKind::kCorrupt}, FileFault::Kind::kUnsound});
 }
 
 [[nodiscard]] inline FileFault::Kind kind_of_errno(int err) {
@@ -46,14 +48,16 @@ using FileResult = std::expected<T, FileFault>;
 
 // `what: strerror(errno)`.
 [[nodiscard]] inline std::unexpected<FileFault> file_fault(std::string_view what, int err = errno) {
-  return std::unexpected(
-      FileFault{{std::string(what) + ": " + std::strerror(err)}, kind_of_errno(err)});
+  return std::unexpected(FileFault{{std::string(what) + ": " + std::strerror(err), error_kind(err)},
+                                   kind_of_errno(err)});
 }
 
 // Passes a fault on with a prefix that says what was being done.
 [[nodiscard]] inline std::unexpected<FileFault> fault_in(std::string_view what,
                                                          const FileFault& inner) {
-  return std::unexpected(FileFault{{std::string(what) + ": " + inner.message}, inner.kind});
+  const Error& error = inner;
+  return std::unexpected(
+      FileFault{{std::string(what) + ": " + inner.message, error.kind}, inner.kind});
 }
 
 }  // namespace thimble

@@ -7,7 +7,7 @@
 
 FUZZ_CXX ?= clang++-19
 FUZZ_SECONDS ?= 300
-FUZZ_FLAGS := -std=c++23 -O1 -gline-tables-only -fno-omit-frame-pointer -I. -Ivmm/include -MMD -MP -D_GNU_SOURCE
+FUZZ_FLAGS := -std=c++23 -O1 -gline-tables-only -fno-omit-frame-pointer -I. -Ivmm/include -Idevices/include -MMD -MP -D_GNU_SOURCE
 FUZZ_SANITIZERS := address,undefined
 
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.cpp))

@@ -71,7 +71,8 @@ class Sections {
     Sections sections;
     for (Section& section : *list) {
       if (section.version != kSectionVersion) {
-        return fail(text("section '%s' has version %u; this thimble reads version %u",
+        return fail(ErrorKind::kMismatch,
+                    text("section '%s' has version %u; this thimble reads version %u",
                          section.name.c_str(), section.version, kSectionVersion));
       }
       std::string name = section.name;
@@ -93,7 +94,7 @@ class Sections {
     auto payload = take(name);
     if (!payload) return std::unexpected(payload.error());
     auto state = load_state<State>(*payload);
-    if (!state) return fail("section '" + name + "': " + state.error().message);
+    if (!state) return fail_in("section '" + name + "'", state);
     into = std::move(*state);
     return {};
   }
@@ -192,11 +193,13 @@ HostFacts HostFacts::of_this_host() {
 Result<void> HostFacts::readable_here() const {
   const HostFacts here = of_this_host();
   if (architecture != here.architecture) {
-    return fail(text("it was made on %s, this host is %s", letters_of(architecture).c_str(),
+    return fail(ErrorKind::kMismatch,
+                text("it was made on %s, this host is %s", letters_of(architecture).c_str(),
                      letters_of(here.architecture).c_str()));
   }
   if (kvm_api != here.kvm_api || structures != here.structures) {
-    return fail(text("it was made with another KVM ABI (API %u, kernel %s): make it again here",
+    return fail(ErrorKind::kMismatch,
+                text("it was made with another KVM ABI (API %u, kernel %s): make it again here",
                      kvm_api, letters_of(kernel).c_str()));
   }
   return {};

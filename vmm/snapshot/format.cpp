@@ -85,7 +85,8 @@ Result<uint32_t> read_header(std::span<const uint8_t> file, Cursor& cursor) {
   }
   if (!cursor.take(version)) return fail("the file was cut");
   if (version != kSnapshotFormat) {
-    return fail(text("format version %u; this thimble reads version %u: make the snapshot again",
+    return fail(ErrorKind::kMismatch,
+                text("format version %u; this thimble reads version %u: make the snapshot again",
                      version, kSnapshotFormat));
   }
   if (!cursor.take(count) || !cursor.take(size)) return fail("the file was cut");

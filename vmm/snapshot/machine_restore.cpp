@@ -66,10 +66,10 @@ Result<void> restore_device(const SnapshotState& state, const std::string& name,
 Result<void> Machine::claim(const Snapshot& snapshot) {
   const std::scoped_lock guard(parts_->control);
   if (parts_->gate.state() != PauseGate::State::kIdle) {
-    return fail("restore a snapshot: the machine has run already");
+    return fail(ErrorKind::kWrongState, "restore a snapshot: the machine has run already");
   }
   auto done = parts_->claim(snapshot);
-  if (!done) return fail_in("restore a snapshot", done);
+  if (!done) return fail_as(ErrorKind::kMismatch, fail_in("restore a snapshot", done).error());
   return {};
 }
 

@@ -110,10 +110,11 @@ Result<void> check_memory_size(int fd, const MemoryFacts& facts) {
   if (::fstat(fd, &info) != 0) return fail_errno("look at the snapshot's memory file");
   if (!S_ISREG(info.st_mode)) return fail("the snapshot's memory file is not a regular file");
   if (static_cast<uint64_t>(info.st_size) == facts.bytes) return {};
-  return fail(text(
-      "the snapshot's memory file has %llu bytes, the machine had %llu of memory: "
-      "the file was cut, or belongs to another snapshot",
-      static_cast<unsigned long long>(info.st_size), static_cast<unsigned long long>(facts.bytes)));
+  return fail(ErrorKind::kCorrupt,
+              text("the snapshot's memory file has %llu bytes, the machine had %llu of memory: "
+                   "the file was cut, or belongs to another snapshot",
+                   static_cast<unsigned long long>(info.st_size),
+                   static_cast<unsigned long long>(facts.bytes)));
 }
 
 Result<void> verify_memory_file(int fd, const MemoryFacts& facts) {

@@ -42,14 +42,18 @@ const SnapshotFacts& Snapshot::facts() const { return contents_->facts; }
 
 Result<std::shared_ptr<const Snapshot>> Snapshot::open(Fd state, Fd memory, MemoryCheck check) {
   const auto bytes = read_state_file(state.get());
-  if (!bytes) return fail_in("the snapshot's state file", bytes);
+  if (!bytes) {
+    return fail_as(ErrorKind::kCorrupt, fail_in("the snapshot's state file", bytes).error());
+  }
   auto contents = std::make_unique<Contents>();
   auto read = SnapshotState::read(*bytes, &contents->facts);
-  if (!read) return fail_in("the snapshot's state file", read);
+  if (!read) {
+    return fail_as(ErrorKind::kCorrupt, fail_in("the snapshot's state file", read).error());
+  }
   const MemoryFacts& facts = read->memory;
   auto whole = check == MemoryCheck::kVerify ? verify_memory_file(memory.get(), facts)
                                              : check_memory_size(memory.get(), facts);
-  if (!whole) return std::unexpected(whole.error());
+  if (!whole) return fail_as(ErrorKind::kCorrupt, whole.error());
   contents->state = std::move(*read);
   contents->memory = std::move(memory);
   // The sections' sizes, for people.

@@ -18,8 +18,9 @@
 #include <string_view>
 #include <vector>
 
-#include "devices/fd.h"
-#include "devices/result.h"
+#include "thimble/fd.h"
+#include "thimble/registers.h"
+#include "thimble/result.h"
 #include "thimble/snapshot.h"
 #include "thimble/trace.h"
 
@@ -195,6 +196,19 @@ class Machine {
   // has answered its first requests. Needs MachineOptions::page_map. The machine may run meanwhile.
   // From any thread.
   Result<uint64_t> record_working_set(int file) const;
+
+  // ---- a look inside ----
+
+  // Copies guest memory, from guest physical address `address` on: all of it or an error, when not
+  // all of it is memory. A guest that runs may change bytes meanwhile; pause() it for one moment's
+  // view. From any thread but those that run the machine's callbacks.
+  Result<void> read_memory(uint64_t address, std::span<uint8_t> into) const;
+  Result<void> write_memory(uint64_t address, std::span<const uint8_t> bytes);
+
+  // Of a machine that is paused, or was not run yet; vCPUs count from 0. set_registers() sets those
+  // that every program has and leaves the system's alone. From any thread.
+  Result<Registers> registers(unsigned vcpu) const;
+  Result<void> set_registers(unsigned vcpu, const Registers& registers);
 
   // ---- rest: docs/pool.md ----
 

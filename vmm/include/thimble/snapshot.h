@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "devices/fd.h"
-#include "devices/result.h"
+#include "thimble/fd.h"
+#include "thimble/result.h"
 
 namespace thimble {
 
