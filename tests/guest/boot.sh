@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# thimble boot for kernel developers, and the library's example embedder on a real kernel. Runs where
-# Linux guests can run; needs KERNEL, the path of a vmlinux.
+# thimble boot for kernel developers. Runs where Linux guests can run; needs KERNEL, the path of a vmlinux.
 set -uo pipefail
 . tests/guest/properties.sh
 : "${KERNEL:?}"
@@ -9,10 +8,6 @@ try "$THIMBLE" boot --kernel "$KERNEL" --cmdline 'console=ttyS0 panic=-1 reboot=
 contains "the console is on stdout" "Linux version" "$OUT"
 contains "a kernel without a root panics, and that is said" "Kernel panic" "$OUT$ERR"
 equal "… with status 1" 1 "$STATUS"
-
-try build/tests/embed "$KERNEL" build/thimble-init.cpio 'console=ttyS0 panic=-1 reboot=k'
-contains "the embedder reads the guest's output" "Linux version" "$OUT"
-contains "… and learns how it ended" "the guest ended" "$ERR"
 
 # A disk that the guest writes: a pattern goes through virtio-blk, and is on the file afterwards.
 mkdir -p "$SCRATCH/root/bin" "$SCRATCH/root/dev"

@@ -51,7 +51,7 @@ struct BootOptions {
 void declare(Options& declared, BootOptions& options) {
   declared.set_footer(kFooter);
   declared.add("--kernel", options.kernel,
-               "vmlinux (ELF) or vmlinuz (bzImage) (default: that of tools/kernel)");
+               "vmlinux (ELF) or vmlinuz (bzImage) (default: thimble's own)");
   declared.add("--entry", options.entry, "How the kernel is entered: auto, linux64 or pvh")
       .show_default()
       .one_of({"auto", "linux64", "pvh"});

@@ -33,6 +33,21 @@ std::string variable(const char* name) {
 
 // Whoever makes a guest's kernel has all that goes into it: one counts only where nobody else could
 // have put it.
+
+// PREFIX/bin/thimble has PREFIX/lib/thimble.
+fs::path installed_files(const fs::path& program) {
+  return program.parent_path().parent_path() / "lib" / "thimble";
+}
+
+FileResult<fs::path> installed_kernel(const fs::path& program) {
+  const fs::path place = installed_files(program);
+  const auto folder = OwnedFolder::open(
+      place, {.others_may_read = true, .if_foreign = "name a kernel with --kernel FILE"});
+  if (!folder) return std::unexpected(folder.error());
+  if (const auto file = folder->read("vmlinux"); !file) return std::unexpected(file.error());
+  return place / "vmlinux";
+}
+
 FileResult<OwnedFolder> kernels_of(const fs::path& cache) {
   const auto folder = OwnedFolder::open(
       cache, {.others_may_read = true,
@@ -96,16 +111,27 @@ fs::path cache_directory() {
   return home.empty() ? fs::path() : fs::path(home) / ".cache" / "thimble";
 }
 
-Result<fs::path> find_kernel(const std::string& given) {
+fs::path this_program() {
+  std::error_code missing;
+  return fs::read_symlink("/proc/self/exe", missing);
+}
+
+Result<fs::path> find_kernel(const std::string& given, const fs::path& program) {
   if (!given.empty()) return readable(given, "--kernel");
   if (const std::string named = variable("THIMBLE_KERNEL"); !named.empty()) {
     return readable(named, "kernel named by THIMBLE_KERNEL:");
   }
-  auto kernel = cached_kernel(cache_directory());
+  const auto missing = [](const FileResult<fs::path>& kernel) {
+    return !kernel && kernel.error().kind == FileFault::Kind::kMissing;
+  };
+  auto kernel = installed_kernel(program);
+  if (missing(kernel)) kernel = cached_kernel(cache_directory());
   if (kernel) return std::move(*kernel);
-  if (kernel.error().kind != FileFault::Kind::kMissing) return std::unexpected(kernel.error());
-  return fail("no guest kernel in " + (cache_directory() / "kernel").string() +
-              ": build it with `tools/kernel build`, or name one with --kernel FILE");
+  if (!missing(kernel)) return std::unexpected(kernel.error());
+  return fail(ErrorKind::kMissing,
+              "no guest kernel in " + installed_files(program).string() + " or " +
+                  (cache_directory() / "kernel").string() +
+                  ": build it with `tools/kernel build`, or name one with --kernel FILE");
 }
 
 Result<Fd> init_file() {

@@ -9,6 +9,7 @@
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
 #include "pool/vm/vmm_program.h"
+#include "thimble/thimble.h"
 #include "tools/cli/close_stdout.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/env_words.h"
@@ -19,8 +20,6 @@
 namespace {
 
 using namespace thimble::cli;  // NOLINT: this file is its main()
-
-constexpr const char* kVersion = "0.1.0";
 
 struct Subcommand {
   const char* name;
@@ -81,7 +80,7 @@ int main_of(const Arguments& words) {
   if (words.empty()) return explain(help().c_str()), kExitUsage;
   const std::string& word = words.front();
   if (word == "--help" || word == "-h" || word == "help") return print_text(help().c_str()), 0;
-  if (word == "--version" || word == "version") return print(std::string("thimble ") + kVersion), 0;
+  if (word == "--version" || word == "version") return print("thimble " THIMBLE_VERSION), 0;
   for (const auto& subcommand : kSubcommands) {
     if (word == subcommand.name) return subcommand.run({words.begin() + 1, words.end()});
   }

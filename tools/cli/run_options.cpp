@@ -57,7 +57,7 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
   declared.add("--stdin-grace", raw.stdin_grace,
                "After the end of stdin, end a CMD that is silent for so long; or 'never' "
                "(default: 10s when stdin is a pipe or socket, else never)");
-  declared.add("--kernel", options.kernel, "Kernel to boot (default: the one of tools/kernel)");
+  declared.add("--kernel", options.kernel, "Kernel to boot (default: thimble's own)");
   declared.add_flag("--require-confinement", options.require_confinement,
                     "Refuse to run when this host cannot confine the VMM fully");
   declared.add("--template", options.from_template,

@@ -83,5 +83,24 @@ TEST_F(CachedKernelTest, WhatOthersMayHavePutThereIsRefused) {
   EXPECT_NE(why_not().find("belongs to user 4321"), std::string::npos) << why_not();
 }
 
+TEST_F(CachedKernelTest, AnInstalledOneComesFirst) {
+  make_kernel("cached");
+  const fs::path program = cache_ / "prefix" / "bin" / "thimble";
+  EXPECT_EQ(find_kernel("", program).value_or(""), kernel("cached"));
+  const fs::path installed = cache_ / "prefix" / "lib" / "thimble" / "vmlinux";
+  fs::create_directories(installed.parent_path());
+  EXPECT_EQ(find_kernel("", program).value_or(""), kernel("cached"));
+  std::ofstream(installed) << "kernel";
+  EXPECT_EQ(find_kernel("", program).value_or(""), installed);
+  ::setenv("THIMBLE_KERNEL", kernel("cached").c_str(), 1);
+  EXPECT_EQ(find_kernel("", program).value_or(""), kernel("cached"));
+  ::unsetenv("THIMBLE_KERNEL");
+  fs::permissions(installed.parent_path(), fs::perms::all);
+  const auto found = find_kernel("", program);
+  ASSERT_FALSE(found) << *found;
+  EXPECT_NE(found.error().message.find("others may write"), std::string::npos)
+      << found.error().message;
+}
+
 }  // namespace
 }  // namespace thimble::cli
