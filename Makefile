@@ -70,10 +70,12 @@ $(BUILD)/obj/%.o: %.cpp $(BUILD)/obj/flags
 	$(COMPILE) -c $< -o $@
 
 # Objects that were compiled in another way are made anew.
-$(BUILD)/obj/flags: FORCE
+ifneq ($(STANDARD) $(HARDENING),$(file <$(BUILD)/obj/flags))
+.PHONY: $(BUILD)/obj/flags
+endif
+$(BUILD)/obj/flags:
 	@mkdir -p $(@D)
-	@echo '$(STANDARD) $(HARDENING)' | cmp -s - $@ || echo '$(STANDARD) $(HARDENING)' >$@
-.PHONY: FORCE
+	@echo '$(STANDARD) $(HARDENING)' >$@
 
 # GoogleTest's macros cost the optimizer more time than the tests take to run.
 $(BUILD)/obj/tests/unit/%.o $(BUILD)/obj/tests/payload/%.o: CXXFLAGS = -O1 -g1

@@ -3,36 +3,41 @@
  * guest, as ordinary objects of your process. docs/embedding.md tells the whole; `pkg-config
  * thimble` has the flags. This part is the machine's level.
  *
- *   thimble_machine_options *options = thimble_machine_options_new();
+ *   thimble_machine_options* options = thimble_machine_options_new();
  *   thimble_machine_options_set_kernel(options, "vmlinux");
  *   thimble_machine_options_on_serial(options, print_bytes, NULL);
- *   thimble_machine *machine = NULL;
- *   thimble_error *error = NULL;
+ *   thimble_machine* machine = NULL;
+ *   thimble_error* error = NULL;
  *   if (thimble_machine_create(options, &machine, &error) != THIMBLE_OK)
  *     fprintf(stderr, "%s\n", thimble_error_message(error));
  *   else
  *     thimble_machine_run(machine, &error);
  *
- * Errors. A function that can fail returns what kind of error it was, THIMBLE_OK if none. Its last
- *   argument, when not NULL, points to where a description is put, NULL if there was no error; it
+ * Errors: a function that can fail returns what kind of error it was, THIMBLE_OK if none. Its last
+ * argument, when not NULL, points to where a description is put, NULL if there was no error; that
  * is the caller's, to be freed. What the function would have made is NULL, or -1, then. What a
  * guest does wrong is never an error: it is an end of its machine (thimble_machine_end_kind()).
- * Threads. Many machines may live in one process; nothing is shared between them. "Any thread"
- *   below means: at any time, several at once. Nothing else is to be called for one object by two
- *   threads at once. A running machine has a thread for each vCPU besides the one that serves its
- *   devices; where the host has no io_uring, one more for each disk.
- * Callbacks come only while a machine runs, or is being made, from the threads that are named with
- *   them. They must not throw or longjmp out. In one of them, of the functions for that machine
- *   only those may be called that say so; the others answer THIMBLE_ERROR_WRONG_STATE.
- *   `user` is given back as it was given, and never looked at.
- * Ownership. What was made by …_new, _create, _restore, _prepare or _open is freed by …_free, which
- *   takes NULL too. Text that is handed in is copied. Descriptors that are handed in are
- *   duplicated, and stay the caller's.
- * Signals. No handler is ever installed. The vCPUs' threads use SIGUSR2, blocked, among themselves.
- * Processes. KVM ties a machine to the process that made it: a child of fork() can do nothing with
- *   it but close descriptors. All of the library's are close-on-exec.
  *
- * ABI. libthimble.so.0: functions are added, with a new symbol version; none goes, none changes
+ * Threads: many machines may live in one process; nothing is shared between them. "Any thread"
+ * below means: at any time, several at once. Nothing else is to be called for one object by two
+ * threads at once. A running machine has a thread for each vCPU besides the one that serves its
+ * devices; where the host has no io_uring, one more for each disk.
+ *
+ * Callbacks come only while a machine runs, or is being made, from the threads that are named with
+ * them. They must not throw or longjmp out. In one of them, of the functions for that machine only
+ * those may be called that say so; the others answer THIMBLE_ERROR_WRONG_STATE. `user` is given
+ * back as it was given, and never looked at; both must last until the machine is freed.
+ *
+ * Ownership: what was made by …_new, _create, _restore, _prepare or _open is freed by …_free, which
+ * takes NULL too. Text that is handed in is copied. Descriptors that are handed in are duplicated,
+ * and stay the caller's.
+ *
+ * Signals: no handler is ever installed. The vCPUs' threads use SIGUSR2, blocked, among themselves.
+ *
+ * Processes: KVM ties a machine to the process that made it: a child of fork() can do nothing with
+ * it but close descriptors. All of the library's are close-on-exec.
+ *
+ * ABI of libthimble.so.0: functions are added, with a new symbol version; none goes, none changes
  * what it takes. Structures that you hold begin with their size, and grow at their end.
  * Enumerations grow: be ready for values that you do not know.
  */
@@ -60,12 +65,11 @@ THIMBLE_API const char* thimble_version(void) THIMBLE_NOTHROW;
 
 typedef enum thimble_error_kind {
   THIMBLE_OK = 0,
-  THIMBLE_ERROR_OTHER = 1,   /* of none of these kinds: the message tells */
-  THIMBLE_ERROR_INVALID = 2, /* an argument or option that cannot be, here or anywhere */
-  THIMBLE_ERROR_WRONG_STATE =
-      3,                     /* not now: the machine is not paused, has ended, has run already */
-  THIMBLE_ERROR_MISSING = 4, /* a file that is not there */
-  THIMBLE_ERROR_DENIED = 5,  /* the host does not allow it to this user */
+  THIMBLE_ERROR_OTHER = 1,       /* of none of these kinds: the message tells */
+  THIMBLE_ERROR_INVALID = 2,     /* an argument or option that cannot be, here or anywhere */
+  THIMBLE_ERROR_WRONG_STATE = 3, /* not now: not paused, has ended, has run already */
+  THIMBLE_ERROR_MISSING = 4,     /* a file that is not there */
+  THIMBLE_ERROR_DENIED = 5,      /* the host does not allow it to this user */
   THIMBLE_ERROR_UNSUPPORTED = 6, /* the host, or its kernel, cannot: no KVM */
   THIMBLE_ERROR_CORRUPT = 7,     /* a file is not what it should be, or was cut or altered */
   THIMBLE_ERROR_MISMATCH = 8,    /* sound, but made for something else: another machine or host */
