@@ -17,7 +17,7 @@ bool is_shallow(std::string_view text) {
     } else if (c == '"') {
       quoted = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMostJsonDepth) return false;
+      if (++depth > kMaxJsonDepth) return false;
     } else if ((c == ']' || c == '}') && depth > 0) {
       --depth;
     }
@@ -27,8 +27,8 @@ bool is_shallow(std::string_view text) {
 
 }  // namespace
 
-nlohmann::json read_foreign_json(std::string_view text, size_t most_bytes) {
-  if (text.size() > most_bytes || !is_shallow(text)) {
+nlohmann::json read_foreign_json(std::string_view text, size_t max_bytes) {
+  if (text.size() > max_bytes || !is_shallow(text)) {
     return nlohmann::json(nlohmann::json::value_t::discarded);
   }
   return nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);

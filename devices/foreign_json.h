@@ -9,11 +9,11 @@
 
 namespace thimble {
 
-constexpr size_t kMostJsonBytes = size_t{64} << 20;
-constexpr size_t kMostJsonDepth = 128;
+constexpr size_t kMaxJsonBytes = size_t{64} << 20;
+constexpr size_t kMaxJsonDepth = 128;
 
 // As json::parse() without exceptions: what is no JSON, longer or deeper is a discarded value,
 // which is no object, array or anything else. Its strings are sound UTF-8.
-nlohmann::json read_foreign_json(std::string_view text, size_t most_bytes = kMostJsonBytes);
+nlohmann::json read_foreign_json(std::string_view text, size_t max_bytes = kMaxJsonBytes);
 
 }  // namespace thimble

@@ -12,7 +12,7 @@ namespace thimble::init {
 namespace {
 
 constexpr int kPort = 53;
-constexpr int kMostAtOnce = 16;
+constexpr int kMaxAtOnce = 16;
 constexpr size_t kMaxMessage = 512;  // RFC 1035, 4.2.1
 constexpr size_t kHeader = 12;
 constexpr size_t kMaxName = 255;
@@ -99,7 +99,7 @@ int open_names() {
 }
 
 void answer_names(int socket) {
-  for (int i = 0; i < kMostAtOnce; ++i) {
+  for (int i = 0; i < kMaxAtOnce; ++i) {
     unsigned char message[kMaxMessage];
     sockaddr_in from;
     socklen_t length = sizeof from;

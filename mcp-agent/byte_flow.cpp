@@ -65,7 +65,7 @@ void ByteFlow::drain() {
   const size_t count = marks_ ? marks_->wrote(waiting, put.count) : put.count;
   written_ += count;
   const uint8_t* out = buffer_.get() + head_;
-  for (size_t i = 0; i < count && lines_ < kMostLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
+  for (size_t i = 0; i < count && lines_ < kMaxLines; ++i) lines_ += out[i] == '\n' ? 1 : 0;
   head_ += count;
   if (head_ == tail_) head_ = tail_ = 0;
 }

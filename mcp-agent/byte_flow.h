@@ -56,8 +56,8 @@ class ByteFlow {
 
   [[nodiscard]] uint64_t written() const { return written_; }
 
-  // Lines that were written out, of the first few: counting stops at kMostLines.
-  static constexpr unsigned kMostLines = 2;
+  // Lines that were written out, of the first few: counting stops at kMaxLines.
+  static constexpr unsigned kMaxLines = 2;
   [[nodiscard]] unsigned lines() const { return lines_; }
 
   // The sink is where lines of ours go too (server_lines.h). Before anything flows.
@@ -66,7 +66,7 @@ class ByteFlow {
   bool leave_line() { return marks_ && marks_->leave_line(); }
 
   // Keeps the first bytes that come, at most so many, beside passing them on.
-  void remember(size_t most) { remembers_ = most; }
+  void remember(size_t max) { remembers_ = max; }
   [[nodiscard]] const std::string& remembered() const { return remembered_; }
 
   [[nodiscard]] size_t buffered() const { return tail_ - head_; }

@@ -33,7 +33,7 @@ struct ServerRun {
   // From the start of the server to its end in order: stdin closed, SIGTERM, SIGKILL.
   std::optional<std::chrono::milliseconds> timeout;
   // From the fork to the start of the server. Nested emulation on a busy machine is slow.
-  std::chrono::milliseconds boot_patience{std::chrono::minutes(2)};
+  std::chrono::milliseconds boot_timeout{std::chrono::minutes(2)};
   // The VM is a clone: its guest does not announce itself, it is there.
   bool clone = false;
   // Of what, for messages: "template x".
@@ -41,7 +41,7 @@ struct ServerRun {
   // Hears once that the server runs.
   std::function<void()> on_started;
   // Clones: from the fork to the guest's first word, which it has only to say.
-  std::chrono::milliseconds clone_patience{std::chrono::seconds(30)};
+  std::chrono::milliseconds clone_timeout{std::chrono::seconds(30)};
   // Clones: the snapshot was refused by this host, or its guest ended or hung before it said a
   // word. Nothing of the client's was read. Nothing is said then, and the run ends with
   // kExitRefused.

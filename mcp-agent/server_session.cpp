@@ -24,18 +24,18 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 // A guest that does not answer for so long after a signal that should end it is taken for hung.
-constexpr seconds kAnswerPatience{10};
+constexpr seconds kAnswerTimeout{10};
 // How long the VM may take to end once its init closed the control channel.
-constexpr seconds kVmEndPatience{3};
+constexpr seconds kVmEndTimeout{3};
 // --timeout: from the end of stdin to SIGTERM, to SIGKILL, to the end of the VM.
 constexpr std::array<seconds, 3> kTimeoutSteps{seconds{2}, seconds{5}, seconds{2}};
 
 // A server that a signal has ended, and whose output nobody takes: how long it is held for a
 // reader.
-constexpr seconds kDrainPatience{2};
+constexpr seconds kDrainTimeout{2};
 
 // How long a VM may take to look at all of its memory.
-constexpr seconds kRecordPatience{10};
+constexpr seconds kRecordTimeout{10};
 
 int exec_exit_status(uint32_t error) {
   return error == ENOENT ? kExitNotFound : kExitNotExecutable;
@@ -59,8 +59,8 @@ ServerSession::ServerSession(VmProcess vm, SignalSource signals, ServerRun run)
       guest_(std::move(vm), {.identity = std::move(run_.identity),
                              .server = run_.server,
                              .is_clone = run_.clone,
-                             .start_limit = run_.boot_patience,
-                             .clone_limit = run_.clone_patience}) {}
+                             .start_limit = run_.boot_timeout,
+                             .clone_limit = run_.clone_timeout}) {}
 
 GuestSession::Listener ServerSession::listener() {
   return {.on_streams =
@@ -187,7 +187,7 @@ bool ServerSession::is_mute_clone() const {
 // -----------------------------------------------------------------------------------
 
 void ServerSession::on_closed() {
-  if (!server_status_) vm_end_deadline_ = Clock::now() + kVmEndPatience;
+  if (!server_status_) vm_end_deadline_ = Clock::now() + kVmEndTimeout;
 }
 
 void ServerSession::on_guest_event(const GuestEvent& event) {
@@ -258,8 +258,8 @@ void ServerSession::on_exited(const GuestEvent& event) {
   answer_deadline_.reset();
   unheard_deadline_.reset();
   const auto now = Clock::now();
-  const bool asked = asked_to_end_ != 0 && now - asked_at_ < kAnswerPatience;
-  if (asked || unheard_step_ > 0) drain_deadline_ = now + kDrainPatience;
+  const bool asked = asked_to_end_ != 0 && now - asked_at_ < kAnswerTimeout;
+  if (asked || unheard_step_ > 0) drain_deadline_ = now + kDrainTimeout;
   if (bridge_) bridge_->end_input();
   say_oom_kills(event.oom_kills);
 }
@@ -290,7 +290,7 @@ void ServerSession::on_signal(int signal) {
   asked_to_end_ = signal;
   asked_at_ = Clock::now();
   if (!answer_deadline_ && guest_.control().ping(1))
-    answer_deadline_ = Clock::now() + kAnswerPatience;
+    answer_deadline_ = Clock::now() + kAnswerTimeout;
 }
 
 void ServerSession::next_step_of_timeout() {
@@ -324,7 +324,7 @@ void ServerSession::next_step_without_client() {
   if (step >= 2) return finish(kExitSignalBase + SIGKILL);
   if (step == 0) notice("the client is gone: ending the server");
   unheard_deadline_ =
-      Clock::now() + (step == 0 ? milliseconds(run_.server.term_grace_ms) : kAnswerPatience);
+      Clock::now() + (step == 0 ? milliseconds(run_.server.term_grace_ms) : kAnswerTimeout);
   const uint32_t signal = step == 0 ? SIGTERM : SIGKILL;
   if (auto sent = guest_.control().signal(signal); !sent)
     finish(kExitFailure, sent.error().message);
@@ -334,7 +334,7 @@ void ServerSession::next_step_without_client() {
 void ServerSession::watch_drain() {
   if (!drain_deadline_ || bridge_->written() == drained_) return;
   drained_ = bridge_->written();
-  drain_deadline_ = Clock::now() + kDrainPatience;
+  drain_deadline_ = Clock::now() + kDrainTimeout;
 }
 
 void ServerSession::on_deadlines() {
@@ -347,7 +347,7 @@ void ServerSession::on_deadlines() {
   } else if (reached(guest_.deadline())) {
     const auto& lines = guest_.vm().console_tail();
     finish(kExitFailure, text("the guest did not start the server within %lld s%s",
-                              static_cast<long long>(run_.boot_patience / seconds(1)),
+                              static_cast<long long>(run_.boot_timeout / seconds(1)),
                               lines.empty() ? ": run with --verbose to see its console" : ""));
   } else if (reached(timeout_deadline_)) {
     next_step_of_timeout();
@@ -387,16 +387,16 @@ int ServerSession::poll_timeout() const {
 // Once. The VMM process writes into memory of ours, so that it needs no place for a file.
 void ServerSession::record_working_set() {
   if (!run_.on_working_set || recorded_deadline_) return;
-  recorded_deadline_ = Clock::now() + kRecordPatience;
+  recorded_deadline_ = Clock::now() + kRecordTimeout;
   working_set_ = Fd(::memfd_create("working set", MFD_CLOEXEC));
   if (working_set_ && !guest_.vm().record_working_set(working_set_.get())) working_set_.reset();
 }
 
 void ServerSession::on_recorded() {
-  constexpr off_t kMost = off_t{16} << 20;
+  constexpr off_t kMaxBytes = off_t{16} << 20;
   const Fd file = std::move(working_set_);
   const off_t size = file ? ::lseek(file.get(), 0, SEEK_END) : -1;
-  if (!run_.on_working_set || size <= 0 || size > kMost) return;
+  if (!run_.on_working_set || size <= 0 || size > kMaxBytes) return;
   std::vector<uint8_t> set(static_cast<size_t>(size));
   if (::pread(file.get(), set.data(), set.size(), 0) == size) run_.on_working_set(set);
 }

@@ -46,7 +46,7 @@ class StdioBridge {
   [[nodiscard]] uint64_t written() const { return flows_[1].written() + flows_[2].written(); }
 
   // As many lines as an MCP server answers to `initialize` and `tools/list`.
-  [[nodiscard]] bool first_answers_out() const { return flows_[1].lines() == ByteFlow::kMostLines; }
+  [[nodiscard]] bool first_answers_out() const { return flows_[1].lines() == ByteFlow::kMaxLines; }
 
   // Whether the user's stderr is in the middle of a line of the server's. The caller ends it.
   bool leave_error_line() { return flows_[2].leave_line(); }

@@ -13,12 +13,12 @@ class Backoff {
   using Clock = std::chrono::steady_clock;
 
   void fail(Clock::time_point now, std::string why, std::chrono::milliseconds first,
-            std::chrono::milliseconds most) {
+            std::chrono::milliseconds max) {
     why_ = std::move(why);
     ++failures_;
-    if (failures_ < kPatience) return;
-    const unsigned doublings = std::min(failures_ - kPatience, 20U);
-    until_ = now + std::min(most, first * (1U << doublings));
+    if (failures_ < kHoldsFrom) return;
+    const unsigned doublings = std::min(failures_ - kHoldsFrom, 20U);
+    until_ = now + std::min(max, first * (1U << doublings));
   }
   void succeed() { *this = {}; }
 
@@ -28,7 +28,7 @@ class Backoff {
   [[nodiscard]] const std::string& why() const { return why_; }
 
  private:
-  static constexpr unsigned kPatience = 2;  // failures before it holds
+  static constexpr unsigned kHoldsFrom = 2;  // failures
 
   unsigned failures_ = 0;
   Clock::time_point until_{};

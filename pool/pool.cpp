@@ -277,7 +277,7 @@ bool Pool::start_one(Template& of, bool awaited) {
   if (shell) pidfd = shell->vm.open_pidfd();
   if (!shell || !pidfd) {
     const std::string& why = shell ? pidfd.error().message : shell.error().message;
-    of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_most);
+    of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
     log("no shell of template " + of.id.name + ": " + why);
     refuse_waiting(of, {Refusal::Kind::kTemplate, why});
     return false;
@@ -400,7 +400,7 @@ void Pool::shell_failed(Vm& vm, const std::string& why) {
            static_cast<int>(vm.process.pid()), why.c_str()));
   // Several that fail at once are one failure.
   const bool known = of.shells.holds(world_.now());
-  if (!known) of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_most);
+  if (!known) of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
   discard(vm);
   if (of.shells.holds(world_.now())) {
     refuse_waiting(of, {Refusal::Kind::kTemplate,
@@ -446,7 +446,7 @@ void Pool::claimed_ended(Vm& vm, int status) {
     of.clones.succeed();
   } else if (early && !was_ended_by_somebody(status)) {
     of.clones.fail(world_.now(), "its clones fail right after their start (" + how + ")",
-                   limits_.backoff_first, limits_.backoff_most);
+                   limits_.backoff_first, limits_.backoff_max);
   }
   set_state(vm, State::kDying);
   if (world_.on_ended) world_.on_ended(vm.id, how);

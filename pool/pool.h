@@ -44,13 +44,13 @@ struct PoolLimits {
   // Between a claim and the shell that takes its place, unless somebody waits for it: whoever
   // claimed needs the processor first.
   std::chrono::milliseconds refill_delay{200};
-  std::chrono::milliseconds prepare_patience{30'000};
+  std::chrono::milliseconds prepare_timeout{30'000};
   std::chrono::milliseconds probe_every{10'000};
-  std::chrono::milliseconds probe_patience{10'000};
+  std::chrono::milliseconds probe_timeout{10'000};
   // A claimed VM that fails sooner than this speaks against its template.
   std::chrono::milliseconds early{5'000};
   std::chrono::milliseconds backoff_first{1'000};
-  std::chrono::milliseconds backoff_most{60'000};
+  std::chrono::milliseconds backoff_max{60'000};
 };
 
 // A template, by its folder of templates and its name.

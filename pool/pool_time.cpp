@@ -39,13 +39,13 @@ void Pool::forgive_silence(Clock::time_point now) {
 }
 
 void Pool::tick_of(Vm& vm, Clock::time_point now) {
-  if (vm.state == State::kPreparing && now - vm.since > limits_.prepare_patience) {
-    const auto patience = std::chrono::ceil<std::chrono::seconds>(limits_.prepare_patience);
+  if (vm.state == State::kPreparing && now - vm.since > limits_.prepare_timeout) {
+    const auto timeout = std::chrono::ceil<std::chrono::seconds>(limits_.prepare_timeout);
     return shell_failed(
-        vm, text("it was not ready within %lld s", static_cast<long long>(patience.count())));
+        vm, text("it was not ready within %lld s", static_cast<long long>(timeout.count())));
   }
   if (vm.state != State::kReady) return;
-  if (vm.probed && now - *vm.probed > limits_.probe_patience) {
+  if (vm.probed && now - *vm.probed > limits_.probe_timeout) {
     log(text("a shell of template %s (pid %d) does not answer: replaced", vm.of->id.name.c_str(),
              static_cast<int>(vm.process.pid())));
     return discard(vm);

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kLookAgain{20};
 constexpr std::chrono::milliseconds kLookForTemplate{50};
-constexpr unsigned kMostBoots = 1024;
+constexpr unsigned kMaxBoots = 1024;
 constexpr const char* kMaking = "making";
 constexpr size_t kLongestName = 256;
 
@@ -36,11 +36,11 @@ bool lock(const Fd& file, LockKind kind) {
 // loses its place among those that wait.
 class TellAfter {
  public:
-  TellAfter(std::chrono::milliseconds patience, const std::function<void()>& tell)
-      : thread_([this, patience, &tell](const std::stop_token& stop) {
+  TellAfter(std::chrono::milliseconds timeout, const std::function<void()>& tell)
+      : thread_([this, timeout, &tell](const std::stop_token& stop) {
           std::unique_lock lock(mutex_);
           const bool ended =
-              ended_.wait_for(lock, stop, patience, [&stop] { return stop.stop_requested(); });
+              ended_.wait_for(lock, stop, timeout, [&stop] { return stop.stop_requested(); });
           if (!ended && tell) tell();
         }) {}
 
@@ -116,7 +116,7 @@ Result<std::vector<Fd>> StartSlots::want(std::span<const std::string> templates)
 }
 
 Result<void> StartSlots::await_templates(std::span<const std::string> templates) const {
-  const auto until = std::chrono::steady_clock::now() + patience_.for_template;
+  const auto until = std::chrono::steady_clock::now() + timeouts_.for_template;
   while (std::chrono::steady_clock::now() < until) {
     auto making = is_being_made(templates);
     if (!making) return std::unexpected(making.error());
@@ -163,7 +163,7 @@ Result<StartSlot> StartSlots::take(std::span<const std::string> wanted,
   }
   const auto wants = want(wanted);
   if (!wants) return std::unexpected(wants.error());
-  const TellAfter tell(patience_.says_so, on_long_wait);
+  const TellAfter tell(timeouts_.says_so, on_long_wait);
   auto slot = next_slot(wanted, *turn, first);
   if (!slot) return std::unexpected(slot.error());
   return StartSlot(std::move(*slot), true);
@@ -219,7 +219,7 @@ Result<unsigned> boots_at_once() {
   if (value == "off") return 0;
   unsigned count = 0;
   const auto [end, code] = std::from_chars(value.begin(), value.end(), count);
-  if (code == std::errc() && end == value.end() && count >= 1 && count <= kMostBoots) return count;
+  if (code == std::errc() && end == value.end() && count >= 1 && count <= kMaxBoots) return count;
   return fail("THIMBLE_BOOTS=" + std::string(value) +
               ": write how many VMs may boot at once (1 to 1024), or off");
 }

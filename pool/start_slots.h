@@ -53,7 +53,7 @@ class StartSlot {
 
 class StartSlots {
  public:
-  struct Patience {
+  struct Timeouts {
     // When one that waits says so.
     std::chrono::milliseconds says_so = std::chrono::seconds(2);
     // How long a start waits for its template before it boots like others.
@@ -61,8 +61,8 @@ class StartSlots {
   };
   // In `folder`. `count`: boots at once.
   StartSlots(OwnedFolder folder, unsigned count) : StartSlots(std::move(folder), count, {}) {}
-  StartSlots(OwnedFolder folder, unsigned count, Patience patience)
-      : folder_(std::move(folder)), count_(count), patience_(patience) {}
+  StartSlots(OwnedFolder folder, unsigned count, Timeouts timeouts)
+      : folder_(std::move(folder)), count_(count), timeouts_(timeouts) {}
 
   // Waits for a turn. `wanted`: the templates any of which would do instead. `on_long_wait` hears
   // once, when it takes long, in a thread that has ended when this returns.
@@ -90,7 +90,7 @@ class StartSlots {
 
   OwnedFolder folder_;
   unsigned count_;
-  Patience patience_;
+  Timeouts timeouts_;
 };
 
 // $THIMBLE_BOOTS ("off": 0, no turns are taken), or as many as there are processors, two at least.

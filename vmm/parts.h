@@ -107,7 +107,7 @@ struct Machine::Parts {
   [[nodiscard]] Result<VcpuSleep> all_sleep() const;
   [[nodiscard]] Result<Stash> put_away(const WorkingSet& set);
   // False: none came.
-  [[nodiscard]] bool wait_for_work(std::chrono::nanoseconds most, int until) const;
+  [[nodiscard]] bool wait_for_work(std::chrono::nanoseconds max, int until) const;
   // What the clone has touched and changed, before rests too.
   [[nodiscard]] Result<WorkingSet> touched_so_far() const;
 

@@ -8,7 +8,7 @@
 namespace thimble {
 
 namespace {
-constexpr std::chrono::microseconds kPatience(300);
+constexpr std::chrono::microseconds kTimeout(300);
 }
 
 void StartSignal::rouse() {
@@ -29,7 +29,7 @@ void StartSignal::wait() {
 }
 
 void StartSignal::look_on_for_a_while() const {
-  const auto end = std::chrono::steady_clock::now() + kPatience;
+  const auto end = std::chrono::steady_clock::now() + kTimeout;
   while (state_ == kSoon && std::chrono::steady_clock::now() < end) _mm_pause();
 }
 

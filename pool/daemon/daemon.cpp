@@ -152,8 +152,8 @@ void Daemon::greet(Fd socket) {
   Client& client = clients_[fd];
   client.socket = std::move(socket);
   client.pid = peer.pid;
-  client.patience = loop_->after(options_.request_patience, [this, fd] {
-    clients_[fd].patience.reset();
+  client.timeout = loop_->after(options_.request_timeout, [this, fd] {
+    clients_[fd].timeout.reset();
     drop(fd);
   });
   loop_->watch(fd, EPOLLIN, [this, fd](uint32_t) { on_request(fd); });
@@ -167,7 +167,7 @@ void Daemon::on_request(int client) {
   auto request = parse_request(datagram->text);
   if (!request) return refuse(client, "request", request.error().message);
   Client& known = clients_.at(client);
-  if (known.patience) loop_->cancel(*std::exchange(known.patience, std::nullopt));
+  if (known.timeout) loop_->cancel(*std::exchange(known.timeout, std::nullopt));
   serve(client, *request);
 }
 
@@ -230,7 +230,7 @@ void Daemon::drop(int client) {
   loop_->unwatch(client);
   const Client gone = std::move(found->second);
   clients_.erase(found);
-  if (gone.patience) loop_->cancel(*gone.patience);
+  if (gone.timeout) loop_->cancel(*gone.timeout);
   if (gone.claim) pool_->cancel(*gone.claim);
   if (gone.vm) pool_->give_back(*gone.vm);
   last_used_ = Clock::now();

@@ -36,7 +36,7 @@ struct DaemonOptions {
   std::optional<std::chrono::seconds> idle_exit;
   size_t max_clients = 1024;
   // A client that has connected must say what it wants.
-  std::chrono::milliseconds request_patience{10'000};
+  std::chrono::milliseconds request_timeout{10'000};
   std::function<void(const std::string& line)> log;
 };
 
@@ -59,7 +59,7 @@ class Daemon {
     Fd socket;
     pid_t pid = -1;
     std::string label;
-    std::optional<EventLoop::TimerId> patience;
+    std::optional<EventLoop::TimerId> timeout;
     std::optional<uint64_t> claim;  // that waits
     std::optional<uint64_t> vm;
     bool has_claimed = false;

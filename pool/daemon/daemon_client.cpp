@@ -22,12 +22,12 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 
 // The daemon hears of a process's end when everybody does.
-constexpr milliseconds kEndPatience{1000};
+constexpr milliseconds kEndTimeout{1000};
 
-std::optional<Datagram> receive_within(int socket, milliseconds patience) {
+std::optional<Datagram> receive_within(int socket, milliseconds timeout) {
   pollfd ready{socket, POLLIN, 0};
   int got = 0;
-  while ((got = ::poll(&ready, 1, static_cast<int>(patience.count()))) < 0 && errno == EINTR) {
+  while ((got = ::poll(&ready, 1, static_cast<int>(timeout.count()))) < 0 && errno == EINTR) {
   }
   if (got != 1) return std::nullopt;
   return receive_datagram(socket, kMaxReply, kReplyDescriptors);
@@ -57,16 +57,16 @@ Result<std::optional<DaemonClient>> DaemonClient::connect(const OwnedFolder& fol
   return DaemonClient(std::move(**socket));
 }
 
-Result<Datagram> DaemonClient::exchange(const DaemonRequest& request, milliseconds patience) {
+Result<Datagram> DaemonClient::exchange(const DaemonRequest& request, milliseconds timeout) {
   if (!send_datagram(socket_.get(), write_request(request))) return fail_errno("ask the daemon");
-  auto datagram = receive_within(socket_.get(), patience);
+  auto datagram = receive_within(socket_.get(), timeout);
   if (!datagram) return fail("the daemon does not answer");
   if (datagram->text.empty()) return fail("the daemon has gone");
   return std::move(*datagram);
 }
 
-Result<std::string> DaemonClient::ask(const DaemonRequest& request, milliseconds patience) {
-  auto datagram = exchange(request, patience);
+Result<std::string> DaemonClient::ask(const DaemonRequest& request, milliseconds timeout) {
+  auto datagram = exchange(request, timeout);
   if (!datagram) return std::unexpected(datagram.error());
   const json reply = read_foreign_json(datagram->text);
   if (is_ok(reply)) return std::move(datagram->text);
@@ -74,14 +74,14 @@ Result<std::string> DaemonClient::ask(const DaemonRequest& request, milliseconds
 }
 
 DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& id, bool console,
-                                        std::string label, milliseconds patience) {
+                                        std::string label, milliseconds timeout) {
   DaemonRequest request;
   request.op = DaemonRequest::Op::kClaim;
   request.id = id;
   request.console = console;
   request.label = std::move(label);
   Claim claim;
-  auto datagram = client.exchange(request, patience);
+  auto datagram = client.exchange(request, timeout);
   if (!datagram) {
     claim.unreachable = datagram.error().message;
     return claim;
@@ -107,7 +107,7 @@ DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& i
   // The connection lives as long as the VM is wanted.
   auto connection = std::make_shared<Fd>(std::move(client.socket_));
   vm.how_it_ended = [connection] {
-    const auto said = receive_within(connection->get(), kEndPatience);
+    const auto said = receive_within(connection->get(), kEndTimeout);
     if (!said) return std::string();
     if (said->text.empty()) return std::string("the daemon that held it");
     return text_of(read_foreign_json(said->text), "ended");

@@ -20,7 +20,7 @@ class DaemonClient {
 
   // The reply as it came, a JSON object; an error when the daemon refused, or did not answer in
   // time.
-  Result<std::string> ask(const DaemonRequest& request, std::chrono::milliseconds patience);
+  Result<std::string> ask(const DaemonRequest& request, std::chrono::milliseconds timeout);
 
   struct Claim {
     std::optional<VmProcess> vm;
@@ -33,11 +33,11 @@ class DaemonClient {
   };
   // The VM is given back when it goes.
   static Claim claim(DaemonClient client, const TemplateId& id, bool console, std::string label,
-                     std::chrono::milliseconds patience);
+                     std::chrono::milliseconds timeout);
 
  private:
   explicit DaemonClient(Fd socket) : socket_(std::move(socket)) {}
-  Result<Datagram> exchange(const DaemonRequest& request, std::chrono::milliseconds patience);
+  Result<Datagram> exchange(const DaemonRequest& request, std::chrono::milliseconds timeout);
 
   Fd socket_;
 };

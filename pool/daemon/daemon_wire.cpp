@@ -140,13 +140,13 @@ ssize_t retried(Receive receive) {
 
 }  // namespace
 
-std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descriptors) {
+std::optional<Datagram> receive_datagram(int socket, size_t max, size_t descriptors) {
   // Its length first: room for the longest would be touched by each client for nothing.
   const ssize_t length =
       retried([socket] { return ::recv(socket, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT); });
   if (length < 0 && errno == EAGAIN) return std::nullopt;
   Datagram datagram;
-  datagram.text.resize(std::min(most, static_cast<size_t>(std::max<ssize_t>(length, 0))));
+  datagram.text.resize(std::min(max, static_cast<size_t>(std::max<ssize_t>(length, 0))));
   iovec part{datagram.text.data(), datagram.text.size()};
   std::vector<char> control(descriptors == 0 ? 0 : CMSG_SPACE(descriptors * sizeof(int)));
   msghdr message{};

@@ -54,7 +54,7 @@ struct Datagram {
 };
 // What is there: nothing when there is nothing yet, an empty text at the end of the connection.
 // With `descriptors` as many are taken; more are dropped.
-std::optional<Datagram> receive_datagram(int socket, size_t most, size_t descriptors);
+std::optional<Datagram> receive_datagram(int socket, size_t max, size_t descriptors);
 
 // The uid of the process at the other end, as the kernel knows it.
 std::optional<uid_t> peer_uid(int socket);

@@ -7,12 +7,12 @@ namespace thimble::image {
 
 namespace {
 
-constexpr std::size_t kMostOfText = 4096;
+constexpr std::size_t kMaxText = 4096;
 
 }  // namespace
 
 std::string to_line(BuildRecord::Kind kind, std::string_view text) {
-  return std::string(1, static_cast<char>(kind)) + " " + printable(text, kMostOfText) + "\n";
+  return std::string(1, static_cast<char>(kind)) + " " + printable(text, kMaxText) + "\n";
 }
 
 BuildRecord parse_record(std::string_view line) {
@@ -20,7 +20,7 @@ BuildRecord parse_record(std::string_view line) {
   const char kind = is_record ? line[0] : '\0';
   const std::string_view text = line.substr(kind == 'e' || kind == 'p' ? 2 : 0);
   return {kind == 'e' ? BuildRecord::Kind::kError : BuildRecord::Kind::kProgress,
-          printable(text, kMostOfText)};
+          printable(text, kMaxText)};
 }
 
 }  // namespace thimble::image

@@ -23,8 +23,8 @@ using std::chrono::milliseconds;
 constexpr size_t kChunk = size_t{16} * 1024;
 
 // How often a server's time is prolonged on a machine that has no processor for it.
-constexpr int kMostRounds = 10;
-constexpr std::chrono::seconds kLastWordsPatience{1};
+constexpr int kMaxRounds = 10;
+constexpr std::chrono::seconds kLastWordsTimeout{1};
 constexpr int kLastWordsPollMs = 100;
 
 class Freezing {
@@ -137,7 +137,7 @@ class Freezing {
   // What the server did not have of the time that has passed: it gets that much more. Zero when it
   // had all of it, or has been given enough.
   milliseconds lost_time(const GuestEvent& event) {
-    if (event.step != protocol::kStepIdle || rounds_ >= kMostRounds) return {};
+    if (event.step != protocol::kStepIdle || rounds_ >= kMaxRounds) return {};
     const milliseconds lost = request_.processor_wait(guest_.vm().pid()) - waited_;
     return lost < request_.ready_limit / 10 ? milliseconds() : std::min(lost, request_.ready_limit);
   }
@@ -180,7 +180,7 @@ class Freezing {
 
   // The guest ends the stream before it reports, but the two come on different sockets.
   void pass_on_last_words() {
-    const auto deadline = Clock::now() + kLastWordsPatience;
+    const auto deadline = Clock::now() + kLastWordsTimeout;
     pass_on_stderr();
     while (stderr_ && Clock::now() < deadline) {
       pollfd entry{stderr_.get(), POLLIN, 0};

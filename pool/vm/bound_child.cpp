@@ -74,11 +74,11 @@ BoundChild& BoundChild::operator=(BoundChild&& other) noexcept {
 
 BoundChild::~BoundChild() { kill_and_reap(); }
 
-std::optional<int> BoundChild::wait_or_kill(std::chrono::milliseconds patience) {
+std::optional<int> BoundChild::wait_or_kill(std::chrono::milliseconds timeout) {
   if (pid_ > 0) {
     const Fd handle(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
     pollfd ended{handle.get(), POLLIN, 0};
-    if (handle) ::poll(&ended, 1, static_cast<int>(patience.count()));
+    if (handle) ::poll(&ended, 1, static_cast<int>(timeout.count()));
   }
   return kill_and_reap();  // no signal reaches a child that has ended: it keeps its status
 }

@@ -53,7 +53,7 @@ class BoundChild {
   std::optional<int> reap_if_gone();
 
   // Gives the child this long to end by itself, then as kill_and_reap().
-  std::optional<int> wait_or_kill(std::chrono::milliseconds patience);
+  std::optional<int> wait_or_kill(std::chrono::milliseconds timeout);
 
  private:
   explicit BoundChild(pid_t pid) : pid_(pid) {}

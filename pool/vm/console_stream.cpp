@@ -86,7 +86,7 @@ void ConsoleStream::send_waiting() {
 void ConsoleStream::serve(const std::function<size_t(std::string_view)>& typed) {
   bool open = true;
   for (;;) {
-    const auto timeout = patience_left();
+    const auto timeout = time_left();
     if (!timeout) return;
     if (!typed_.empty()) typed_.erase(0, typed(typed_));
     const bool typing = open && typed_.empty();
@@ -116,7 +116,7 @@ bool ConsoleStream::read_typed() {
   return got > 0;
 }
 
-std::optional<int> ConsoleStream::patience_left() {
+std::optional<int> ConsoleStream::time_left() {
   const std::scoped_lock guard(lock_);
   if (!stop_at_) return -1;
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(*stop_at_ - Clock::now()).count();
@@ -124,10 +124,10 @@ std::optional<int> ConsoleStream::patience_left() {
   return static_cast<int>(left);
 }
 
-void ConsoleStream::stop(std::chrono::milliseconds patience) {
+void ConsoleStream::stop(std::chrono::milliseconds timeout) {
   const std::scoped_lock guard(lock_);
   tell_dropped();
-  stop_at_ = Clock::now() + patience;
+  stop_at_ = Clock::now() + timeout;
   eventfd_write(wake_.get(), 1);
 }
 

@@ -48,8 +48,8 @@ class ConsoleStream {
   // The guest takes more of what is typed. From any thread, never blocks.
   void typing_room() { eventfd_write(wake_.get(), 1); }
 
-  // Ends serve() once the reader took what waits, but after `patience` in any case.
-  void stop(std::chrono::milliseconds patience);
+  // Ends serve() once the reader took what waits, but after `timeout` in any case.
+  void stop(std::chrono::milliseconds timeout);
 
   [[nodiscard]] uint64_t dropped();  // bytes, since the beginning
 
@@ -62,7 +62,7 @@ class ConsoleStream {
   void tell_dropped();
   [[nodiscard]] bool read_typed();
   // Milliseconds that serve() may wait for; nothing when it is to end.
-  std::optional<int> patience_left();
+  std::optional<int> time_left();
 
   Fd stream_;
   Fd wake_;            // eventfd: look again

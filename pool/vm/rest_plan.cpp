@@ -10,8 +10,8 @@ namespace {
 
 constexpr int kIdleShare = 50;
 constexpr int kWorthwhile = 4;  // of the first interval
-constexpr unsigned kMostDoublings = 16;
-constexpr unsigned kPatience = 4;  // tries in a row
+constexpr unsigned kMaxDoublings = 16;
+constexpr unsigned kMaxTries = 4;  // in a row
 constexpr std::chrono::milliseconds kLongest{60'000};
 // For what a guest does when a timer has gone off.
 constexpr std::chrono::milliseconds kAfterTimer{100};
@@ -20,7 +20,7 @@ constexpr std::chrono::milliseconds kAfterTimer{100};
 
 std::chrono::milliseconds RestPlan::until_look() const {
   if (after_timer_) return std::min(*after_timer_, first_);
-  const unsigned doublings = std::min(std::max(in_vain_, 1U) - 1, kMostDoublings);
+  const unsigned doublings = std::min(std::max(in_vain_, 1U) - 1, kMaxDoublings);
   return std::max(first_, std::min(first_ * (1U << doublings), kLongest));
 }
 
@@ -37,7 +37,7 @@ void RestPlan::was_tried(const RestReport& report, std::chrono::nanoseconds last
   after_timer_.reset();
   const bool timer = report.by_timer || report.until_timer.count() > 0;
   // One that ticks all the time is not looked at after each tick.
-  if (!timer || in_vain_ > kPatience) return;
+  if (!timer || in_vain_ > kMaxTries) return;
   after_timer_ = std::chrono::ceil<std::chrono::milliseconds>(report.until_timer) + kAfterTimer;
 }
 

@@ -30,7 +30,7 @@ constexpr size_t kLineLimit = 400;
 constexpr size_t kEndLimit = 4000;
 
 // How long a process that closed its broker may take to be gone.
-constexpr std::chrono::milliseconds kDyingPatience{2000};
+constexpr std::chrono::milliseconds kDyingTimeout{2000};
 
 // The lines of `message` (registers follow what happened) in one, of printable text.
 std::string in_one_line(std::string_view message) {
@@ -241,12 +241,12 @@ VmEvent VmProcess::ended(const BrokerMessage& message) {
 void VmProcess::await_end_of_adopted() const {
   if (!adopted_.pidfd) return;
   pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
-  ::poll(&ended, 1, static_cast<int>(kDyingPatience.count()));
+  ::poll(&ended, 1, static_cast<int>(kDyingTimeout.count()));
 }
 
 VmEvent VmProcess::lost(const std::string& why) {
   broker_.reset();
-  const std::string how = end_process(why.empty() ? kDyingPatience : std::chrono::milliseconds(0));
+  const std::string how = end_process(why.empty() ? kDyingTimeout : std::chrono::milliseconds(0));
   VmEvent event;
   event.kind = VmEvent::Kind::kLost;
   if (!why.empty()) {
@@ -258,15 +258,15 @@ VmEvent VmProcess::lost(const std::string& why) {
 }
 
 // A process of somebody else's is killed, too; its parent sees to the rest.
-std::string VmProcess::end_process(std::chrono::milliseconds patience) {
+std::string VmProcess::end_process(std::chrono::milliseconds timeout) {
   if (child_) {
-    const auto status = child_->wait_or_kill(patience);
+    const auto status = child_->wait_or_kill(timeout);
     return status ? describe_wait_status(*status) : "";
   }
   if (!adopted_.pidfd) return "";
   pollfd ended{adopted_.pidfd.get(), POLLIN, 0};
   std::string how;
-  if (::poll(&ended, 1, static_cast<int>(patience.count())) != 1) {
+  if (::poll(&ended, 1, static_cast<int>(timeout.count())) != 1) {
     ::syscall(SYS_pidfd_send_signal, adopted_.pidfd.get(), SIGKILL, nullptr, 0);
   } else if (adopted_.how_it_ended) {
     how = printable(adopted_.how_it_ended(), kLineLimit);
@@ -356,7 +356,7 @@ Result<void> VmProcess::record_working_set(int file) {
 
 void VmProcess::stop() {
   broker_.reset();  // its end is the request
-  end_process(kDyingPatience);
+  end_process(kDyingTimeout);
 }
 
 void VmProcess::kill() {

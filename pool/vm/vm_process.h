@@ -135,7 +135,7 @@ class VmProcess {
   VmProcess(std::optional<BoundChild> child, Fd broker)
       : child_(std::move(child)), broker_(std::move(broker)) {}
   // Each ends the process, and tells how it ended where that is known.
-  std::string end_process(std::chrono::milliseconds patience);
+  std::string end_process(std::chrono::milliseconds timeout);
   VmEvent take(BrokerMessage message);
   VmEvent ended(const BrokerMessage& message);
   VmEvent lost(const std::string& why);

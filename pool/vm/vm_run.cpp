@@ -16,7 +16,7 @@ namespace thimble {
 namespace {
 
 // How long a console's reader may take for the guest's last words.
-constexpr std::chrono::milliseconds kLastWordsPatience{500};
+constexpr std::chrono::milliseconds kLastWordsTimeout{500};
 
 // The announcement is the connection itself: an end whose other end is closed already. Made ahead,
 // since the event loop may make no sockets.
@@ -140,7 +140,7 @@ void VmRun::finish(const End& end) {
   tail_.finish();
   // The last words first: whoever hears of the end may stop reading.
   if (console_) {
-    console_->stop(kLastWordsPatience);
+    console_->stop(kLastWordsTimeout);
     messengers_.join_last();
   }
   report_end(end);

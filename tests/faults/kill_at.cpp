@@ -14,7 +14,7 @@
 namespace {
 
 constexpr int kWrongUse = 125;
-constexpr std::chrono::seconds kPatience{100};
+constexpr std::chrono::seconds kTimeout{100};
 
 int wrong_use() {
   std::fputs("usage: kill_at [--files] [--victim K] N -- CMD…\n", stderr);
@@ -46,7 +46,7 @@ int main(int count, char** words) {
     std::fprintf(stderr, "kill_at: %s\n", tree.error().message.c_str());
     return kWrongUse;
   }
-  const auto report = tree->finish(kPatience);
+  const auto report = tree->finish(kTimeout);
   for (const std::string& left : report.left) {
     std::fprintf(stderr, "kill_at: left: %s\n", left.c_str());
   }

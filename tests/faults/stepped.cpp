@@ -234,11 +234,11 @@ SteppedTree::~SteppedTree() {
   if (tracer_ > 0) finish(std::chrono::milliseconds(0));
 }
 
-StepReport SteppedTree::finish(std::chrono::milliseconds patience) {
+StepReport SteppedTree::finish(std::chrono::milliseconds timeout) {
   StepReport report;
   pollfd ready{report_.get(), POLLIN, 0};
   Message message;
-  report.all_gone = ::poll(&ready, 1, static_cast<int>(patience.count())) == 1 &&
+  report.all_gone = ::poll(&ready, 1, static_cast<int>(timeout.count())) == 1 &&
                     ::read(report_.get(), &message, sizeof message) == sizeof message;
   if (!report.all_gone) report.left = traced_by(tracer_);
   ::kill(tracer_, SIGKILL);

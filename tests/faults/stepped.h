@@ -61,7 +61,7 @@ class SteppedTree {
   [[nodiscard]] pid_t pid() const { return body_; }
 
   // Waits until every process of the tree has ended; ends those that have not by then.
-  StepReport finish(std::chrono::milliseconds patience);
+  StepReport finish(std::chrono::milliseconds timeout);
 
  private:
   SteppedTree(pid_t tracer, pid_t body, Fd report)

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Kind = VmEvent::Kind;
 
-constexpr auto kPatience = 20s;
+constexpr auto kTimeout = 20s;
 constexpr unsigned kFarTooMany = 5000;
 
 unsigned stride() {
@@ -127,7 +127,7 @@ class MakingWalk : public Walk {
       }
       auto tree = SteppedTree::start(now, [&] { return make_one(store_, "new") ? 0 : 1; });
       EXPECT_TRUE(tree);
-      const StepReport report = tree->finish(kPatience);
+      const StepReport report = tree->finish(kTimeout);
       if (now.error != 0) {
         EXPECT_TRUE(WIFEXITED(report.status)) << "it crashes: " << report.status;
         if (WIFEXITED(report.status) && WEXITSTATUS(report.status) == 0) {
@@ -184,7 +184,7 @@ TEST_F(Walk, ARestoreIsKilledAtAnyStepAndTheNextOneRuns) {
         const VmEvent end = last_event(*vm);
         return end.kind == Kind::kEnded ? 0 : end.kind == Kind::kLost ? 3 : 4;
       });
-      const StepReport report = tree->finish(kPatience);
+      const StepReport report = tree->finish(kTimeout);
       // Its parent says that it was lost, or had heard of its end already.
       if (victim == 1 && report.reached) {
         const int status = WIFEXITED(report.status) ? WEXITSTATUS(report.status) : -1;
@@ -245,7 +245,7 @@ TEST_F(DaemonWalk, ADaemonThatIsKilledAnywhereTakesItsVmsWithItAndTheNextOneServ
     const auto held = claim("sleeps");
     const int served = use_it();
     ask_to_end();
-    StepReport report = tree->finish(kPatience);
+    StepReport report = tree->finish(kTimeout);
     if (!report.reached) {
       EXPECT_EQ(served, 2);
     }
@@ -272,7 +272,7 @@ TEST_F(DaemonWalk, AShellThatIsKilledAnywhereIsReplacedOrItsClientIsTold) {
     EXPECT_LT(std::chrono::steady_clock::now() - begin, 10s);
     EXPECT_EQ(use_it(), 2);
     ask_to_end();
-    return tree->finish(kPatience);
+    return tree->finish(kTimeout);
   });
 }
 
@@ -292,7 +292,7 @@ TEST_F(DaemonWalk, AClientThatIsKilledAnywhereLeavesNoVm) {
       return wait_until(*claimed.vm, Kind::kPong) ? 0 : 2;
     });
     EXPECT_TRUE(tree);
-    StepReport report = tree->finish(kPatience);
+    StepReport report = tree->finish(kTimeout);
     if (!report.reached) {
       EXPECT_EQ(report.status, 0);
     }

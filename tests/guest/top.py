@@ -13,7 +13,7 @@ import time
 
 THIMBLE, WORD = sys.argv[1:]
 ENTER, LEAVE = b"\033[?1049h", b"\033[?1049l"
-PATIENCE = 60
+TIMEOUT = 60
 
 
 class Terminal:
@@ -40,13 +40,13 @@ class Terminal:
             pass  # nobody holds the other end any more
 
     def shows(self, what):
-        limit = time.monotonic() + PATIENCE
+        limit = time.monotonic() + TIMEOUT
         while what not in self.shown and time.monotonic() < limit:
             self.read()
         return what in self.shown
 
     def exit_code(self):
-        limit = time.monotonic() + PATIENCE
+        limit = time.monotonic() + TIMEOUT
         while time.monotonic() < limit:
             self.read()
             pid, status = os.waitpid(self.pid, os.WNOHANG)

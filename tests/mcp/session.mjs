@@ -3,7 +3,7 @@
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 
-const PATIENCE = 120_000; // ms for one request: an emulated machine is slow
+const TIMEOUT = 120_000; // ms for one request: an emulated machine is slow
 
 export class Session {
   constructor(command, { onStderr = () => {} } = {}) {
@@ -22,13 +22,13 @@ export class Session {
   // Milliseconds from the start of the command to the answer to `initialize`.
   async open() {
     const start = performance.now();
-    await this.client.connect(this.transport, { timeout: PATIENCE });
+    await this.client.connect(this.transport, { timeout: TIMEOUT });
     return performance.now() - start;
   }
 
   async timed(work) {
     const start = performance.now();
-    const result = await work(this.client, { timeout: PATIENCE });
+    const result = await work(this.client, { timeout: TIMEOUT });
     return { result, ms: performance.now() - start };
   }
 

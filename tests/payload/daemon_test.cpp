@@ -220,7 +220,7 @@ TEST_F(DaemonVms, ATemplateWhoseClonesDieRightAfterTheRestoreIsLeftAloneAndTheRe
 TEST_F(DaemonVms, AShellThatHangsIsFoundAndReplaced) {
   DaemonOptions options;
   options.limits.probe_every = 500ms;
-  options.limits.probe_patience = 1s;
+  options.limits.probe_timeout = 1s;
   start(std::move(options));
   ASSERT_TRUE(claim("ends").vm);
   ASSERT_TRUE(wait_for("ready", 1));
@@ -237,9 +237,9 @@ TEST_F(DaemonVms, AShellThatHangsIsFoundAndReplaced) {
 TEST_F(DaemonVms, AfterAPauseOfAllProcessesNobodyIsTakenForHung) {
   DaemonOptions options;
   options.limits.probe_every = 200ms;
-  options.limits.probe_patience = 1s;
-  options.limits.prepare_patience = 2s;
-  options.request_patience = 2s;
+  options.limits.probe_timeout = 1s;
+  options.limits.prepare_timeout = 2s;
+  options.request_timeout = 2s;
   start(std::move(options));
   auto running = claim("sleeps");
   ASSERT_TRUE(running.vm);

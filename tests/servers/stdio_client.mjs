@@ -47,14 +47,14 @@ export class StdioClient {
     return line;
   }
 
-  // Ends its input, and after `patience` ms the server itself. What it ended with, or "stayed".
-  async end(patience = 15_000) {
+  // Ends its input, and after `timeout` ms the server itself. What it ended with, or "stayed".
+  async end(timeout = 15_000) {
     this.child.stdin.end();
     const stayed = setTimeout(() => {
       this.stayed = true;
       this.child.kill("SIGTERM");
-    }, patience);
-    const killed = setTimeout(() => this.child.kill("SIGKILL"), patience + 15_000);
+    }, timeout);
+    const killed = setTimeout(() => this.child.kill("SIGKILL"), timeout + 15_000);
     await this.ended;
     clearTimeout(stayed);
     clearTimeout(killed);

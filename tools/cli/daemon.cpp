@@ -23,7 +23,7 @@ namespace {
 
 constexpr const char* kName = "thimble daemon";
 constexpr off_t kMaxLog = off_t{1} << 20;
-constexpr std::chrono::seconds kAnswerPatience{10};
+constexpr std::chrono::seconds kAnswerTimeout{10};
 
 constexpr const char* kFooter =
     R"(Keeps VMs of templates ready and hands them to `thimble run`, which starts it when it is needed.
@@ -116,7 +116,7 @@ Result<int> stop_daemon() {
   if (!*client) return fail("no daemon runs");
   DaemonRequest request;
   request.op = DaemonRequest::Op::kStop;
-  auto done = (*client)->ask(request, kAnswerPatience);
+  auto done = (*client)->ask(request, kAnswerTimeout);
   if (!done) return std::unexpected(done.error());
   return 0;
 }

@@ -11,7 +11,7 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr size_t kMostPackages = 4;
+constexpr size_t kMaxPackages = 4;
 
 // "node_modules/a/node_modules/b" is b.
 std::string package_of(const std::string& place) {
@@ -48,12 +48,12 @@ std::string scripts_hint(const nlohmann::json& inputs, const std::string& conten
   std::string listed;
   size_t count = 0;
   for (const auto& [place, script] : scripts->items()) {
-    if (++count > kMostPackages) break;
+    if (++count > kMaxPackages) break;
     listed += (listed.empty() ? "" : ", ") + package_of(place);
     if (script.is_string()) listed += " (" + script.get<std::string>() + ")";
   }
-  if (scripts->size() > kMostPackages) {
-    listed += " and " + std::to_string(scripts->size() - kMostPackages) + " more";
+  if (scripts->size() > kMaxPackages) {
+    listed += " and " + std::to_string(scripts->size() - kMaxPackages) + " more";
   }
   return "the server ended at once, and these install scripts were not run: " + listed +
          ": if it misses what they make, write thimble image build --run-scripts npm:" +

@@ -13,7 +13,7 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr size_t kMostVariables = 4096;
+constexpr size_t kMaxVariables = 4096;
 
 // Some variables of an image say where things are, or load what a clone needs (docs/identity.md):
 // the user's are added to them.
@@ -88,8 +88,8 @@ Result<std::vector<std::string>> read_env_file(const std::filesystem::path& file
       return fail(text("%s:%zu: this is no name of a variable (%s): write K=V or K, one in a line",
                        shown.c_str(), number, kNames));
     }
-    if (variables.size() == kMostVariables) {
-      return fail(text("%s:%zu: more than %zu variables", shown.c_str(), number, kMostVariables));
+    if (variables.size() == kMaxVariables) {
+      return fail(text("%s:%zu: more than %zu variables", shown.c_str(), number, kMaxVariables));
     }
     variables.push_back(equals == std::string::npos
                             ? name

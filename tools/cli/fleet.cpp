@@ -22,7 +22,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::seconds kAnswerPatience{10};
+constexpr std::chrono::seconds kAnswerTimeout{10};
 
 // As `thimble run` was given it: "template NAME", or options and CMD.
 std::string joined(const json& words) {
@@ -61,7 +61,7 @@ Result<json> ask_daemon() {
   auto client = DaemonClient::connect(*folder);
   if (!client) return std::unexpected(client.error());
   if (!*client) return json(nullptr);
-  auto reply = (*client)->ask({}, kAnswerPatience);
+  auto reply = (*client)->ask({}, kAnswerTimeout);
   if (!reply) return std::unexpected(reply.error());
   json status = read_foreign_json(*reply);
   if (!status.is_object()) return fail("the daemon's answer is not understood");

@@ -26,7 +26,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr size_t kMostLines = 400;
+constexpr size_t kMaxLines = 400;
 constexpr size_t kLongestLine = 2000;
 
 // What the scripts write, line by line.
@@ -43,8 +43,8 @@ class Lines {
     }
   }
   void end() {
-    if (!line_.empty() && ++count_ <= kMostLines) say("install scripts: " + line_);
-    if (count_ == kMostLines && !line_.empty()) say("install scripts: … the rest is not shown");
+    if (!line_.empty() && ++count_ <= kMaxLines) say("install scripts: " + line_);
+    if (count_ == kMaxLines && !line_.empty()) say("install scripts: … the rest is not shown");
     line_.clear();
   }
 

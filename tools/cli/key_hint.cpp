@@ -8,7 +8,7 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr size_t kMostNames = 4;
+constexpr size_t kMaxNames = 4;
 constexpr size_t kLongestName = 64;
 
 bool is_part(char c) { return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
@@ -33,7 +33,7 @@ bool is_given(const std::string& name, const std::vector<std::string>& given) {
 std::vector<std::string> keys_not_given(std::string_view output,
                                         const std::vector<std::string>& given) {
   std::vector<std::string> names;
-  for (size_t at = 0; at < output.size() && names.size() < kMostNames;) {
+  for (size_t at = 0; at < output.size() && names.size() < kMaxNames;) {
     size_t end = at;
     while (end < output.size() && (is_part(output[end]) || is_letter(output[end]))) ++end;
     const std::string name(output.substr(at, end - at));

@@ -26,7 +26,7 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr std::chrono::seconds kStopPatience{25};
+constexpr std::chrono::seconds kStopTimeout{25};
 
 int status_of(const Result<int>& status) {
   if (status) return *status;
@@ -204,8 +204,8 @@ Result<void> stop(const Launched& launched) {
     if (handle && launched.supervisor().value_or(pid) == pid) {
       ::syscall(SYS_pidfd_send_signal, handle.get(), SIGTERM, nullptr, 0);
       pollfd gone{handle.get(), POLLIN, 0};
-      const auto patience = std::chrono::milliseconds(kStopPatience).count();
-      if (::poll(&gone, 1, static_cast<int>(patience)) != 1) {
+      const auto timeout = std::chrono::milliseconds(kStopTimeout).count();
+      if (::poll(&gone, 1, static_cast<int>(timeout)) != 1) {
         return fail(launched.name() + " does not end: kill process " + std::to_string(*pid));
       }
     }

@@ -38,7 +38,7 @@ void LaunchLog::begin_anew_when_long() {
     file_ = open_();
     return;
   }
-  if (::fstat(file_.get(), &info) != 0 || info.st_size <= kMost) return;
+  if (::fstat(file_.get(), &info) != 0 || info.st_size <= kMaxBytes) return;
   ::rename(path_.c_str(), (path_ + ".1").c_str());
   file_ = open_();
 }

@@ -16,7 +16,7 @@ namespace thimble::cli {
 
 class LaunchLog {
  public:
-  static constexpr off_t kMost = off_t{1} << 20;
+  static constexpr off_t kMaxBytes = off_t{1} << 20;
 
   // `open` opens the file at `path`, which is made when it is not there, to append to it.
   LaunchLog(std::string path, std::function<Fd()> open);

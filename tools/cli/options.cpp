@@ -50,13 +50,13 @@ Option& Option::one_of(std::initializer_list<const char*> values) {
   return *this;
 }
 
-Option& Option::between(unsigned least, unsigned most) {
-  option_->check(CLI::Range(least, most));
+Option& Option::between(unsigned min, unsigned max) {
+  option_->check(CLI::Range(min, max));
   return *this;
 }
 
-Option& Option::words(int least, int most) {
-  option_->expected(least, most);
+Option& Option::words(int min, int max) {
+  option_->expected(min, max);
   return *this;
 }
 

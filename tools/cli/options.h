@@ -36,9 +36,9 @@ class Option {
 
   Option& required();
   Option& one_of(std::initializer_list<const char*> values);
-  Option& between(unsigned least, unsigned most);
+  Option& between(unsigned min, unsigned max);
   // How many words it takes each time.
-  Option& words(int least, int most);
+  Option& words(int min, int max);
   // Taken from the environment where it is not given.
   Option& from_environment(const char* variable);
   // --help shows the value that the variable has already.

@@ -13,7 +13,7 @@ namespace thimble::cli {
 namespace {
 
 // Longer than the pool waits for a shell.
-constexpr std::chrono::seconds kClaimPatience{70};
+constexpr std::chrono::seconds kClaimTimeout{70};
 
 enum class Wanted { kNo, kExisting, kStart };
 
@@ -47,7 +47,7 @@ Result<std::optional<VmProcess>> claim_from_daemon(const std::string& store,
     return without_daemon(options, started ? "it is being started" : started.error().message);
   }
   auto claim =
-      DaemonClient::claim(std::move(**client), {store, name}, options.verbose, "", kClaimPatience);
+      DaemonClient::claim(std::move(**client), {store, name}, options.verbose, "", kClaimTimeout);
   if (claim.because_of_template && replaceable) return without_daemon(options, claim.refused);
   if (!claim.refused.empty()) return fail(claim.refused);
   if (!claim.vm) return without_daemon(options, claim.unreachable);

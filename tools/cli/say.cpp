@@ -15,13 +15,13 @@ namespace thimble::cli {
 
 namespace {
 
-constexpr size_t kMostOfLine = 4096;
+constexpr size_t kMaxLine = 4096;
 constexpr const char* kPrefix = "thimble: ";
 
 bool stderr_takes() {
-  constexpr int kPatienceMs = 200;
+  constexpr int kTimeoutMs = 200;
   pollfd ready{STDERR_FILENO, POLLOUT, 0};
-  return ::poll(&ready, 1, kPatienceMs) == 1 && (ready.revents & POLLOUT) != 0;
+  return ::poll(&ready, 1, kTimeoutMs) == 1 && (ready.revents & POLLOUT) != 0;
 }
 
 // Only here is the reason known: stdio keeps that something failed, not what (close_stdout.h).
@@ -62,7 +62,7 @@ void print_json(const nlohmann::ordered_json& value) { put(as_json(value)); }
 void print_text(const char* text) { put(text); }
 void explain(const char* text) { std::fputs(text, stderr); }
 
-std::string as_line(std::string_view line) { return printable(line, kMostOfLine) + "\n"; }
+std::string as_line(std::string_view line) { return printable(line, kMaxLine) + "\n"; }
 std::string as_json(const nlohmann::json& value) { return dump(value); }
 std::string as_json(const nlohmann::ordered_json& value) { return dump(value); }
 

@@ -25,9 +25,9 @@ namespace thimble::cli {
 namespace {
 
 constexpr size_t kChunk = 65536;
-constexpr int kStopPatienceMs = 15'000;
+constexpr int kStopTimeoutMs = 15'000;
 // How long a client waits for the answers that are due to the one before it.
-constexpr std::chrono::seconds kTurnPatience{10};
+constexpr std::chrono::seconds kTurnTimeout{10};
 // Such as a client of JSON-RPC shows its user.
 constexpr std::string_view kRefusal =
     R"({"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"thimble: the server still owes )"
@@ -90,7 +90,7 @@ class Supervisor {
   }
 
   [[nodiscard]] int timeout() const {
-    if (stopping_) return kStopPatienceMs;
+    if (stopping_) return kStopTimeoutMs;
     if (!next_) return -1;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_until_ - Clock::now());
     return static_cast<int>(std::max<long long>(left.count(), 0));
@@ -182,7 +182,7 @@ class Supervisor {
     Fd next(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!next) return;
     next_ = std::move(next);
-    next_until_ = Clock::now() + kTurnPatience;
+    next_until_ = Clock::now() + kTurnTimeout;
   }
 
   // Of the client that waits: its turn comes, or it is refused.

@@ -34,7 +34,7 @@ using nlohmann::json;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr milliseconds kPatience{30'000};
+constexpr milliseconds kTimeout{30'000};
 constexpr size_t kMaxAnswer = size_t{1} << 20;
 constexpr const char* kProtocol = "2025-06-18";
 
@@ -51,7 +51,7 @@ class Conversation {
 
   // The result of request `id`; what the server says of its own accord in between is passed over.
   Result<json> answer(int id) {
-    const auto deadline = Clock::now() + kPatience;
+    const auto deadline = Clock::now() + kTimeout;
     for (;;) {
       auto line = next_line(deadline);
       if (!line) return std::unexpected(line.error());
@@ -85,7 +85,7 @@ class Conversation {
       pollfd readable{socket_.get(), POLLIN, 0};
       if (left.count() <= 0 || ::poll(&readable, 1, static_cast<int>(left.count())) != 1) {
         return fail(text("it does not answer within %lld s",
-                         static_cast<long long>(kPatience / std::chrono::seconds(1))));
+                         static_cast<long long>(kTimeout / std::chrono::seconds(1))));
       }
       std::string bytes(65536, 0);
       const ssize_t n = ::recv(socket_.get(), bytes.data(), bytes.size(), 0);

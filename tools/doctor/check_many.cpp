@@ -95,17 +95,17 @@ void check_limits(const fs::path& root, Findings& findings) {
 }
 
 void check_mappings(const fs::path& root, Findings& findings) {
-  const auto most = number_in(root / "proc/sys/vm/max_map_count");
-  if (!most) return;
-  const bool enough = *most >= kMappingsOfVmm;
+  const auto max_mappings = number_in(root / "proc/sys/vm/max_map_count");
+  if (!max_mappings) return;
+  const bool enough = *max_mappings >= kMappingsOfVmm;
   findings.push_back(
       {"map_count",
        enough ? Level::kOk : Level::kNote,
        text("mappings of a process (vm.max_map_count): %llu; a VMM process has about "
             "20, however many VMs there are",
-            *most),
+            *max_mappings),
        enough ? "" : "sudo sysctl -w vm.max_map_count=65530",
-       {{"vm_max_map_count", *most}}});
+       {{"vm_max_map_count", *max_mappings}}});
 }
 
 // Moving a process into a cgroup takes a lock of all processes, which waits for a grace period

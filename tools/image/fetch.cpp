@@ -10,7 +10,7 @@ namespace thimble::image {
 namespace {
 
 constexpr std::array<std::string_view, 3> kKinds = {"package", "pinned", "debian"};
-constexpr std::size_t kMostNames = 64;
+constexpr std::size_t kMaxNames = 64;
 constexpr std::size_t kLongestName = 100;
 
 bool is_debian_name(std::string_view name) {
@@ -27,7 +27,7 @@ bool is_sound(const Fetch& fetch) {
     case Fetch::Kind::kPinned:
       return fetch.names.size() == 1;
     case Fetch::Kind::kDebian:
-      return !fetch.names.empty() && fetch.names.size() <= kMostNames &&
+      return !fetch.names.empty() && fetch.names.size() <= kMaxNames &&
              std::ranges::all_of(fetch.names, is_debian_name);
   }
   return false;
@@ -47,7 +47,7 @@ Result<Fetch> fetch_from_message(std::string_view message) {
   if (kind == kKinds.end()) return fail("fetch for the build: not something that is fetched");
   Fetch fetch{.kind = static_cast<Fetch::Kind>(kind - kKinds.begin())};
   message.remove_prefix(line);
-  while (!message.empty() && fetch.names.size() <= kMostNames) {
+  while (!message.empty() && fetch.names.size() <= kMaxNames) {
     message.remove_prefix(1);
     const std::size_t end = std::min(message.find('\n'), message.size());
     fetch.names.emplace_back(message.substr(0, end));

@@ -118,7 +118,7 @@ std::string command_name(const std::string& text) {
 }
 
 constexpr std::size_t kShownScript = 160;
-constexpr std::size_t kMostBins = 1000;
+constexpr std::size_t kMaxBins = 1000;
 
 // Of the packages that said in the lock file that they have scripts.
 void read_scripts(const Folder& folder, InstalledPackage& installed) {
@@ -261,7 +261,7 @@ Result<void> find_bins(const Folder& folder, const std::string& package,
   const std::string inner =
       directories == value.end() ? std::string() : inner_path(string_of(*directories, "bin"));
   if (inner.empty()) return read_bins(*text, package, installed);
-  const auto files = folder.files_in(place + "/" + inner, kMostBins);
+  const auto files = folder.files_in(place + "/" + inner, kMaxBins);
   if (!files) return std::unexpected(files.error());
   for (const std::string& file : *files) value["bin"][file] = (fs::path(inner) / file).string();
   return read_bins(to_text(value), package, installed);

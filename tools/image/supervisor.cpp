@@ -33,8 +33,8 @@ using std::chrono::steady_clock;
 constexpr milliseconds kLook{100};
 // Looking at a large folder takes a while itself: it may use this part of the time.
 constexpr int kShareOfLooking = 20;
-constexpr int kMostFetches = 16;
-constexpr int kMostLines = 1000;
+constexpr int kMaxFetches = 16;
+constexpr int kMaxLines = 1000;
 
 class Supervisor {
  public:
@@ -138,7 +138,7 @@ class Supervisor {
         case Message::kDone:
           return check_usage();
         case Message::kProgress:
-          if (++lines_ <= kMostLines) supervision_.progress(message->text);
+          if (++lines_ <= kMaxLines) supervision_.progress(message->text);
           break;
         case Message::kFetch:
           if (Result<void> fetched = answer(message->text, channel); !fetched) return fetched;
@@ -186,7 +186,7 @@ class Supervisor {
   }
 
   Result<void> run_fetch(const Fetch& fetch) {
-    if (is_from_host(request_) || request_.guest_root || ++fetches_ > kMostFetches) {
+    if (is_from_host(request_) || request_.guest_root || ++fetches_ > kMaxFetches) {
       return fail("fetch for the build: not now");
     }
     switch (fetch.kind) {

@@ -31,7 +31,7 @@ constexpr uint32_t kSvm = 1U << 20;
 constexpr uint32_t kGuest = 1U << 21;
 
 constexpr uint64_t kPage = 4096;
-constexpr size_t kMostBytes = size_t{16} * 1024;  // of a CPU's state, up to both places
+constexpr size_t kMaxBytes = size_t{16} * 1024;  // of a CPU's state, up to both places
 
 // Bytes from the start of a CPU's registers, of which the first is RAX.
 struct Places {
@@ -74,10 +74,10 @@ void load_efer(void* env, uint64_t value) {
 // False: it does something else than this file knows.
 bool find_places(LoadEfer* original) {
   constexpr uint64_t kValue = 0x5a5a'5a5a'0000'0000 | kEferLongMode | kEferSvm;
-  std::vector<uint64_t> blank(kMostBytes / sizeof(uint64_t));
+  std::vector<uint64_t> blank(kMaxBytes / sizeof(uint64_t));
   original(blank.data(), kValue);
   size_t changed = 0;
-  for (size_t at = 0; at < kMostBytes; at += sizeof(uint64_t)) {
+  for (size_t at = 0; at < kMaxBytes; at += sizeof(uint64_t)) {
     const auto word = get<uint64_t>(blank.data(), at);
     if (word == 0) continue;
     ++changed;

@@ -24,7 +24,7 @@ constexpr unsigned long kWalkerId = 254;
 constexpr uint8_t kDonePort = 0x80;
 constexpr Gpa kProgram = map::kWalker;
 constexpr Gpa kList = map::kWalker + 0x1000;
-static_assert(kList + (kMostPageRuns + 1) * sizeof(PageRun) <= map::kWalkerEnd);
+static_assert(kList + (kMaxPageRuns + 1) * sizeof(PageRun) <= map::kWalkerEnd);
 
 // 32-bit protected mode without paging, ESI on the list. A run of no pages ends it.
 constexpr std::array<uint8_t, 20> kCode = {
@@ -55,7 +55,7 @@ Result<RunArea> map_run_area(const Kvm& kvm, int vcpu) {
 }
 
 Result<void> write_program(const GuestMemory& memory, const std::vector<PageRun>& runs) {
-  const size_t count = std::min(runs.size(), kMostPageRuns);
+  const size_t count = std::min(runs.size(), kMaxPageRuns);
   uint8_t* list = memory.at(kList, (count + 1) * sizeof(PageRun));
   if (list == nullptr || !memory.store(kProgram, kCode)) return fail("no room for a walker");
   std::memcpy(list, runs.data(), count * sizeof(PageRun));

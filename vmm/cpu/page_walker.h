@@ -24,9 +24,9 @@ struct PageRun {
 };
 
 // How many runs have room.
-constexpr size_t kMostPageRuns = 8192;
+constexpr size_t kMaxPageRuns = 8192;
 
-// The vCPU, to be kept as long as the VM. Runs beyond kMostPageRuns are left out. The walker's own
+// The vCPU, to be kept as long as the VM. Runs beyond kMaxPageRuns are left out. The walker's own
 // memory has other content afterwards.
 Result<Fd> walk_pages(const Kvm& kvm, int vm, const GuestMemory& memory,
                       const std::vector<PageRun>& runs);

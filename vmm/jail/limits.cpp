@@ -37,10 +37,10 @@ bool counts_per_namespace() {
   return major > 5 || (major == 5 && minor >= 14);
 }
 
-Result<void> limit(decltype(RLIMIT_AS) resource, const char* name, rlim_t most) {
+Result<void> limit(decltype(RLIMIT_AS) resource, const char* name, rlim_t max) {
   rlimit now{};
   ::getrlimit(resource, &now);
-  const rlim_t value = std::min(most, now.rlim_max);
+  const rlim_t value = std::min(max, now.rlim_max);
   const rlimit wanted{.rlim_cur = value, .rlim_max = value};
   if (::setrlimit(resource, &wanted) != 0) return fail_errno(text("setrlimit %s", name));
   return {};
@@ -52,7 +52,7 @@ Result<void> set_limits(const Limits& limits, bool own_user_namespace) {
   struct Limit {
     decltype(RLIMIT_AS) resource;
     const char* name;
-    rlim_t most;
+    rlim_t max;
   };
   const Limit wanted[] = {
       {RLIMIT_CORE, "CORE", 0},
@@ -68,7 +68,7 @@ Result<void> set_limits(const Limits& limits, bool own_user_namespace) {
       {RLIMIT_DATA, "DATA", kHugeAddressSpace ? RLIM_INFINITY : limits.memory_bytes + kOwnData},
   };
   for (const Limit& one : wanted) {
-    if (auto done = limit(one.resource, one.name, one.most); !done) return done;
+    if (auto done = limit(one.resource, one.name, one.max); !done) return done;
   }
   return {};
 }

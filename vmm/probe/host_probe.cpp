@@ -69,9 +69,9 @@ bool take(int fd, Clock::time_point deadline, Message& message) {
 // that cannot die must not take its parent with it.
 void end_child(pid_t child) {
   ::kill(child, SIGKILL);
-  constexpr auto kPatience = std::chrono::seconds(1);
+  constexpr auto kTimeout = std::chrono::seconds(1);
   constexpr useconds_t kNap = 500;
-  for (const auto start = Clock::now(); Clock::now() - start < kPatience; ::usleep(kNap)) {
+  for (const auto start = Clock::now(); Clock::now() - start < kTimeout; ::usleep(kNap)) {
     if (::waitpid(child, nullptr, WNOHANG) != 0) return;
   }
 }

@@ -67,7 +67,7 @@ Result<RestReport> Machine::Parts::rest(int until) {
   }
   auto set = touched_pages(host_memory.bytes(), options.page_map.get());
   if (!set) return std::unexpected(set.error());
-  if (set->count_written() > WorkingSet::kMostWritten) {
+  if (set->count_written() > WorkingSet::kMaxWritten) {
     report.why_not = "it has changed too much";
     return report;
   }
@@ -119,13 +119,13 @@ Result<Stash> Machine::Parts::put_away(const WorkingSet& set) {
   return stash;
 }
 
-bool Machine::Parts::wait_for_work(nanoseconds most, int until) const {
+bool Machine::Parts::wait_for_work(nanoseconds max, int until) const {
   // A negative descriptor is not looked at.
   std::array<pollfd, 2> work{pollfd{.fd = loop->poll_fd(), .events = POLLIN, .revents = 0},
                              pollfd{.fd = until, .events = POLLIN, .revents = 0}};
   constexpr std::chrono::hours kLongest{24};
   const auto ms =
-      std::chrono::duration_cast<std::chrono::milliseconds>(std::min<nanoseconds>(most, kLongest));
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::min<nanoseconds>(max, kLongest));
   return ::poll(work.data(), work.size(), static_cast<int>(ms.count())) != 0;
 }
 

@@ -28,7 +28,7 @@ size_t put(Run run, PageView now, uint8_t* to) {
 }  // namespace
 
 size_t write_difference(PageView before, PageView now,
-                        std::span<uint8_t, kMostDifference> difference) {
+                        std::span<uint8_t, kMaxDifference> difference) {
   size_t length = 0;
   for (uint16_t word = 0; word < kWords;) {
     if (same_word(before, now, word)) {

@@ -17,11 +17,11 @@ constexpr size_t kPageBytes = 4096;
 using PageView = std::span<const uint8_t, kPageBytes>;
 
 // The longest that a page's can be.
-constexpr size_t kMostDifference = kPageBytes + 4;
+constexpr size_t kMaxDifference = kPageBytes + 4;
 
 // Writes what `now` has that `before` has not; the length, 0 for the same content.
 size_t write_difference(PageView before, PageView now,
-                        std::span<uint8_t, kMostDifference> difference);
+                        std::span<uint8_t, kMaxDifference> difference);
 
 // `page` has the content that was `before`, and gets that of `now`.
 void apply_difference(std::span<const uint8_t> difference, std::span<uint8_t, kPageBytes> page);

@@ -14,12 +14,12 @@ struct Entry {
   uint32_t page;
   uint32_t length;
 };
-constexpr size_t kMostEntry = sizeof(Entry) + kMostDifference;
+constexpr size_t kMaxEntry = sizeof(Entry) + kMaxDifference;
 
 }  // namespace
 
 Result<Stash> Stash::make(size_t pages) {
-  const size_t room = (pages + 1) * kMostEntry;
+  const size_t room = (pages + 1) * kMaxEntry;
   void* start = ::mmap(nullptr, room, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (start == MAP_FAILED) return fail_errno("make room for the pages of a VM that rests");
@@ -38,7 +38,7 @@ Stash::~Stash() {
 
 void Stash::add(uint32_t page, PageView before, PageView now) {
   uint8_t* const at = start_ + used_;
-  const std::span<uint8_t, kMostDifference> difference(at + sizeof(Entry), kMostDifference);
+  const std::span<uint8_t, kMaxDifference> difference(at + sizeof(Entry), kMaxDifference);
   const Entry entry{.page = page,
                     .length = static_cast<uint32_t>(write_difference(before, now, difference))};
   if (entry.length == 0) return;

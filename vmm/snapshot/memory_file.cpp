@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kReadAtOnce = 1UL << 20;
-constexpr size_t kWriteAtMost = 8UL << 20;
+constexpr size_t kMaxWrite = 8UL << 20;
 
 bool is_zero(const uint8_t* page) {
   uint64_t first = 0;
@@ -33,8 +33,8 @@ void add_page(MemoryFacts& facts, Digest& digest, uint64_t number, const uint8_t
 
 Result<void> write_at(int fd, std::span<const uint8_t> bytes, uint64_t offset) {
   while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd, bytes.data(), std::min(bytes.size(), kWriteAtMost),
-                                     static_cast<off_t>(offset));
+    const ssize_t written =
+        ::pwrite(fd, bytes.data(), std::min(bytes.size(), kMaxWrite), static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) return fail_errno("write the snapshot's memory file");
     bytes = bytes.subspan(static_cast<size_t>(written));
@@ -91,7 +91,7 @@ Result<MemoryFacts> write_memory_file(int fd, std::span<const uint8_t> memory) {
     const uint8_t* page = memory.data() + at;
     const bool zero = is_zero(page);
     if (!zero) add_page(facts, digest, at / kPage, page);
-    if (zero || at - run >= kWriteAtMost) {
+    if (zero || at - run >= kMaxWrite) {
       if (auto done = write_at(fd, memory.subspan(run, at - run), run); !done) {
         return std::unexpected(done.error());
       }

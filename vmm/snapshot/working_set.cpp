@@ -97,7 +97,7 @@ Result<WorkingSet> WorkingSet::read(std::span<const uint8_t> file, uint64_t page
       return fail("the working set contradicts itself");
     }
   }
-  if (set.count_written() > kMostWritten || set.count_touched() > kMostTouched) {
+  if (set.count_written() > kMaxWritten || set.count_touched() > kMaxTouched) {
     return fail(text("the working set has %lu pages: too many to bring in", set.count_touched()));
   }
   return set;

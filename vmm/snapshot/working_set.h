@@ -24,8 +24,8 @@ namespace thimble {
 
 struct WorkingSet {
   // More would cost a clone more memory than the faults cost it time.
-  static constexpr uint64_t kMostWritten = 8192;
-  static constexpr uint64_t kMostTouched = 65536;
+  static constexpr uint64_t kMaxWritten = 8192;
+  static constexpr uint64_t kMaxTouched = 65536;
 
   explicit WorkingSet(uint64_t pages_in);
   uint64_t pages;

@@ -94,10 +94,10 @@ Result<void> check_venv(const Venv& venv) {
 }
 
 fs::path base_python(const Venv& venv) {
-  constexpr int kMostLinks = 8;
+  constexpr int kMaxLinks = 8;
   fs::path at = venv.root / "bin/python";
   std::error_code code;
-  for (int i = 0; i < kMostLinks && is_within(at, venv.root); ++i) {
+  for (int i = 0; i < kMaxLinks && is_within(at, venv.root); ++i) {
     const fs::path target = fs::read_symlink(at, code);
     if (code) return {};  // a copy of the interpreter
     at = (at.parent_path() / target).lexically_normal();

@@ -27,8 +27,8 @@ class LaunchLogTest : public testing::Test {
     fs::remove(path_);
     fs::remove(path_ + ".1");
   }
-  void let_grow(rlim_t most) const {
-    const rlimit limit{most, before_.rlim_max};
+  void let_grow(rlim_t max) const {
+    const rlimit limit{max, before_.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &limit);
   }
   [[nodiscard]] std::string read(const std::string& suffix = "") const {
@@ -73,7 +73,7 @@ TEST_F(LaunchLogTest, ItsOwnLineIsWholeOrNotThere) {
 
 TEST_F(LaunchLogTest, BeginsAnewWhenItIsLong) {
   LaunchLog log(path_, open_);
-  const std::string much(static_cast<size_t>(LaunchLog::kMost) + 1, 'x');
+  const std::string much(static_cast<size_t>(LaunchLog::kMaxBytes) + 1, 'x');
   log.write(much);
   log.write("new\n");
   EXPECT_EQ(read(), "new\n");

@@ -82,8 +82,8 @@ TEST(ForeignJson, DepthIsLimited) {
     for (size_t i = 0; i < depth; ++i) text += close;
     return text;
   };
-  EXPECT_TRUE(read_foreign_json(nested(kMostJsonDepth, "[", "]")).is_array());
-  EXPECT_TRUE(read_foreign_json(nested(kMostJsonDepth + 1, "[", "]")).is_discarded());
+  EXPECT_TRUE(read_foreign_json(nested(kMaxJsonDepth, "[", "]")).is_array());
+  EXPECT_TRUE(read_foreign_json(nested(kMaxJsonDepth + 1, "[", "]")).is_discarded());
   EXPECT_TRUE(read_foreign_json(nested(300'000, "[", "]")).is_discarded());
   EXPECT_TRUE(read_foreign_json(nested(300'000, "{\"a\":", "}")).is_discarded());
   EXPECT_TRUE(read_foreign_json(std::string(300'000, '[')).is_discarded()) << "without an end";

@@ -24,7 +24,7 @@ namespace thimble::test {
 
 namespace {
 
-constexpr int kPatienceSeconds = 10;
+constexpr int kTimeoutSeconds = 10;
 
 // "fail" as host name stands for a mount that does not succeed.
 bool configure(void*, const init::Configure& message, init::Failure& failure) {
@@ -73,7 +73,7 @@ int connect_to(const std::string& path) {
   EXPECT_GE(fd, 0);
   if (fd < 0) return -1;
   EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address), 0) << path;
-  const timeval limit = {kPatienceSeconds, 0};
+  const timeval limit = {kTimeoutSeconds, 0};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
   return fd;
@@ -208,7 +208,7 @@ std::string Guest::read_all(int fd) {
 }
 
 int Guest::wait_for_power_off() {
-  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(kPatienceSeconds);
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(kTimeoutSeconds);
   while (std::chrono::steady_clock::now() < limit) {
     int status = 0;
     if (waitpid(process_, &status, WNOHANG) == process_) {

@@ -35,8 +35,8 @@ class ConsoleStreamTest : public testing::Test {
   }
   ~ConsoleStreamTest() override { stop(milliseconds(0)); }
 
-  void stop(milliseconds patience) {
-    stream->stop(patience);
+  void stop(milliseconds timeout) {
+    stream->stop(timeout);
     if (thread.joinable()) thread.join();
   }
   void write(std::string_view bytes) {
@@ -45,8 +45,8 @@ class ConsoleStreamTest : public testing::Test {
   // What arrives until the end, or until nothing more does for a while.
   std::string read_all() {
     std::string all;
-    timeval patience{.tv_sec = 0, .tv_usec = 200'000};
-    setsockopt(reader.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    timeval timeout{.tv_sec = 0, .tv_usec = 200'000};
+    setsockopt(reader.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
     std::vector<char> bytes(65536);
     for (;;) {
       const ssize_t got = ::recv(reader.get(), bytes.data(), bytes.size(), 0);

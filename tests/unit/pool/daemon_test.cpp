@@ -136,7 +136,7 @@ TEST_F(DaemonTest, ATemplateThatIsNotThereIsRefusedWithItsName) {
 
 TEST_F(DaemonTest, ASilentClientIsClosed) {
   DaemonOptions options;
-  options.request_patience = 200ms;
+  options.request_timeout = 200ms;
   start(std::move(options));
   const Fd silent = connect();
   EXPECT_EQ(receive(silent), "closed");

@@ -66,10 +66,10 @@ class FakeLoop final : public EventLoop {
     return false;
   }
   // Serves what comes within so many milliseconds of real time.
-  void serve(int patience) {
+  void serve(int timeout) {
     std::vector<pollfd> set;
     for (const auto& [fd, handler] : watches_) set.push_back({fd, POLLIN, 0});
-    if (::poll(set.data(), set.size(), patience) <= 0) return;
+    if (::poll(set.data(), set.size(), timeout) <= 0) return;
     for (const pollfd& one : set) {
       if (one.revents == 0) continue;
       const auto found = watches_.find(one.fd);

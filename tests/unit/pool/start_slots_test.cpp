@@ -69,7 +69,7 @@ class StartSlotsTest : public testing::Test {
   ~StartSlotsTest() override { fs::remove_all(folder_); }
 
   [[nodiscard]] StartSlots slots(unsigned count) const {
-    return {OwnedFolder::make(folder_ / "starts").value(), count, patience_};
+    return {OwnedFolder::make(folder_ / "starts").value(), count, timeouts_};
   }
 
   void say(char letter) const { (void)!::write(said_.write.get(), &letter, 1); }
@@ -172,7 +172,7 @@ class StartSlotsTest : public testing::Test {
   }
 
   fs::path folder_;
-  StartSlots::Patience patience_{.says_so = milliseconds(30)};
+  StartSlots::Timeouts timeouts_{.says_so = milliseconds(30)};
   Pipe said_;
   Fd own_;
 };
@@ -313,7 +313,7 @@ TEST_F(StartSlotsTest, WhoWaitsForATemplateTakesNoSlot) {
 }
 
 TEST_F(StartSlotsTest, ATemplateIsNotWaitedForForEver) {
-  patience_.for_template = milliseconds(50);
+  timeouts_.for_template = milliseconds(50);
   take_slot(2);
   Start a = start(2, 'a');
   EXPECT_EQ(heard(), 'a');

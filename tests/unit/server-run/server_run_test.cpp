@@ -278,7 +278,7 @@ void start_and_await_signal(int control) {
 // The server's output and the word that it has started come on connections of their own.
 TEST(ServerRun, ASignalReachesAServerBeforeTheGuestHasSaidThatItRuns) {
   Session session(
-      {"unused"}, [](ServerRun& r) { r.boot_patience = milliseconds(5000); },
+      {"unused"}, [](ServerRun& r) { r.boot_timeout = milliseconds(5000); },
       guest_that(start_and_await_signal));
   EXPECT_EQ(session.wait(), SIGUSR1);
 }
@@ -499,7 +499,7 @@ TEST(ServerRun, AGuestThatBreaksTheProtocolIsEnded) {
 
 TEST(ServerRun, AGuestThatNeverAnswersIsGivenUp) {
   Session session(
-      {"cat"}, [](ServerRun& r) { r.boot_patience = milliseconds(300); }, guest_that([](int) {}));
+      {"cat"}, [](ServerRun& r) { r.boot_timeout = milliseconds(300); }, guest_that([](int) {}));
   EXPECT_EQ(session.wait(), kExitFailure);
   EXPECT_NE(session.said().find("did not start"), std::string::npos);
 }
@@ -549,7 +549,7 @@ void expect_replaced(const VmProcess::Body& body, const char* why, milliseconds 
       {"unused"},
       [](ServerRun& run) {
         run.clone = true;
-        run.clone_patience = milliseconds(500);
+        run.clone_timeout = milliseconds(500);
         run.on_refused = [say = run.say](std::string_view text) { say(text); };
       },
       body, start_takes);

@@ -28,13 +28,13 @@ Page random_page(uint32_t seed) {
 
 // The length of the difference; fails when it does not lead from one to the other.
 size_t there_and_back(const Page& before, const Page& now) {
-  std::vector<uint8_t> difference(kMostDifference, 0xee);
+  std::vector<uint8_t> difference(kMaxDifference, 0xee);
   const size_t length =
-      write_difference(before, now, std::span<uint8_t, kMostDifference>(difference));
+      write_difference(before, now, std::span<uint8_t, kMaxDifference>(difference));
   Page page = before;
   apply_difference(std::span(difference).first(length), page);
   EXPECT_TRUE(page == now);
-  EXPECT_LE(length, kMostDifference);
+  EXPECT_LE(length, kMaxDifference);
   return length;
 }
 
@@ -74,7 +74,7 @@ TEST(PageDifference, NeighboursAreOneRun) {
 
 TEST(PageDifference, NeedsNeverMoreThanThePageAndAHeader) {
   const Page before = random_page(4);
-  EXPECT_EQ(there_and_back(before, random_page(5)), kMostDifference);
+  EXPECT_EQ(there_and_back(before, random_page(5)), kMaxDifference);
   // Each run costs half a word more: 341 of them fill a page.
   for (size_t count = 330; count < 350; ++count) {
     const auto spread = [&](size_t word) { return word % 3 != 2 && word / 3 * 2 < count; };

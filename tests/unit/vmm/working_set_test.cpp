@@ -98,11 +98,11 @@ TEST(WorkingSet, APageBeyondTheMemoryIsRefused) {
 }
 
 TEST(WorkingSet, OneThatIsMostOfTheMemoryIsNotBroughtIn) {
-  const uint64_t pages = WorkingSet::kMostTouched * 2;
+  const uint64_t pages = WorkingSet::kMaxTouched * 2;
   WorkingSet set(pages);
-  for (uint64_t page = 0; page < WorkingSet::kMostWritten; ++page) set.add(page, true);
+  for (uint64_t page = 0; page < WorkingSet::kMaxWritten; ++page) set.add(page, true);
   EXPECT_TRUE(WorkingSet::read(set.write(), pages));
-  set.add(WorkingSet::kMostWritten, true);
+  set.add(WorkingSet::kMaxWritten, true);
   EXPECT_FALSE(WorkingSet::read(set.write(), pages));
 }
 

@@ -10,7 +10,7 @@ from figure import Figure
 from figures.clone_memory import free_kib, memory_parts
 from pool import STORE, Pool
 
-MOST = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
+MAX_CLONES = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
 STEPS = (1, 10, 100, 300)
 HUNDRED = 100
 CLAIMS = 5  # from shells that wait, with so many clones there
@@ -29,14 +29,14 @@ def measure(box):
         free = free_kib()
         with pool.held("storm", 0, servers.INITIALIZE) as clones:
             started = {"latency_ns": 0, "busy_ns": 0}
-            for count in [step for step in STEPS if step <= MOST]:
+            for count in [step for step in STEPS if step <= MAX_CLONES]:
                 clones.claim(count - len(clones.each))
                 started = {key: started[key] + clones.together[key] for key in started}
                 figures += at(count, clones, free)
                 figures.append(one_more(count, pool))
                 if count == HUNDRED:
                     figures += hundred(clones, started, server, free)
-    if MOST >= HUNDRED:
+    if MAX_CLONES >= HUNDRED:
         with Pool(box, server) as pool:
             figures += hundred_at_rest(pool, server)
     return figures

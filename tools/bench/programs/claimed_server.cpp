@@ -18,8 +18,8 @@ namespace thimble::bench {
 
 namespace {
 
-constexpr std::chrono::seconds kClaimPatience{60};
-constexpr int kPatienceMs = 60'000;
+constexpr std::chrono::seconds kClaimTimeout{60};
+constexpr int kTimeoutMs = 60'000;
 constexpr size_t kChunk = size_t{64} * 1024;
 
 }  // namespace
@@ -29,7 +29,7 @@ Result<std::unique_ptr<ClaimedServer>> ClaimedServer::claim(const std::string& f
                                                             const std::string& line) {
   auto client = connect_to_pool(folder);
   if (!client) return std::unexpected(client.error());
-  auto claimed = DaemonClient::claim(std::move(*client), id, false, "bench", kClaimPatience);
+  auto claimed = DaemonClient::claim(std::move(*client), id, false, "bench", kClaimTimeout);
   if (!claimed.vm) return fail("claim: " + claimed.refused + claimed.unreachable);
   auto identity = make_identity();
   if (!identity) return std::unexpected(identity.error());
@@ -69,7 +69,7 @@ Result<void> ClaimedServer::serve() {
   std::ranges::copy(guest_.entries(), set.begin());
   set[2] = {streams_.output.get(), POLLIN, 0};
   set[3] = {streams_.error.get(), POLLIN, 0};
-  if (::poll(set.data(), set.size(), kPatienceMs) <= 0) return fail("the server does not answer");
+  if (::poll(set.data(), set.size(), kTimeoutMs) <= 0) return fail("the server does not answer");
   guest_.serve(std::span(set).first<GuestSession::kEntries>());
   if (failure_) return std::unexpected(*failure_);
   if (set[2].revents != 0) {

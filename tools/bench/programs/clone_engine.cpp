@@ -39,7 +39,7 @@ using namespace thimble::bench;  // NOLINT
 
 constexpr int kBatch = 50;
 constexpr int kWithDevices = 5;  // one clone in so many: they are slow to destroy
-constexpr std::chrono::seconds kPatience(90);
+constexpr std::chrono::seconds kTimeout(90);
 // Until a vCPU thread sleeps as it would in a shell that waits.
 constexpr std::chrono::microseconds kSettle(200);
 
@@ -176,7 +176,7 @@ int main(int argc, char** argv) {
   Series bare(kBare, argv[1]);
   Series full(kFull, argv[1]);
   const Fd kvm = must(Kvm::open_device());
-  IdleMachine machine(kPatience);
+  IdleMachine machine(kTimeout);
   for (int done = 0; done < clones; done += kBatch) {
     const int batch = std::min(kBatch, clones - done);
     machine.wait();

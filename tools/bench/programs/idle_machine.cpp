@@ -59,8 +59,8 @@ void IdleMachine::wait() {
   ++waits_;
   const auto start = Clock::now();
   bool idle = is_idle_now();
-  while (!idle && Clock::now() - start < patience_) idle = is_idle_now();
-  patience_ -= Clock::now() - start;
+  while (!idle && Clock::now() - start < timeout_) idle = is_idle_now();
+  timeout_ -= Clock::now() - start;
   if (idle) ++found_idle_;
 }
 

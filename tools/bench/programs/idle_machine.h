@@ -8,9 +8,9 @@ namespace thimble::bench {
 class IdleMachine {
  public:
   // In all, wait() waits no longer than this.
-  explicit IdleMachine(std::chrono::seconds patience) : patience_(patience) {}
+  explicit IdleMachine(std::chrono::seconds timeout) : timeout_(timeout) {}
 
-  // Returns when each CPU was idle for more than 90 % of a tenth of a second, or patience has
+  // Returns when each CPU was idle for more than 90 % of a tenth of a second, or the timeout has
   // ended.
   void wait();
 
@@ -19,7 +19,7 @@ class IdleMachine {
   [[nodiscard]] int found_idle() const { return found_idle_; }
 
  private:
-  std::chrono::nanoseconds patience_;
+  std::chrono::nanoseconds timeout_;
   int waits_ = 0;
   int found_idle_ = 0;
 };

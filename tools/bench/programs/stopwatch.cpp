@@ -44,8 +44,8 @@ using thimble::bench::busy_ns;
 using thimble::bench::clock_ns;
 using thimble::bench::give_up;
 
-constexpr int kPatienceMs = 600'000;  // of the box's clock
-constexpr unsigned kWarmUp = 20;      // exchanges that do not count
+constexpr int kTimeoutMs = 600'000;  // of the box's clock
+constexpr unsigned kWarmUp = 20;     // exchanges that do not count
 // Between two runs, of the box's clock: what the first one leaves to others to clear is gone, and a
 // daemon has made its next shell.
 constexpr useconds_t kPauseUs = 1'000'000;
@@ -106,7 +106,7 @@ Child start(char** command, bool with_input) {
 bool await_text(const Child& child, std::string& said, const std::string& text) {
   while (said.find(text) == std::string::npos) {
     pollfd ready{child.from, POLLIN, 0};
-    if (::poll(&ready, 1, kPatienceMs) <= 0) return false;
+    if (::poll(&ready, 1, kTimeoutMs) <= 0) return false;
     char buffer[65536];
     const ssize_t n = ::read(child.from, buffer, sizeof buffer);
     if (n <= 0) return false;

@@ -12,7 +12,7 @@
 namespace thimble::image {
 namespace {
 
-constexpr std::uint64_t kMostSetting = std::uint64_t{1} << 40;
+constexpr std::uint64_t kMaxSetting = std::uint64_t{1} << 40;
 constexpr rlim_t kDescriptors = 65536;
 // Of all processes of the jail; node has a dozen threads.
 constexpr rlim_t kTasks = 512;
@@ -23,19 +23,18 @@ Result<void> read_setting(const char* name, std::uint64_t& value) {
   const std::string_view text(set);
   std::uint64_t read = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), read);
-  if (error != std::errc() || end != text.data() + text.size() || read == 0 ||
-      read > kMostSetting) {
+  if (error != std::errc() || end != text.data() + text.size() || read == 0 || read > kMaxSetting) {
     return fail(std::string(name) + "=" + set + ": must be a whole number from 1 on");
   }
   value = read;
   return {};
 }
 
-Result<void> limit(decltype(RLIMIT_AS) resource, const char* name, rlim_t most) {
+Result<void> limit(decltype(RLIMIT_AS) resource, const char* name, rlim_t max) {
   rlimit now{};
   ::getrlimit(resource, &now);
   // What the user has set stays set; 1024 descriptors are nobody's wish.
-  const rlim_t value = std::min(most, resource == RLIMIT_NOFILE ? now.rlim_max : now.rlim_cur);
+  const rlim_t value = std::min(max, resource == RLIMIT_NOFILE ? now.rlim_max : now.rlim_cur);
   const rlimit wanted{.rlim_cur = value, .rlim_max = value};
   if (::setrlimit(resource, &wanted) != 0) return fail_errno(std::string("setrlimit ") + name);
   return {};
