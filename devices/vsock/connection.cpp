@@ -49,11 +49,11 @@ size_t total(std::span<const iovec> pieces) {
 
 }  // namespace
 
-Connection::Connection(PortPair ports, Fd stream, uint32_t window, bool greet)
+Connection::Connection(PortPair ports, Fd stream, uint32_t window, bool say_ok)
     : ports_(ports),
       stream_(std::move(stream)),
       phase_(Phase::kWaiting),
-      greet_(greet),
+      say_ok_(say_ok),
       receive_credit_(window) {}
 
 Connection::Connection(const VsockHeader& request, Fd stream, uint32_t window)
@@ -94,7 +94,7 @@ void Connection::receive(const VsockHeader& header, std::span<const iovec> paylo
 void Connection::accepted_by_guest() {
   phase_ = Phase::kOpen;
   if (hung_up_) return lose_reader();
-  if (!greet_) return;
+  if (!say_ok_) return;
   std::string line = text("OK %u\n", ports_.host);
   const iovec piece{line.data(), line.size()};
   if (send_some(stream_.get(), {&piece, 1}) != static_cast<ssize_t>(line.size())) lose_reader();

@@ -60,8 +60,8 @@ class Connection {
   enum class Wait { kNothing, kResponse, kReset };
 
   // Host-initiated: the first control packet is the REQUEST. `stream` is a connected byte stream
-  // socket, blocking or not. `greet`: once accepted, write "OK <host port>\n" to it first.
-  Connection(PortPair ports, Fd stream, uint32_t window, bool greet);
+  // socket, blocking or not. `say_ok`: once accepted, write "OK <host port>\n" to it first.
+  Connection(PortPair ports, Fd stream, uint32_t window, bool say_ok);
   // Guest-initiated and accepted: the first control packet is the RESPONSE.
   Connection(const VsockHeader& request, Fd stream, uint32_t window);
 
@@ -120,7 +120,7 @@ class Connection {
   PortPair ports_;
   Fd stream_;
   Phase phase_;
-  bool greet_ = false;
+  bool say_ok_ = false;
   SendCredit send_credit_;
   ReceiveCredit receive_credit_;
   ByteRing unwritten_;  // from the guest, not yet taken by the socket; at most the window

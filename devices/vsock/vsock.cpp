@@ -173,10 +173,10 @@ void VsockDevice::reset() {
 
 // ---- connections
 
-void VsockDevice::join(uint32_t guest_port, Fd stream, bool greet) {
+void VsockDevice::join(uint32_t guest_port, Fd stream, bool say_ok) {
   if (entries_.size() >= limits_.max_connections) return;  // closes the stream
   const PortPair ports{.host = free_host_port(guest_port), .guest = guest_port};
-  add(Connection(ports, std::move(stream), limits_.window, greet));
+  add(Connection(ports, std::move(stream), limits_.window, say_ok));
   work_soon();
 }
 

@@ -143,7 +143,7 @@ class VsockDevice final : public VirtioDevice {
   };
 
   // vsock.cpp: connections and their sockets.
-  void join(uint32_t guest_port, Fd stream, bool greet);
+  void join(uint32_t guest_port, Fd stream, bool say_ok);
   [[nodiscard]] uint32_t free_host_port(uint32_t guest_port);
   [[nodiscard]] Entry* find(PortPair ports);
   void add(Connection connection);

@@ -129,12 +129,12 @@ void Daemon::on_connection() {
     Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)) return;
     if (!socket) return rest_from_listening();
-    greet(std::move(socket));
+    admit(std::move(socket));
   }
 }
 
 // The folder keeps others out already; root, too, has a daemon of his own.
-void Daemon::greet(Fd socket) {
+void Daemon::admit(Fd socket) {
   ucred peer{};
   socklen_t size = sizeof peer;
   const bool known = ::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;

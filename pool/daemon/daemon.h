@@ -72,7 +72,7 @@ class Daemon {
   void listen();
   void rest_from_listening();
   void on_connection();
-  void greet(Fd socket);
+  void admit(Fd socket);
   void on_request(int client);
   void serve(int client, const DaemonRequest& request);
   void claim(int client, const DaemonRequest& request);

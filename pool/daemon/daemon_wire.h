@@ -50,7 +50,7 @@ bool send_datagram(int socket, std::string_view text, std::span<const int> descr
 struct Datagram {
   std::string text;
   std::vector<Fd> descriptors;
-  bool cut = false;  // it was longer than `most`
+  bool cut = false;  // it was longer than `max`
 };
 // What is there: nothing when there is nothing yet, an empty text at the end of the connection.
 // With `descriptors` as many are taken; more are dropped.

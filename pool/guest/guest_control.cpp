@@ -57,7 +57,7 @@ void GuestControl::take_frame(uint16_t type, std::span<const uint8_t> payload) {
 
 // What the guest may say in which state, and what follows; nullopt: nothing of the kind.
 std::optional<GuestControl::State> GuestControl::after(const GuestEvent& event) {
-  const bool greeted = state_ != State::kConnecting;
+  const bool said_hello = state_ != State::kConnecting;
   switch (event.kind) {
     case Kind::kHello:
       if (state_ == State::kConnecting) return after_hello(event.found);
@@ -80,11 +80,11 @@ std::optional<GuestControl::State> GuestControl::after(const GuestEvent& event) 
     case Kind::kFailed:
       // A server that does not settle is not the end of it.
       if (state_ == State::kFreezing && event.step == protocol::kStepIdle) return thawed_;
-      if (greeted) return State::kFailed;
+      if (said_hello) return State::kFailed;
       break;
     case Kind::kPong:
     case Kind::kNotice:
-      if (greeted) return state_;
+      if (said_hello) return state_;
       break;
     case Kind::kBroken:
       break;
@@ -95,7 +95,7 @@ std::optional<GuestControl::State> GuestControl::after(const GuestEvent& event) 
 GuestControl::State GuestControl::after_hello(protocol::GuestState found) {
   configured_ = found == protocol::kStateFresh ? State::kConfigured : State::kFrozen;
   thawed_ = found == protocol::kStateFrozenRunning ? State::kRunning : State::kConfigured;
-  return found == protocol::kStateFresh ? State::kGreeted : State::kFrozenClone;
+  return found == protocol::kStateFresh ? State::kFresh : State::kFrozenClone;
 }
 
 // A server that was running can end at any time, also while it is being frozen.
@@ -138,7 +138,7 @@ Result<void> GuestControl::queue(uint16_t type, std::vector<uint8_t> payload) {
 }
 
 Result<void> GuestControl::configure(const GuestIdentity& identity) {
-  if (state_ != State::kGreeted && state_ != State::kFrozenClone) {
+  if (state_ != State::kFresh && state_ != State::kFrozenClone) {
     return fail("configure the guest: not now");
   }
   auto payload = encode_identity(identity);

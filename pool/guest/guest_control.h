@@ -106,7 +106,7 @@ class GuestControl {
 
   enum class State {
     kConnecting,   // waits for hello
-    kGreeted,      // configure() is next
+    kFresh,        // found fresh: configure() is next
     kConfiguring,  // waits for its answer
     kConfigured,   // start() is next
     kStarting,     // waits for its answer

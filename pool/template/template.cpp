@@ -22,7 +22,7 @@ namespace {
 
 constexpr size_t kMaxName = 64;
 constexpr size_t kMaxFacts = size_t{4} << 20;
-constexpr const char* kDraftPrefix = ".making-";
+constexpr const char* kStagingPrefix = ".making-";
 constexpr const char* kOldPrefix = ".old-";
 constexpr const char* kLockPrefix = ".lock-";
 constexpr const char* kFailurePrefix = ".failed-";
@@ -85,10 +85,10 @@ void remove_tree(const OwnedFolder& folder, const std::string& name) {
   fs::remove_all(folder.way_to(name), code);
 }
 
-// A draft whose maker is no more.
-void remove_abandoned(const OwnedFolder& store, const std::string& draft) {
-  const auto held = lock_folder(store, draft);
-  if (held && *held) remove_tree(store, draft);
+// A staging folder whose maker is no more.
+void remove_abandoned(const OwnedFolder& store, const std::string& staging) {
+  const auto held = lock_folder(store, staging);
+  if (held && *held) remove_tree(store, staging);
 }
 
 // It goes with the one that takes it.
@@ -215,7 +215,7 @@ void TemplateStore::sweep(std::chrono::seconds unused_for) const {
   const auto others = std::min<std::chrono::seconds>(unused_for, kFailureCounts);
   for (const std::string& name : found) {
     if (name.starts_with(kOldPrefix)) remove_tree(folder_, name);
-    if (name.starts_with(kDraftPrefix)) remove_abandoned(folder_, name);
+    if (name.starts_with(kStagingPrefix)) remove_abandoned(folder_, name);
     if (name.starts_with(kRefusalPrefix) && is_older(folder_, name, refusals)) {
       remove_tree(folder_, name);
     }
@@ -272,33 +272,33 @@ Result<std::optional<FileLock>> TemplateStore::lock(const std::string& name) con
   return FileLock::take(folder_, kLockPrefix + name);
 }
 
-Result<TemplateStore::Draft> TemplateStore::draft(const std::string& name) const {
+Result<TemplateStore::Staging> TemplateStore::stage(const std::string& name) const {
   if (auto fits = check_name(name); !fits) return std::unexpected(fits.error());
   sweep();
   for (;;) {
-    std::string pattern = folder_.way_to(std::string(kDraftPrefix) + name + ".XXXXXX");
+    std::string pattern = folder_.way_to(std::string(kStagingPrefix) + name + ".XXXXXX");
     if (::mkdtemp(pattern.data()) == nullptr) {
       return fail_errno("make a folder in " + folder_.path());
     }
-    std::string draft = fs::path(pattern).filename();
-    auto locked = lock_folder(folder_, draft);
+    std::string staging = fs::path(pattern).filename();
+    auto locked = lock_folder(folder_, staging);
     if (!locked) return std::unexpected(locked.error());
-    if (*locked) return Draft(folder_.share(), std::move(**locked), std::move(draft), name);
+    if (*locked) return Staging(folder_.share(), std::move(**locked), std::move(staging), name);
     // One who sweeps in this very moment has taken it away, or is about to.
   }
 }
 
-TemplateStore::Draft::Draft(Draft&& other) noexcept
+TemplateStore::Staging::Staging(Staging&& other) noexcept
     : store_(std::move(other.store_)),
       folder_(std::move(other.folder_)),
-      draft_(std::exchange(other.draft_, {})),
+      staging_name_(std::exchange(other.staging_name_, {})),
       name_(std::move(other.name_)) {}
 
-TemplateStore::Draft::~Draft() {
-  if (!draft_.empty()) remove_tree(store_, draft_);
+TemplateStore::Staging::~Staging() {
+  if (!staging_name_.empty()) remove_tree(store_, staging_name_);
 }
 
-Result<SnapshotFiles> TemplateStore::Draft::files() const {
+Result<SnapshotFiles> TemplateStore::Staging::files() const {
   auto state = folder_.create("state");
   if (!state) return std::unexpected(state.error());
   auto memory = folder_.create("memory");
@@ -307,20 +307,20 @@ Result<SnapshotFiles> TemplateStore::Draft::files() const {
 }
 
 // In place of an older one in one step: there is never none, and never half of one.
-FileResult<void> TemplateStore::Draft::take_its_name() {
+FileResult<void> TemplateStore::Staging::take_its_name() {
   const int store = store_.fd();
-  int renamed = ::renameat(store, draft_.c_str(), store, name_.c_str());
+  int renamed = ::renameat(store, staging_name_.c_str(), store, name_.c_str());
   const bool replaces = renamed != 0 && (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR);
   if (replaces) {
-    renamed = ::renameat2(store, draft_.c_str(), store, name_.c_str(), RENAME_EXCHANGE);
+    renamed = ::renameat2(store, staging_name_.c_str(), store, name_.c_str(), RENAME_EXCHANGE);
   }
   if (renamed != 0) return file_fault("name " + store_.path_of(name_));
-  if (replaces) remove_tree(store_, draft_);
-  draft_.clear();
+  if (replaces) remove_tree(store_, staging_name_);
+  staging_name_.clear();
   return {};
 }
 
-Result<void> TemplateStore::Draft::publish(TemplateFacts facts) {
+Result<void> TemplateStore::Staging::publish(TemplateFacts facts) {
   for (const char* part : {"state", "memory"}) {
     auto file = folder_.read(part);
     if (!file) return std::unexpected(file.error());

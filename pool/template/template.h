@@ -73,7 +73,7 @@ class TemplateStore {
   [[nodiscard]] uint64_t last_use(const std::string& name) const;
   Result<void> remove(const std::string& name) const;
   // Removes what was left by makers that were killed, and notes that count no more or that are so
-  // old. Done by draft(), too.
+  // old. Done by stage(), too.
   void sweep(std::chrono::seconds unused_for = std::chrono::seconds::max()) const;
 
   // Why the last try to make `name` failed. It is not made again by itself for so long: it may have
@@ -102,13 +102,13 @@ class TemplateStore {
   FileResult<Opened> open_template(const std::string& name) const;
 
   // A template that is being made; gone with this object unless it was published.
-  class Draft {
+  class Staging {
    public:
-    Draft(Draft&& other) noexcept;
-    Draft& operator=(Draft&&) = delete;
-    Draft(const Draft&) = delete;
-    Draft& operator=(const Draft&) = delete;
-    ~Draft();
+    Staging(Staging&& other) noexcept;
+    Staging& operator=(Staging&&) = delete;
+    Staging(const Staging&) = delete;
+    Staging& operator=(const Staging&) = delete;
+    ~Staging();
     // The two empty files; the caller's.
     Result<SnapshotFiles> files() const;
     // Makes it durable and gives it its name, in place of one that has it.
@@ -116,18 +116,18 @@ class TemplateStore {
 
    private:
     friend class TemplateStore;
-    Draft(OwnedFolder store, OwnedFolder folder, std::string draft, std::string name)
+    Staging(OwnedFolder store, OwnedFolder folder, std::string staging, std::string name)
         : store_(std::move(store)),
           folder_(std::move(folder)),
-          draft_(std::move(draft)),
+          staging_name_(std::move(staging)),
           name_(std::move(name)) {}
     [[nodiscard]] FileResult<void> take_its_name();
     OwnedFolder store_;
-    OwnedFolder folder_;  // locked, as long as its maker lives
-    std::string draft_;   // its name until then; empty once it has its own, or was moved from
+    OwnedFolder folder_;        // locked, as long as its maker lives
+    std::string staging_name_;  // its name until then; empty once it has its own, or was moved from
     std::string name_;
   };
-  Result<Draft> draft(const std::string& name) const;
+  Result<Staging> stage(const std::string& name) const;
 
   // Held by the one process that makes `name`; empty while another holds it.
   Result<std::optional<FileLock>> lock(const std::string& name) const;

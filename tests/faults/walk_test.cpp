@@ -44,7 +44,7 @@ class Walk : public DaemonVms {
     FAIL() << "the victim never gets to its end";
   }
 
-  // The store holds no draft, and no template that cannot be opened.
+  // The store holds nothing in staging, and no template that cannot be opened.
   void expect_sound_store(const std::set<std::string>& allowed) {
     auto store = TemplateStore::open(store_);
     ASSERT_TRUE(store) << store.error().message;
@@ -93,12 +93,12 @@ Result<void> make_one(const std::string& folder, const std::string& name) {
   if (!store) return std::unexpected(store.error());
   auto lock = store->lock(name);
   if (!lock || !*lock) return fail("no lock");
-  auto draft = store->draft(name);
-  if (!draft) return std::unexpected(draft.error());
+  auto staging = store->stage(name);
+  if (!staging) return std::unexpected(staging.error());
   auto vm = VmProcess::start(booting_spec());
   if (!vm) return std::unexpected(vm.error());
   if (auto up = wait_until(*vm, Kind::kConsole); !up) return up;
-  auto files = draft->files();
+  auto files = staging->files();
   if (!files) return std::unexpected(files.error());
   if (auto asked = vm->save(std::move(*files), /*hold=*/true); !asked) return asked;
   if (auto saved = wait_until(*vm, Kind::kSaved); !saved) return saved;
@@ -106,7 +106,7 @@ Result<void> make_one(const std::string& folder, const std::string& name) {
   TemplateFacts facts;
   facts.memory_bytes = kShellMemory;
   facts.server.arguments = {"payload"};
-  return draft->publish(std::move(facts));
+  return staging->publish(std::move(facts));
 }
 
 class MakingWalk : public Walk {

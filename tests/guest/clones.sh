@@ -99,7 +99,7 @@ equal "a template that is not there gives 125" 125 "$STATUS"
 contains "… and the command that makes it" "thimble template create" "$ERR"
 equal "nothing half-made stays behind" "" "$(find "$THIMBLE_TEMPLATES" -maxdepth 1 \( -name ".making-*" -o -name ".old-*" \))"
 
-# A template that was bent.
+# A corrupt template.
 truncate -s -4096 "$folder/memory" 2>/dev/null || { chmod 600 "$folder/memory"; truncate -s -4096 "$folder/memory"; }
 try "$THIMBLE" run --template "test-early" <<<"hello"
 equal "a cut memory file is refused" 125 "$STATUS"

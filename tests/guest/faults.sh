@@ -153,7 +153,7 @@ equal "… and the name is free again" "0 kept runs" "$STATUS $OUT"
 
 # ---- clones that die as soon as they run: their kernel is overwritten, and nobody sees it before
 
-bend() { # FOLDER of a template
+corrupt() { # FOLDER of a template
   chmod 600 "$1/memory"
   python3 - "$1" <<'PY'
 import json, os, sys
@@ -171,7 +171,7 @@ PY
 }
 folder_of() { "$THIMBLE" template inspect "$1" | grep -o '"folder": "[^"]*"' | cut -d'"' -f4; }
 try "$THIMBLE" template create bad --memory 128M --image python -- python3 -c "$SERVER"
-bend "$(folder_of bad)"
+corrupt "$(folder_of bad)"
 for i in 1 2; do
   try "$THIMBLE" run --template bad <<<abc
   equal "a clone that dies at once fails its run ($i)" "125 1" "$STATUS $(grep -c 'the VM ended before the server was started' <<<"$ERR")"
@@ -180,11 +180,11 @@ try "$THIMBLE" run --template bad <<<abc
 contains "… the third is refused with the reason" "failed 2 times in a row" "$ERR"
 wait_until "… and nothing of them is left" none_claimed
 name=$("$THIMBLE" template ls | grep '^auto.*ready' | head -1 | cut -d' ' -f1)
-bend "$(folder_of "$name")"
-bent=$(stat -c %i "$(folder_of "$name")/state")
+corrupt "$(folder_of "$name")"
+corrupt_inode=$(stat -c %i "$(folder_of "$name")/state")
 equal "where thimble chose the template, a VM boots instead" cba "$(serve)"
 contains "… which is said" "booting instead" "$(<"$SCRATCH/err")"
-made_anew() { [[ $(stat -c %i "$(folder_of "$name")/state") != "$bent" ]]; }
+made_anew() { [[ $(stat -c %i "$(folder_of "$name")/state") != "$corrupt_inode" ]]; }
 wait_until "… the template is made anew, in its place" made_anew
 equal "… and used" cba "$(serve)"
 contains "… as before" "a clone of $name" "$(<"$SCRATCH/err")"

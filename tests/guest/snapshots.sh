@@ -114,12 +114,12 @@ contains "a memory file cut under a clone ends it with a message" "memory file w
 refused() { # NAME TEXT [OPTION…]
   local name=$1 part=$2
   shift 2
-  try "$THIMBLE" snapshot restore "$SCRATCH/bent" "${@:---disk=$SCRATCH/disk:ro}" </dev/null
+  try "$THIMBLE" snapshot restore "$SCRATCH/corrupt" "${@:---disk=$SCRATCH/disk:ro}" </dev/null
   [[ $STATUS == 125 && $ERR == *"$part"* && $(wc -l <<<"$ERR") == 1 ]] && ok "$name" || not_ok "$name" "$STATUS $ERR"
 }
-bend() {
-  rm -rf "$SCRATCH/bent"
-  cp -r --sparse=always "$SNAPSHOT" "$SCRATCH/bent"
+copy_snapshot() {
+  rm -rf "$SCRATCH/corrupt"
+  cp -r --sparse=always "$SNAPSHOT" "$SCRATCH/corrupt"
 }
 flip() { # FILE OFFSET
   python3 - "$1" "$2" <<'PY'
@@ -128,19 +128,19 @@ with open(sys.argv[1], "r+b") as f:
     f.seek(int(sys.argv[2])); b = f.read(1)[0]; f.seek(int(sys.argv[2])); f.write(bytes([b ^ 1]))
 PY
 }
-bend && flip "$SCRATCH/bent/state" 200
+copy_snapshot && flip "$SCRATCH/corrupt/state" 200
 refused "an altered state file is refused" "altered"
-bend && flip "$SCRATCH/bent/state" 8
+copy_snapshot && flip "$SCRATCH/corrupt/state" 8
 refused "another version is refused" "format version 0"
-bend && truncate -s -1 "$SCRATCH/bent/state"
+copy_snapshot && truncate -s -1 "$SCRATCH/corrupt/state"
 refused "a cut state file is refused" "cut"
-bend && flip "$SCRATCH/bent/memory" $((16 << 20))
+copy_snapshot && flip "$SCRATCH/corrupt/memory" $((16 << 20))
 refused "an altered memory file is refused" "altered"
-bend && truncate -s 1M "$SCRATCH/bent/memory"
+copy_snapshot && truncate -s 1M "$SCRATCH/corrupt/memory"
 refused "memory of the wrong size is refused" "1048576 bytes"
-bend && rm "$SCRATCH/bent/memory"
+copy_snapshot && rm "$SCRATCH/corrupt/memory"
 refused "a missing file is refused" "No such file"
-bend
+copy_snapshot
 refused "another number of disks is refused" "other devices" -v
 head -c 2097152 /dev/urandom >"$SCRATCH/larger"
 refused "a disk of another size is refused" "sectors" "--disk=$SCRATCH/larger:ro"

@@ -104,23 +104,23 @@ equal "… one of them" 1 "$(grep -c '^thimble: template auto-.* KiB' "$SCRATCH"
 # A maker that is killed: tests/guest/faults.sh.
 wait_until "makers leave no process" nobody -x thimble-vmm
 
-# A template that was bent is not used, and made anew.
+# A corrupt template is not used, and made anew.
 "$THIMBLE" template prune --all >/dev/null
 "$THIMBLE" template auto --memory 128M --freeze ready -- python3 -c "$SERVER" >/dev/null 2>&1
 name=$("$THIMBLE" template ls | cut -d' ' -f1)
 chmod 600 "$THIMBLE_TEMPLATES/$name/state"
 printf 'X' | dd of="$THIMBLE_TEMPLATES/$name/state" bs=1 seek=2000 conv=notrunc status=none
-bent=$(stat -c %i "$THIMBLE_TEMPLATES/$name/state")
-equal "a bent template is no hindrance" "cba" "$(serve)"
+corrupt_inode=$(stat -c %i "$THIMBLE_TEMPLATES/$name/state")
+equal "a corrupt template is no hindrance" "cba" "$(serve)"
 contains "… and that is said" "booting instead" "$(<"$SCRATCH/err")"
-made_anew() { [[ $(stat -c %i "$THIMBLE_TEMPLATES/$name/state") != "$bent" ]]; }
+made_anew() { [[ $(stat -c %i "$THIMBLE_TEMPLATES/$name/state") != "$corrupt_inode" ]]; }
 wait_until "… it is made anew, in its place" made_anew
 equal "… and used" "cba" "$(serve)"
 "$THIMBLE" template create named --memory 128M --image python -- python3 -c "$SERVER" >/dev/null 2>&1
 chmod 600 "$THIMBLE_TEMPLATES/named/state"
 printf 'X' | dd of="$THIMBLE_TEMPLATES/named/state" bs=1 seek=2000 conv=notrunc status=none
 try "$THIMBLE" run --template named </dev/null
-equal "one that was asked for by name and is bent ends its run with one line" "125 1" "$STATUS $(wc -l <<<"$ERR")"
+equal "one that was asked for by name and is corrupt ends its run with one line" "125 1" "$STATUS $(wc -l <<<"$ERR")"
 contains "… that says which" "template named: the snapshot's state file: section" "$ERR"
 
 # Removed or replaced while a clone runs.

@@ -64,10 +64,10 @@ class DaemonVms : public ::testing::Test {
     ASSERT_TRUE(store) << store.error().message;
     auto frozen = frozen_payload(payload, typed);
     ASSERT_TRUE(frozen) << frozen.error().message;
-    auto draft = store->draft(name);
-    ASSERT_TRUE(draft) << draft.error().message;
+    auto staging = store->stage(name);
+    ASSERT_TRUE(staging) << staging.error().message;
     {
-      auto files = draft->files();
+      auto files = staging->files();
       ASSERT_TRUE(files);
       copy(frozen->state, files->state);
       copy(frozen->memory, files->memory);
@@ -75,7 +75,7 @@ class DaemonVms : public ::testing::Test {
     TemplateFacts facts;
     facts.memory_bytes = kShellMemory;
     facts.server.arguments = {"payload"};
-    const auto published = draft->publish(std::move(facts));
+    const auto published = staging->publish(std::move(facts));
     ASSERT_TRUE(published) << published.error().message;
   }
   static void copy(const Fd& from, const Fd& to) {

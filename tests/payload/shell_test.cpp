@@ -161,7 +161,7 @@ TEST(Shell, ATemplateThatWasCutMeanwhileIsRefusedAtTheClaim) {
   EXPECT_NE(event->text.find("was cut"), std::string::npos) << event->text;
 }
 
-TEST(Shell, ABentTemplateIsRefusedBeforeTheClaim) {
+TEST(Shell, ACorruptTemplateIsRefusedBeforeTheClaim) {
   auto files = frozen_payload("serial_echo", "q");
   ASSERT_TRUE(files);
   ASSERT_EQ(::pwrite(files->state.get(), "x", 1, 300), 1);

@@ -111,10 +111,10 @@ TEST(WorkingSet, APreparedMachineHasItsPagesAndTheTemplatesMemory) {
 TEST(WorkingSet, OneThatDoesNotFitIsToldAndNotFollowed) {
   auto snapshot = sleeping().open();
   ASSERT_TRUE(snapshot);
-  std::vector<uint8_t> bent = content(some_set().get());
-  bent[40] ^= 1;
+  std::vector<uint8_t> corrupt = content(some_set().get());
+  corrupt[40] ^= 1;
   const std::vector<uint8_t> sets[] = {
-      {}, {1, 2, 3}, bent, WorkingSet(kPages / 2).write(), std::vector<uint8_t>(kPages * 2)};
+      {}, {1, 2, 3}, corrupt, WorkingSet(kPages / 2).write(), std::vector<uint8_t>(kPages * 2)};
   for (const std::vector<uint8_t>& set : sets) {
     std::vector<std::string> notices;
     auto machine = prepared(sleeping(), **snapshot, file_of(set), &notices);

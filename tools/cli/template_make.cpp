@@ -127,8 +127,8 @@ const char* point_name(Point point) { return point == Point::kReady ? "ready" : 
 
 Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrder& order,
                                    const RunOptions& options, const image::Prepared& prepared) {
-  auto draft = store.draft(order.name);
-  if (!draft) return std::unexpected(draft.error());
+  auto staging = store.stage(order.name);
+  if (!staging) return std::unexpected(staging.error());
   ServerLines lines;
   auto request = make_request(order, options, prepared, lines);
   if (!request) return std::unexpected(request.error());
@@ -144,14 +144,14 @@ Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrd
     if (!order.accepts_unrenewed) return TemplateMade{std::move(refusal)};
     say("--freeze ready: " + refusal);
   }
-  auto files = draft->files();
+  auto files = staging->files();
   if (!files) return std::unexpected(files.error());
   auto saved = save(*vm, std::move(*files));
   vm->kill();
   if (!saved) return fail_in("save the template", saved);
   auto facts = describe(*request, order, options, prepared);
   if (!facts) return std::unexpected(facts.error());
-  if (auto done = draft->publish(std::move(*facts)); !done) return std::unexpected(done.error());
+  if (auto done = staging->publish(std::move(*facts)); !done) return std::unexpected(done.error());
   return TemplateMade{};
 }
 

@@ -259,16 +259,16 @@ TEST_F(OwnedFolderTest, ALockIsOneProcessesAndLeavesNoFile) {
 
 TEST_F(OwnedFolderTest, AFolderThatIsFilledIsItsMakersUntilThatEnds) {
   const OwnedFolder own = folder();
-  ASSERT_TRUE(own.make_folder("draft"));
+  ASSERT_TRUE(own.make_folder("staging"));
   {
-    const auto held = lock_folder(own, "draft");
+    const auto held = lock_folder(own, "staging");
     ASSERT_TRUE(held && *held);
-    const auto second = lock_folder(own, "draft");
+    const auto second = lock_folder(own, "staging");
     EXPECT_TRUE(second && !*second);
   }
-  EXPECT_TRUE(lock_folder(own, "draft").value());
+  EXPECT_TRUE(lock_folder(own, "staging").value());
   EXPECT_FALSE(lock_folder(own, "gone").value());
-  EXPECT_FALSE(OwnedFolder::make_new(own.fd(), "draft", "draft")) << "it is there";
+  EXPECT_FALSE(OwnedFolder::make_new(own.fd(), "staging", "staging")) << "it is there";
 }
 
 }  // namespace

@@ -367,7 +367,7 @@ struct Requested {
   Connection connection;
 };
 
-TEST(VsockConnection, AcceptedClientIsGreetedOnceBeforeAnyByte) {
+TEST(VsockConnection, AcceptedClientIsToldOkOnceBeforeAnyByte) {
   Requested stream;
   EXPECT_EQ(stream.connection.take_control().op, VsockOp::kRequest);
   stream.connection.receive(from_guest(VsockOp::kResponse), {});

@@ -31,7 +31,7 @@ enum class Behaviour {
 int live_as(int broker, Behaviour behaviour) {
   if (behaviour == Behaviour::kDies) ::raise(SIGKILL);
   if (behaviour == Behaviour::kRefuses) {
-    send_broker(broker, BrokerType::kRefused, 0, "a bent template");
+    send_broker(broker, BrokerType::kRefused, 0, "a corrupt template");
     return 1;
   }
   if (behaviour != Behaviour::kNeverPrepared) send_broker(broker, BrokerType::kPrepared, 0, "");
@@ -239,7 +239,7 @@ TEST_F(PoolTest, AFailureIsTriedAgainOnceAndThenToldWithItsReason) {
   const auto claimed = claim();
   ASSERT_FALSE(claimed);
   EXPECT_EQ(claimed.error().kind, Refusal::Kind::kTemplate);
-  EXPECT_NE(claimed.error().why.find("a bent template"), std::string::npos);
+  EXPECT_NE(claimed.error().why.find("a corrupt template"), std::string::npos);
   EXPECT_EQ(started_, 2);
 }
 
@@ -251,7 +251,7 @@ TEST_F(PoolTest, ATemplateThatKeepsFailingIsLeftAloneForLongerAndLonger) {
   const auto during = claim();
   ASSERT_FALSE(during);
   EXPECT_EQ(started_, after_first) << "not even tried";
-  EXPECT_NE(during.error().why.find("a bent template"), std::string::npos) << during.error().why;
+  EXPECT_NE(during.error().why.find("a corrupt template"), std::string::npos) << during.error().why;
   EXPECT_NE(during.error().why.find("tried again in 1 s"), std::string::npos) << during.error().why;
   loop_.advance(1100ms);
   ASSERT_FALSE(claim());

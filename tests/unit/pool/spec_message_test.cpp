@@ -136,9 +136,9 @@ TEST(SpecMessage, ValuesThatNobodySendsAreRefused) {
   spec.rest_after = std::chrono::milliseconds(1);
   const std::vector<uint8_t> whole = spec_bytes(spec);
   const auto refused_with = [&](std::string_view field, size_t offset, uint8_t value) {
-    std::vector<uint8_t> bent = whole;
-    bent[value_of(bent, field) + offset] = value;
-    return !parse_spec(bent, {}).has_value();
+    std::vector<uint8_t> corrupt = whole;
+    corrupt[value_of(corrupt, field) + offset] = value;
+    return !parse_spec(corrupt, {}).has_value();
   };
   EXPECT_TRUE(refused_with("version", 0, kSpecVersion + 1));
   EXPECT_TRUE(refused_with("entry", 0, 3));

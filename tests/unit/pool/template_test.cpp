@@ -123,13 +123,13 @@ class TemplateStoreTest : public testing::Test {
   // Its state file has `content`.
   static void publish(const TemplateStore& store, const std::string& name,
                       const std::string& content) {
-    auto draft = store.draft(name);
-    ASSERT_TRUE(draft);
-    auto files = draft->files();
+    auto staging = store.stage(name);
+    ASSERT_TRUE(staging);
+    auto files = staging->files();
     ASSERT_TRUE(files);
     ASSERT_EQ(::write(files->state.get(), content.data(), content.size()),
               static_cast<ssize_t>(content.size()));
-    const auto done = draft->publish(some_facts());
+    const auto done = staging->publish(some_facts());
     ASSERT_TRUE(done) << done.error().message;
   }
   // As if it had been there for two days.
@@ -148,13 +148,13 @@ class TemplateStoreTest : public testing::Test {
 TEST_F(TemplateStoreTest, NamesThatLeaveTheFolderAreRefused) {
   const TemplateStore templates = store();
   for (const char* name : {"", ".", "..", "../x", "a/b", "/x", ".hidden", "a b", "a\n", "\xff"}) {
-    EXPECT_FALSE(templates.draft(name)) << name;
+    EXPECT_FALSE(templates.stage(name)) << name;
     EXPECT_FALSE(templates.facts(name)) << name;
     EXPECT_FALSE(templates.remove(name)) << name;
     EXPECT_FALSE(templates.open_template(name)) << name;
   }
-  EXPECT_FALSE(templates.draft(std::string(65, 'a')));
-  EXPECT_TRUE(templates.draft(std::string(64, 'a')));
+  EXPECT_FALSE(templates.stage(std::string(65, 'a')));
+  EXPECT_TRUE(templates.stage(std::string(64, 'a')));
 }
 
 TEST_F(TemplateStoreTest, AFolderThatOthersCanEnterIsRefused) {
@@ -173,11 +173,11 @@ TEST_F(TemplateStoreTest, AFolderThatOthersCanEnterIsRefused) {
   EXPECT_FALSE(TemplateStore::open(path));
 }
 
-TEST_F(TemplateStoreTest, AHalfMadeOneIsNeverListedAndGoesWithItsDraft) {
+TEST_F(TemplateStoreTest, AHalfMadeOneIsNeverListedAndGoesWithItsStaging) {
   const TemplateStore templates = store();
   {
-    auto draft = templates.draft("half");
-    ASSERT_TRUE(draft && draft->files());
+    auto staging = templates.stage("half");
+    ASSERT_TRUE(staging && staging->files());
     EXPECT_TRUE(templates.names().empty());
     EXPECT_FALSE(templates.open_template("half"));
   }
@@ -303,16 +303,16 @@ TEST_F(TemplateStoreTest, ARefusalIsNotedForLong) {
   EXPECT_TRUE(fs::is_empty(templates.folder()));
 }
 
-// Each draft sweeps: none takes another's folder away, held or about to be.
-TEST_F(TemplateStoreTest, ManyAreDraftedAtOnce) {
+// Each staging sweeps: none takes another's folder away, held or about to be.
+TEST_F(TemplateStoreTest, ManyAreStagedAtOnce) {
   const TemplateStore templates = store();
   std::atomic<unsigned> lost = 0;
   std::vector<std::jthread> makers;
   for (int maker = 0; maker < 4; ++maker) {
     makers.emplace_back([&] {
       for (int i = 0; i < 300; ++i) {
-        auto draft = templates.draft("it");
-        if (!draft || !draft->files()) ++lost;
+        auto staging = templates.stage("it");
+        if (!staging || !staging->files()) ++lost;
       }
     });
   }

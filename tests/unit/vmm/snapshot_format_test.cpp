@@ -117,14 +117,14 @@ TEST(SnapshotSections, ThatClaimToBeHugeAreRefused) {
   const auto file = write_sections(some_sections());
   constexpr size_t kFirstLength = 24 + 1 + 3 + 4;
   for (const uint64_t length : {uint64_t{4}, uint64_t{1} << 32, ~uint64_t{0}}) {
-    auto bent = file;
-    std::memcpy(bent.data() + kFirstLength, &length, sizeof(length));
-    EXPECT_NE(refusal_of(sealed(bent)), "accepted") << length;
+    auto corrupt = file;
+    std::memcpy(corrupt.data() + kFirstLength, &length, sizeof(length));
+    EXPECT_NE(refusal_of(sealed(corrupt)), "accepted") << length;
   }
-  auto bent = file;
+  auto corrupt = file;
   const uint32_t count = 0xffffffff;
-  std::memcpy(bent.data() + 12, &count, sizeof(count));
-  EXPECT_NE(refusal_of(sealed(bent)).find("sections"), std::string::npos);
+  std::memcpy(corrupt.data() + 12, &count, sizeof(count));
+  EXPECT_NE(refusal_of(sealed(corrupt)).find("sections"), std::string::npos);
 }
 
 // ---- the whole state file

@@ -67,9 +67,9 @@ TEST(WorkingSet, AnyOtherLengthIsRefused) {
 TEST(WorkingSet, AnyChangedByteIsNoticed) {
   const std::vector<uint8_t> file = some_set().write();
   for (size_t i = 0; i < file.size(); ++i) {
-    std::vector<uint8_t> bent = file;
-    bent[i] ^= 0x10;
-    EXPECT_FALSE(WorkingSet::read(bent, kPages)) << i;
+    std::vector<uint8_t> corrupt = file;
+    corrupt[i] ^= 0x10;
+    EXPECT_FALSE(WorkingSet::read(corrupt, kPages)) << i;
   }
 }
 
