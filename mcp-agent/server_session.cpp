@@ -131,7 +131,7 @@ void ServerSession::on_vm_event(const VmEvent& event) {
       break;
     case VmEvent::Kind::kSaved:  // nobody here saves
     case VmEvent::Kind::kUnsaved:
-    case VmEvent::Kind::kPrepared:  // of shells
+    case VmEvent::Kind::kPrepared:  // of warm VMs
     case VmEvent::Kind::kPong:
       break;
     case VmEvent::Kind::kRecorded:

@@ -1,4 +1,4 @@
-// See pool.h. Claims and shells; what time brings is in pool_time.cpp.
+// See pool.h. Claims and warm VMs; what time brings is in pool_time.cpp.
 #include "pool/pool.h"
 
 #include <poll.h>
@@ -102,7 +102,7 @@ std::vector<Pool::TemplateStatus> Pool::templates() const {
                           .claims = of->claims,
                           .misses = of->misses,
                           .failing = {}};
-    for (const Backoff* backoff : {&of->shells, &of->clones}) {
+    for (const Backoff* backoff : {&of->warm_vms, &of->clones}) {
       if (backoff->failures() > 0) status.failing = backoff->why();
     }
     all.push_back(std::move(status));
@@ -117,7 +117,7 @@ Pool::Template& Pool::template_of(const TemplateId& id) {
   auto& of = templates_[id];
   if (!of) of = std::make_unique<Template>(id);
   of->last_use = world_.now();
-  of->wanted = std::max(of->wanted, limits_.min_shells);
+  of->wanted = std::max(of->wanted, limits_.min_warm);
   arm_tick();
   return *of;
 }
@@ -143,9 +143,9 @@ uint64_t Pool::claim(const TemplateId& id, bool report_console, Answer answer) {
   const uint64_t claim = next_id_++;
   if (count(&of, State::kReady) == 0) {
     ++of.misses;
-    // The very first has no shell in any case; later ones came faster than shells did.
+    // The very first has no warm VM in any case; later ones came faster than warm VMs did.
     if (of.misses > 1)
-      of.wanted = std::min(of.wanted + 1, std::max(limits_.min_shells, limits_.max_shells));
+      of.wanted = std::min(of.wanted + 1, std::max(limits_.min_warm, limits_.max_warm));
   }
   of.waiting.push_back({claim, report_console, std::move(answer)});
   serve_waiting(of);
@@ -159,7 +159,7 @@ void Pool::cancel(uint64_t claim) {
   }
 }
 
-// False when the template is gone. Shells of an earlier one of the same name are of no use. What
+// False when the template is gone. Warm VMs of an earlier one of the same name are of no use. What
 // cannot be told just now is as it was.
 bool Pool::adopt_version(Template& of, const FileResult<std::string>& version) {
   if (version && *version == of.version) return true;
@@ -167,18 +167,18 @@ bool Pool::adopt_version(Template& of, const FileResult<std::string>& version) {
   if (untold && !of.version.empty()) return true;
   if (!of.version.empty()) log("template " + of.id.name + " was changed or removed");
   of.version = version.value_or("");
-  of.shells.succeed();
+  of.warm_vms.succeed();
   of.clones.succeed();
   for (const auto& [id, vm] : vms_) {
-    const bool shell = vm->state == State::kPreparing || vm->state == State::kReady;
-    if (vm->of == &of && shell && vm->version != of.version) discard(*vm);
+    const bool warm = vm->state == State::kPreparing || vm->state == State::kReady;
+    if (vm->of == &of && warm && vm->version != of.version) discard(*vm);
   }
   return version.has_value();
 }
 
 std::optional<Pool::Refusal> Pool::refusal(Template& of) {
   const auto now = world_.now();
-  for (const Backoff* backoff : {&of.shells, &of.clones}) {
+  for (const Backoff* backoff : {&of.warm_vms, &of.clones}) {
     if (!backoff->holds(now)) continue;
     const auto left = std::chrono::ceil<std::chrono::seconds>(backoff->until() - now);
     return Refusal{
@@ -197,11 +197,12 @@ std::optional<Pool::Refusal> Pool::refusal(Template& of) {
 // For one more VM: claims that wait have been promised theirs.
 std::optional<Pool::Refusal> Pool::room_for(const Template& of) const {
   size_t promised = 0;
-  size_t spare = 0;  // shells of other templates, which can go
+  size_t spare = 0;  // warm VMs of other templates, which can go
   for (const auto& [id, other] : templates_) {
-    const size_t shells = count(other.get(), State::kReady) + count(other.get(), State::kPreparing);
-    promised += other->waiting.size() - std::min(other->waiting.size(), shells);
-    if (other.get() != &of) spare += shells - std::min(other->waiting.size(), shells);
+    const size_t warm_vms =
+        count(other.get(), State::kReady) + count(other.get(), State::kPreparing);
+    promised += other->waiting.size() - std::min(other->waiting.size(), warm_vms);
+    if (other.get() != &of) spare += warm_vms - std::min(other->waiting.size(), warm_vms);
   }
   const size_t of_template = count(&of, State::kClaimed) + of.waiting.size();
   if (of_template >= limits_.max_vms_of_template) {
@@ -209,8 +210,8 @@ std::optional<Pool::Refusal> Pool::room_for(const Template& of) const {
                    text("%zu VMs of template %s run already: the most that the pool allows",
                         of_template, of.id.name.c_str())};
   }
-  const size_t shells = count(&of, State::kReady) + count(&of, State::kPreparing);
-  if (shells > of.waiting.size()) return std::nullopt;  // one is on its way
+  const size_t warm_vms = count(&of, State::kReady) + count(&of, State::kPreparing);
+  if (warm_vms > of.waiting.size()) return std::nullopt;  // one is on its way
   if (in_use(nullptr) + promised < limits_.max_vms + spare) return std::nullopt;
   return Refusal{Refusal::Kind::kLimit,
                  text("%zu VMs run already: the most that the pool allows (thimble daemon "
@@ -218,16 +219,16 @@ std::optional<Pool::Refusal> Pool::room_for(const Template& of) const {
                       count(nullptr, State::kClaimed))};
 }
 
-// ---- shells
+// ---- warm VMs
 // --------------------------------------------------------------------------------------
 
 void Pool::tend(Template& of) {
   start_for_waiting(of);
-  const size_t shells = count(&of, State::kReady) + count(&of, State::kPreparing);
-  if (of.refill || shells >= of.wanted + of.waiting.size()) return;
+  const size_t warm_vms = count(&of, State::kReady) + count(&of, State::kPreparing);
+  if (of.refill || warm_vms >= of.wanted + of.waiting.size()) return;
   const auto now = world_.now();
   auto delay = std::chrono::nanoseconds(limits_.refill_delay);
-  for (const Backoff* backoff : {&of.shells, &of.clones}) {
+  for (const Backoff* backoff : {&of.warm_vms, &of.clones}) {
     if (backoff->holds(now))
       delay = std::max<std::chrono::nanoseconds>(delay, backoff->until() - now);
   }
@@ -251,20 +252,20 @@ void Pool::start_for_waiting(Template& of) {
 
 // One at a time, so that claims come in between.
 void Pool::refill(Template& of) {
-  const size_t shells = count(&of, State::kReady) + count(&of, State::kPreparing);
+  const size_t warm_vms = count(&of, State::kReady) + count(&of, State::kPreparing);
   const size_t claimed = count(&of, State::kClaimed);
   const bool room =
-      in_use(nullptr) < limits_.max_vms && claimed + shells < limits_.max_vms_of_template;
-  if (of.version.empty() || shells >= of.wanted || !room) return;
+      in_use(nullptr) < limits_.max_vms && claimed + warm_vms < limits_.max_vms_of_template;
+  if (of.version.empty() || warm_vms >= of.wanted || !room) return;
   if (start_one(of, false)) tend(of);
 }
 
-// A shell that nobody waits for goes when another template needs its place.
+// A warm VM that nobody waits for goes when another template needs its place.
 bool Pool::make_room(const Template& of) {
   if (in_use(nullptr) < limits_.max_vms) return true;
   for (const auto& [id, vm] : vms_) {
-    const bool shell = vm->state == State::kReady || vm->state == State::kPreparing;
-    if (!shell || vm->of == &of || !vm->of->waiting.empty()) continue;
+    const bool warm = vm->state == State::kReady || vm->state == State::kPreparing;
+    if (!warm || vm->of == &of || !vm->of->waiting.empty()) continue;
     discard(*vm);
     return true;
   }
@@ -272,25 +273,25 @@ bool Pool::make_room(const Template& of) {
 }
 
 bool Pool::start_one(Template& of, bool awaited) {
-  auto shell = world_.start_shell(of.id, awaited);
+  auto warm_vm = world_.start_warm_vm(of.id, awaited);
   Result<Fd> pidfd = fail("");
-  if (shell) pidfd = shell->vm.open_pidfd();
-  if (!shell || !pidfd) {
-    const std::string& why = shell ? pidfd.error().message : shell.error().message;
-    of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
-    log("no shell of template " + of.id.name + ": " + why);
+  if (warm_vm) pidfd = warm_vm->vm.open_pidfd();
+  if (!warm_vm || !pidfd) {
+    const std::string& why = warm_vm ? pidfd.error().message : warm_vm.error().message;
+    of.warm_vms.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
+    log("no warm VM of template " + of.id.name + ": " + why);
     refuse_waiting(of, {Refusal::Kind::kTemplate, why});
     return false;
   }
   const uint64_t id = next_id_++;
   auto& vm = vms_[id];
-  vm = std::make_unique<Vm>(id, of, std::move(*shell));
+  vm = std::make_unique<Vm>(id, of, std::move(*warm_vm));
   vm->pidfd = std::move(*pidfd);
   vm->broker = vm->process.poll_fd();
   set_state(*vm, State::kPreparing);
-  world_.loop->watch(vm->broker, EPOLLIN, [this, id](uint32_t) { on_shell_event(id); });
+  world_.loop->watch(vm->broker, EPOLLIN, [this, id](uint32_t) { on_warm_vm_event(id); });
   world_.loop->watch(vm->pidfd.get(), EPOLLIN, [this, id](uint32_t) { on_gone(id); });
-  // The template was replaced since it was last looked at: not every shell fits any more.
+  // The template was replaced since it was last looked at: not every warm VM fits any more.
   if (vm->version != of.version) adopt_version(of, world_.version_of(of.id));
   return true;
 }
@@ -329,7 +330,7 @@ void Pool::hand_out(Vm& vm, const Waiting& claim) {
   claimed.handed.pid = vm.process.pid();
   claimed.handed.exposed = vm.exposed;
   claimed.handed.pidfd = Fd(::dup(vm.pidfd.get()));
-  // A shell that has just died: its end is noticed by whoever has the broker, and by us.
+  // A warm VM that has just died: its end is noticed by whoever has the broker, and by us.
   [[maybe_unused]] auto told = vm.process.claim(claim.report_console);
   world_.loop->unwatch(std::exchange(vm.broker, -1));
   claimed.handed.broker = vm.process.hand_over();
@@ -349,12 +350,12 @@ void Pool::give_back(uint64_t vm) {
   discard(*found->second);
 }
 
-Result<void> Pool::warm(const TemplateId& id, size_t shells) {
+Result<void> Pool::warm(const TemplateId& id, size_t warm_vms) {
   const auto version = world_.version_of(id);
   if (!version) return std::unexpected(version.error());
   Template& of = template_of(id);
   adopt_version(of, version);
-  of.wanted = std::clamp(shells, limits_.min_shells, limits_.max_vms);
+  of.wanted = std::clamp(warm_vms, limits_.min_warm, limits_.max_vms);
   if (!of.refill) refill(of);
   return {};
 }
@@ -362,7 +363,7 @@ Result<void> Pool::warm(const TemplateId& id, size_t shells) {
 // ---- what becomes of VMs
 // -------------------------------------------------------------------------
 
-void Pool::on_shell_event(uint64_t id) {
+void Pool::on_warm_vm_event(uint64_t id) {
   const auto found = vms_.find(id);
   if (found == vms_.end()) return;
   Vm& vm = *found->second;
@@ -375,7 +376,7 @@ void Pool::on_shell_event(uint64_t id) {
         vm.exposed = event->text;
         break;
       case VmEvent::Kind::kPrepared:
-        vm.of->shells.succeed();
+        vm.of->warm_vms.succeed();
         set_state(vm, State::kReady);
         serve_waiting(*vm.of);
         tend(*vm.of);
@@ -386,7 +387,7 @@ void Pool::on_shell_event(uint64_t id) {
       case VmEvent::Kind::kRefused:
       case VmEvent::Kind::kEnded:
       case VmEvent::Kind::kLost:
-        return shell_failed(vm, event->text);
+        return warm_vm_failed(vm, event->text);
       default:
         break;
     }
@@ -394,17 +395,17 @@ void Pool::on_shell_event(uint64_t id) {
 }
 
 // The first failure may have been chance (somebody killed it): claims wait for another one.
-void Pool::shell_failed(Vm& vm, const std::string& why) {
+void Pool::warm_vm_failed(Vm& vm, const std::string& why) {
   Template& of = *vm.of;
-  log(text("a shell of template %s (pid %d) failed: %s", of.id.name.c_str(),
+  log(text("a warm VM of template %s (pid %d) failed: %s", of.id.name.c_str(),
            static_cast<int>(vm.process.pid()), why.c_str()));
   // Several that fail at once are one failure.
-  const bool known = of.shells.holds(world_.now());
-  if (!known) of.shells.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
+  const bool known = of.warm_vms.holds(world_.now());
+  if (!known) of.warm_vms.fail(world_.now(), why, limits_.backoff_first, limits_.backoff_max);
   discard(vm);
-  if (of.shells.holds(world_.now())) {
+  if (of.warm_vms.holds(world_.now())) {
     refuse_waiting(of, {Refusal::Kind::kTemplate,
-                        "template " + of.id.name + " does not come up: " + of.shells.why()});
+                        "template " + of.id.name + " does not come up: " + of.warm_vms.why()});
   }
 }
 
@@ -417,9 +418,9 @@ void Pool::discard(Vm& vm) {
   });
 }
 
-// Its process has ended. A shell's last message may still be unread.
+// Its process has ended. A warm VM's last message may still be unread.
 void Pool::on_gone(uint64_t id) {
-  on_shell_event(id);
+  on_warm_vm_event(id);
   const auto found = vms_.find(id);
   if (found == vms_.end()) return;
   Vm& vm = *found->second;
@@ -427,7 +428,7 @@ void Pool::on_gone(uint64_t id) {
   if (!status) return;
   if (vm.state == State::kClaimed) claimed_ended(vm, *status);
   if (vm.state == State::kPreparing || vm.state == State::kReady) {
-    shell_failed(vm, describe_wait_status(*status));
+    warm_vm_failed(vm, describe_wait_status(*status));
   }
   if (vm.broker >= 0) world_.loop->unwatch(vm.broker);
   world_.loop->unwatch(vm.pidfd.get());

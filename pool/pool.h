@@ -1,5 +1,5 @@
-// VMs that are nearly there before they are needed: for each template that is in use a few shells
-// (VmSpec::shell) wait, a claim takes one and lets it run, and another takes its place. What was
+// VMs that are nearly there before they are needed: for each template that is in use a few warm VMs
+// (VmSpec::warm) wait, a claim takes one and lets it run, and another takes its place. What was
 // claimed is never used again: it is killed when it is given back.
 //
 //              start                 claim                 give_back, its end
@@ -7,8 +7,8 @@
 //                          |           |                                          ^
 //                          +-----------+------ failed, idle, template changed ----+
 //
-// One thread, that of the event loop; nothing waits. Claims for which no shell is ready wait until
-// one is (they are first in the row for every new one), are refused with the reason when the
+// One thread, that of the event loop; nothing waits. Claims for which no warm VM is ready wait
+// until one is (they are first in the row for every new one), are refused with the reason when the
 // template keeps failing, and at once when a limit is reached.
 #pragma once
 
@@ -32,16 +32,16 @@
 namespace thimble {
 
 struct PoolLimits {
-  size_t max_vms = 512;                    // shells and claimed VMs together
+  size_t max_vms = 512;                    // warm VMs and claimed VMs together
   size_t max_vms_of_template = 512;        // of one template
   uint64_t max_memory_bytes = UINT64_MAX;  // what the guests of all claimed VMs may use
-  size_t max_waiting = 512;                // claims that wait for a shell
-  size_t max_preparing = 16;               // shells of one template that are made at once
-  size_t min_shells = 1;                   // kept ready for each template in use …
-  size_t max_shells = 4;                   // … and for one that is often claimed faster than that
+  size_t max_waiting = 512;                // claims that wait for a warm VM
+  size_t max_preparing = 16;               // warm VMs of one template that are made at once
+  size_t min_warm = 1;                     // kept ready for each template in use …
+  size_t max_warm = 4;                     // … and for one that is often claimed faster than that
   std::chrono::milliseconds idle{
       120'000};  // without a claim, and a template is not in use any more
-  // Between a claim and the shell that takes its place, unless somebody waits for it: whoever
+  // Between a claim and the warm VM that takes its place, unless somebody waits for it: whoever
   // claimed needs the processor first.
   std::chrono::milliseconds refill_delay{200};
   std::chrono::milliseconds prepare_timeout{30'000};
@@ -62,7 +62,7 @@ struct TemplateId {
 
 // What the pool needs of the world.
 struct PoolWorld {
-  struct Shell {
+  struct WarmVm {
     VmProcess vm;
     std::string version;
     uint64_t memory_bytes = 0;
@@ -76,7 +76,7 @@ struct PoolWorld {
   std::function<FileResult<std::string>(const TemplateId&)> version_of;
   // Starts a VM process that will report kPrepared; `awaited`: by a claim, so that what only pays
   // when it is done beforehand is left out.
-  std::function<Result<Shell>(const TemplateId&, bool awaited)> start_shell;
+  std::function<Result<WarmVm>(const TemplateId&, bool awaited)> start_warm_vm;
   // A claimed VM has ended without having been given back; how: "signal 9 (Killed)".
   std::function<void(uint64_t vm, const std::string& how)> on_ended;
   std::function<void(const std::string& line)> log;
@@ -114,8 +114,8 @@ class Pool {
   // Discards a claimed VM. One that has ended meanwhile is none.
   void give_back(uint64_t vm);
 
-  // Has so many shells made for a template, and keeps it in use.
-  Result<void> warm(const TemplateId& id, size_t shells);
+  // Has so many warm VMs made for a template, and keeps it in use.
+  Result<void> warm(const TemplateId& id, size_t warm_vms);
 
   struct VmStatus {
     uint64_t vm = 0;
@@ -133,7 +133,7 @@ class Pool {
     size_t claimed = 0;
     size_t waiting = 0;
     uint64_t claims = 0;  // answered with a VM
-    uint64_t misses = 0;  // of them, those that had to wait for a shell
+    uint64_t misses = 0;  // of them, those that had to wait for a warm VM
     std::string failing;  // why, while it does
   };
   [[nodiscard]] std::vector<TemplateStatus> templates() const;
@@ -153,22 +153,22 @@ class Pool {
     explicit Template(TemplateId id_in) : id(std::move(id_in)) {}
     TemplateId id;
     std::string version;
-    size_t wanted = 0;  // shells
+    size_t wanted = 0;  // warm VMs
     Clock::time_point last_use;
     std::deque<Waiting> waiting;
     std::optional<EventLoop::TimerId> refill;
-    Backoff shells;  // that were not prepared
-    Backoff clones;  // that failed early
+    Backoff warm_vms;  // that were not prepared
+    Backoff clones;    // that failed early
     uint64_t claims = 0;
     uint64_t misses = 0;
   };
   struct Vm {
-    Vm(uint64_t id_in, Template& of_in, PoolWorld::Shell shell)
+    Vm(uint64_t id_in, Template& of_in, PoolWorld::WarmVm warm_vm)
         : id(id_in),
           of(&of_in),
-          process(std::move(shell.vm)),
-          version(std::move(shell.version)),
-          memory_bytes(shell.memory_bytes) {}
+          process(std::move(warm_vm.vm)),
+          version(std::move(warm_vm.version)),
+          memory_bytes(warm_vm.memory_bytes) {}
     uint64_t id;
     Template* of;
     VmProcess process;
@@ -179,7 +179,7 @@ class Pool {
     Fd pidfd;
     int broker = -1;  // watched
     std::string exposed;
-    std::string failed;                       // why it is dying, for a shell
+    std::string failed;                       // why it is dying, for a warm VM
     std::optional<Clock::time_point> probed;  // and not answered
     Clock::time_point heard_of;
   };
@@ -202,9 +202,9 @@ class Pool {
   void hand_out(Vm& vm, const Waiting& claim);
   bool adopt_version(Template& of, const FileResult<std::string>& version);
 
-  void on_shell_event(uint64_t id);
+  void on_warm_vm_event(uint64_t id);
   void on_gone(uint64_t id);
-  void shell_failed(Vm& vm, const std::string& why);
+  void warm_vm_failed(Vm& vm, const std::string& why);
   void claimed_ended(Vm& vm, int status);
   void discard(Vm& vm);
   void set_state(Vm& vm, State state);

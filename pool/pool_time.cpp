@@ -1,5 +1,5 @@
 // What time brings to a pool (pool.h), looked at once a second while there is anything to look at:
-// shells that take too long or do not answer, and templates that nobody claims any more.
+// warm VMs that take too long or do not answer, and templates that nobody claims any more.
 #include "devices/text.h"
 #include "pool/pool.h"
 
@@ -41,12 +41,12 @@ void Pool::forgive_silence(Clock::time_point now) {
 void Pool::tick_of(Vm& vm, Clock::time_point now) {
   if (vm.state == State::kPreparing && now - vm.since > limits_.prepare_timeout) {
     const auto timeout = std::chrono::ceil<std::chrono::seconds>(limits_.prepare_timeout);
-    return shell_failed(
+    return warm_vm_failed(
         vm, text("it was not ready within %lld s", static_cast<long long>(timeout.count())));
   }
   if (vm.state != State::kReady) return;
   if (vm.probed && now - *vm.probed > limits_.probe_timeout) {
-    log(text("a shell of template %s (pid %d) does not answer: replaced", vm.of->id.name.c_str(),
+    log(text("a warm VM of template %s (pid %d) does not answer: replaced", vm.of->id.name.c_str(),
              static_cast<int>(vm.process.pid())));
     return discard(vm);
   }
@@ -57,9 +57,9 @@ void Pool::tick_of(Vm& vm, Clock::time_point now) {
     [[maybe_unused]] auto asked = vm.process.ping(1);
   }
   // Made for a rush that is over.
-  const bool spare = count(vm.of, State::kReady) > limits_.min_shells;
+  const bool spare = count(vm.of, State::kReady) > limits_.min_warm;
   if (spare && now - vm.since > limits_.idle) {
-    vm.of->wanted = std::max(limits_.min_shells, vm.of->wanted - 1);
+    vm.of->wanted = std::max(limits_.min_warm, vm.of->wanted - 1);
     discard(vm);
   }
 }

@@ -1,7 +1,7 @@
 // Where a machine's vCPU threads wait for its start.
 //
 //   vCPU thread                      run()'s thread
-//   wait() sleeps                    … a shell waits for its claim …
+//   wait() sleeps                    … a warm VM waits for its claim …
 //   looks on without sleeping   <-   rouse()    the claim has begun: it takes 100 us or so
 //   returns                     <-   give()
 //

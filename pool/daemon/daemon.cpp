@@ -64,9 +64,9 @@ PoolWorld Daemon::world() {
   world.loop = loop_.get();
   world.now = [] { return Clock::now(); };
   world.version_of = template_version;
-  world.start_shell = [this](const TemplateId& id, bool awaited) {
-    return start_shell_of(id, {.use_working_set = options_.working_sets && !awaited,
-                               .rest_after = options_.rest_after});
+  world.start_warm_vm = [this](const TemplateId& id, bool awaited) {
+    return start_warm_vm(id, {.use_working_set = options_.working_sets && !awaited,
+                              .rest_after = options_.rest_after});
   };
   world.on_ended = [this](uint64_t vm, const std::string& how) { on_vm_ended(vm, how); };
   world.log = [this](const std::string& line) { log(line); };
@@ -95,7 +95,9 @@ Result<void> Daemon::run() {
   return done;
 }
 
-Result<void> Daemon::warm(const TemplateId& id, size_t shells) { return pool_->warm(id, shells); }
+Result<void> Daemon::warm(const TemplateId& id, size_t warm_vms) {
+  return pool_->warm(id, warm_vms);
+}
 
 void Daemon::look_whether_idle() {
   if (!options_.idle_exit) return;
@@ -176,7 +178,7 @@ void Daemon::serve(int client, const DaemonRequest& request) {
     case DaemonRequest::Op::kClaim:
       return claim(client, request);
     case DaemonRequest::Op::kWarm: {
-      const auto done = pool_->warm(request.id, request.shells);
+      const auto done = pool_->warm(request.id, request.warm_vms);
       if (!done) return refuse(client, "template", done.error().message);
       return reply(client, dump({{"ok", true}}));
     }

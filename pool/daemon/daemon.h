@@ -3,11 +3,11 @@
 // whoever claimed it, so that no byte of a server's passes through it.
 //
 //   client                      daemon                         VM process
-//   claim  ------------------>  pool: a shell
+//   claim  ------------------>  pool: a warm VM
 //                               claim  ----------------------> maps the template, runs
 //          <-- broker, pidfd --
 //   control, stdin, stdout <==============================>    (the broker, streams)
-//   closes its connection  -->  kills the VM, makes another shell
+//   closes its connection  -->  kills the VM, makes another warm VM
 //
 // One thread, which forks the VM processes and so must be the one that lives as long as they do
 // (bound_child.h). When the daemon dies, however that happens, every VM dies with it.
@@ -30,7 +30,7 @@ namespace thimble {
 
 struct DaemonOptions {
   PoolLimits limits;
-  bool working_sets = true;  // shells have those of their templates brought in
+  bool working_sets = true;  // warm VMs have those of their templates brought in
   std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
   // Ends by itself after so long without a client, a VM and a template in use. Nothing: never.
   std::optional<std::chrono::seconds> idle_exit;
@@ -51,7 +51,7 @@ class Daemon {
   // Until stop(), SIGTERM, SIGINT (which are blocked in this thread from create() on), or the end
   // of its use.
   Result<void> run();
-  Result<void> warm(const TemplateId& id, size_t shells);
+  Result<void> warm(const TemplateId& id, size_t warm_vms);
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxLabel = 64;
-constexpr size_t kMaxShells = 64;
+constexpr size_t kMaxWarmVms = 64;
 
 bool text_of(const json& object, const char* name, std::string& out) {
   const auto found = object.find(name);
@@ -51,10 +51,11 @@ bool read_claim(const json& object, DaemonRequest& request) {
 
 bool read_warm(const json& object, DaemonRequest& request) {
   request.op = DaemonRequest::Op::kWarm;
-  const auto shells = object.find("shells");
-  if (shells == object.end() || !shells->is_number_unsigned()) return false;
-  if (shells->get<uint64_t>() > kMaxShells) return false;
-  request.shells = shells->get<size_t>();
+  auto warm_vms = object.find("warm_vms");
+  if (warm_vms == object.end()) warm_vms = object.find("shells");  // of a release before
+  if (warm_vms == object.end() || !warm_vms->is_number_unsigned()) return false;
+  if (warm_vms->get<uint64_t>() > kMaxWarmVms) return false;
+  request.warm_vms = warm_vms->get<size_t>();
   return read_template(object, request.id);
 }
 
@@ -99,7 +100,7 @@ std::string write_request(const DaemonRequest& request) {
       object = {{"op", "warm"},
                 {"store", request.id.store},
                 {"template", request.id.name},
-                {"shells", request.shells}};
+                {"warm_vms", request.warm_vms}};
       break;
   }
   return object.dump(-1, ' ', false, json::error_handler_t::replace);

@@ -2,7 +2,7 @@
 // datagram is one JSON object. docs/pool.md has the messages.
 //
 //   client -> daemon   {"op":"claim","store":FOLDER,"template":NAME,"console":BOOL,"label":TEXT}
-//                      {"op":"warm","store":FOLDER,"template":NAME,"shells":N}
+//                      {"op":"warm","store":FOLDER,"template":NAME,"warm_vms":N}
 //                      {"op":"status"}
 //                      {"op":"stop"}
 //   daemon -> client   {"ok":true, …}; after a claim with two descriptors: broker and pidfd
@@ -38,7 +38,7 @@ struct DaemonRequest {
   TemplateId id;         // kClaim, kWarm
   bool console = false;  // kClaim
   std::string label;     // kClaim: what the client calls it, for people; printable
-  size_t shells = 0;     // kWarm
+  size_t warm_vms = 0;   // kWarm
 };
 
 Result<DaemonRequest> parse_request(std::string_view datagram);

@@ -41,7 +41,7 @@ FileResult<std::string> template_version(const TemplateId& id) {
   return std::move(*mark);
 }
 
-Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions& options) {
+Result<PoolWorld::WarmVm> start_warm_vm(const TemplateId& id, const WarmVmOptions& options) {
   auto version = template_version(id);
   if (!version) return std::unexpected(version.error());
   auto store = TemplateStore::open(id.store);
@@ -51,12 +51,12 @@ Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions
   if (!options.use_working_set) opened->files.working_set.reset();
   auto spec = clone_spec(std::move(*opened));
   if (!spec) return std::unexpected(spec.error());
-  spec->shell = true;
+  spec->warm = true;
   spec->rest_after = options.rest_after;
   const uint64_t memory_bytes = spec->machine.memory_bytes;
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());
-  return PoolWorld::Shell{std::move(*vm), std::move(*version), memory_bytes};
+  return PoolWorld::WarmVm{std::move(*vm), std::move(*version), memory_bytes};
 }
 
 }  // namespace thimble

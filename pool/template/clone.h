@@ -1,4 +1,4 @@
-// From a template to a VM process of it: a clone that runs at once, or a shell (VmSpec::shell).
+// From a template to a VM process of it: a clone that runs at once, or a warm VM (VmSpec::warm).
 #pragma once
 
 #include <chrono>
@@ -18,12 +18,12 @@ Result<VmSpec> clone_spec(TemplateStore::Opened opened);
 // What changes when a template is replaced by another one of its name; an error when there is none.
 FileResult<std::string> template_version(const TemplateId& id);
 
-struct ShellOptions {
+struct WarmVmOptions {
   bool use_working_set = true;
   std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
 };
 
-// For PoolWorld::start_shell.
-Result<PoolWorld::Shell> start_shell_of(const TemplateId& id, const ShellOptions& options);
+// For PoolWorld::start_warm_vm.
+Result<PoolWorld::WarmVm> start_warm_vm(const TemplateId& id, const WarmVmOptions& options);
 
 }  // namespace thimble

@@ -80,7 +80,7 @@ class Freezing {
       case VmEvent::Kind::kReady:
       case VmEvent::Kind::kSaved:  // comes after this
       case VmEvent::Kind::kUnsaved:
-      case VmEvent::Kind::kPrepared:  // of shells
+      case VmEvent::Kind::kPrepared:  // of warm VMs
       case VmEvent::Kind::kPong:
       case VmEvent::Kind::kRecorded:
       case VmEvent::Kind::kUnrecorded:

@@ -11,7 +11,7 @@
 //                   save      one descriptor: its memory file. The machine is paused, written, and
 //                             goes on, unless value = kBrokerHold
 //                   resume    ends that pause
-//                   claim     a shell (vm_process.h) takes over its template and runs; value =
+//                   claim     a warm VM (vm_process.h) takes over its template and runs; value =
 //                             kBrokerReportConsole or 0. Once, and before all else but ping
 //                   ping      value = any
 //                   record    one descriptor: an empty file for the working set of a clone
@@ -29,7 +29,7 @@
 //                   unsaved   they are not: text = why. The machine goes on
 //                   recorded  the working set is written; value = its pages
 //                   unrecorded  it is not: text = why
-//                   prepared  a shell stands and waits for its claim
+//                   prepared  a warm VM stands and waits for its claim
 //                   pong      the answer to a ping, with its value
 //
 // A VMM process that its guest has taken over is hostile: the parent takes no descriptors from it,

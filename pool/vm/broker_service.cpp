@@ -94,8 +94,8 @@ void serve_broker(Machine& machine, int broker, std::optional<RestPlan> plan) {
   machine.stop();
 }
 
-ShellEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker) {
-  ShellEnd end;
+WarmVmEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker) {
+  WarmVmEnd end;
   send_broker(broker, BrokerType::kPrepared, 0, "");
   for (;;) {
     auto received = receive_broker(broker, BrokerSide::kVmm, /*wait=*/true);

@@ -1,4 +1,4 @@
-// What a VM process does for its parent, at the other end of the broker: a shell waits for its
+// What a VM process does for its parent, at the other end of the broker: a warm VM waits for its
 // claim; a guest that runs gets its streams, is saved, looked at, and put to rest.
 #pragma once
 
@@ -15,13 +15,13 @@ namespace thimble {
 // needs rests meanwhile.
 void serve_broker(Machine& machine, int broker, std::optional<RestPlan> plan);
 
-struct ShellEnd {
+struct WarmVmEnd {
   bool claimed = false;  // it took over its template, and the guest may run
   bool report_console = false;
   std::string refused;  // why not; empty when the parent is gone
 };
-// A shell's wait, on the thread that is to be the event loop's. Messages that nobody should send
+// A warm VM's wait, on the thread that is to be the event loop's. Messages that nobody should send
 // now end it.
-ShellEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker);
+WarmVmEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker);
 
 }  // namespace thimble

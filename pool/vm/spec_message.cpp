@@ -47,7 +47,7 @@ struct SpecText {
   uint32_t guest_cid = 0;
   std::vector<DiskText> disks = {};
   bool has_snapshot = false;
-  bool shell = false;
+  bool warm = false;
   bool may_rest = false;
   int64_t rest_after_ms = 0;
   bool report_console = false;
@@ -68,7 +68,7 @@ struct SpecText {
     visitor.field("guest_cid", guest_cid);
     visitor.list("disks", disks, kMaxDisks);
     visitor.field("has_snapshot", has_snapshot);
-    visitor.field("shell", shell);
+    visitor.field("warm", warm);
     visitor.field("may_rest", may_rest);
     visitor.field("rest_after_ms", rest_after_ms);
     visitor.field("report_console", report_console);
@@ -107,7 +107,7 @@ SpecText text_of(const VmSpec& spec) {
                .has_vsock = machine.vsock.has_value(),
                .guest_cid = machine.vsock ? machine.vsock->guest_cid : 0,
                .has_snapshot = spec.snapshot.has_value(),
-               .shell = spec.shell,
+               .warm = spec.warm,
                .may_rest = spec.rest_after.has_value(),
                .rest_after_ms = spec.rest_after ? spec.rest_after->count() : 0,
                .report_console = spec.report_console,
@@ -143,7 +143,7 @@ VmSpec spec_of(SpecText text_part) {
     machine.disks.push_back({Fd(), disk.read_only, std::move(disk.name)});
   }
   if (text_part.has_snapshot) spec.snapshot.emplace();
-  spec.shell = text_part.shell;
+  spec.warm = text_part.warm;
   if (text_part.may_rest) spec.rest_after = std::chrono::milliseconds(text_part.rest_after_ms);
   spec.report_console = text_part.report_console;
   spec.require_confinement = text_part.require_confinement;

@@ -50,7 +50,7 @@ Result<void> catch_forbidden_calls() {
 
 }  // namespace
 
-Result<ThreadFilters> ThreadFilters::build(int broker, bool shell) {
+Result<ThreadFilters> ThreadFilters::build(int broker, bool warm) {
   if (auto available = check_host(); !available) return std::unexpected(available.error());
   ThreadFilters filters(broker);
   const auto compile = [broker](FilteredThread thread,
@@ -63,7 +63,7 @@ Result<ThreadFilters> ThreadFilters::build(int broker, bool shell) {
   auto done = compile(FilteredThread::kVcpu, filters.vcpu_);
   if (done) done = compile(FilteredThread::kLoop, filters.loop_);
   if (done) done = compile(FilteredThread::kMessenger, filters.messenger_);
-  if (done && shell) done = compile(FilteredThread::kShell, filters.shell_);
+  if (done && warm) done = compile(FilteredThread::kWarmVm, filters.warm_vm_);
   if (done) done = catch_forbidden_calls();
   if (!done) return std::unexpected(done.error());
   return filters;
@@ -83,8 +83,8 @@ Result<void> ThreadFilters::confine(FilteredThread thread) const {
       return install(loop_);
     case FilteredThread::kMessenger:
       return install(messenger_);
-    case FilteredThread::kShell:
-      return install(shell_);
+    case FilteredThread::kWarmVm:
+      return install(warm_vm_);
     case FilteredThread::kDiskWorker:  // few hosts need this one
       return install(std::nullopt);
   }

@@ -14,8 +14,8 @@ namespace thimble {
 class ThreadFilters {
  public:
   // Reports go to `broker`. An error when the host has no such filters.
-  // `shell`: the event loop's thread will wait for a claim first.
-  static Result<ThreadFilters> build(int broker, bool shell = false);
+  // `warm`: the event loop's thread will wait for a claim first.
+  static Result<ThreadFilters> build(int broker, bool warm = false);
 
   // On the calling thread, for good.
   [[nodiscard]] Result<void> confine(FilteredThread thread) const;
@@ -28,7 +28,7 @@ class ThreadFilters {
   std::optional<Filter> vcpu_;
   std::optional<Filter> loop_;
   std::optional<Filter> messenger_;
-  std::optional<Filter> shell_;
+  std::optional<Filter> warm_vm_;
 };
 
 // "a vCPU thread made the system call socket (41), which it may not": `value` is that of a broker

@@ -64,7 +64,7 @@ int vmm_main(Fd lifeline, Fd broker) {
 int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
   ::prctl(PR_SET_NAME, kVmmName);
   keep_memory_small();
-  auto filters = ThreadFilters::build(broker.get(), spec.shell);
+  auto filters = ThreadFilters::build(broker.get(), spec.warm);
   if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);
   if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
     return EXIT_FAILURE;

@@ -277,10 +277,10 @@ std::string VmProcess::end_process(std::chrono::milliseconds timeout) {
 }
 
 Result<void> VmProcess::claim(bool report_console) {
-  if (!broker_) return fail("claim the shell: it has ended");
+  if (!broker_) return fail("claim the warm VM: it has ended");
   const uint32_t value = report_console ? kBrokerReportConsole : 0;
   if (!send_broker(broker_.get(), BrokerType::kClaim, value, "")) {
-    return fail_errno("claim the shell");
+    return fail_errno("claim the warm VM");
   }
   return {};
 }

@@ -27,7 +27,7 @@ namespace thimble {
 
 struct VmEvent {
   enum class Kind {
-    kPrepared,    // the shell stands: claim() is next
+    kPrepared,    // the warm VM stands: claim() is next
     kPong,        // the answer to ping(): `value`
     kReady,       // the guest's listeners stand: connect() reaches them
     kConsole,     // text: a line of the serial console
@@ -85,7 +85,7 @@ class VmProcess {
   // A VM that runs already, or was told to. Nothing is reaped by this process.
   static VmProcess adopt(HandedOver vm);
 
-  // A shell takes over its template and runs. Once; kRefused comes when it cannot.
+  // A warm VM takes over its template and runs. Once; kRefused comes when it cannot.
   Result<void> claim(bool report_console);
   // Whether somebody is there: kPong follows.
   Result<void> ping(uint32_t value);

@@ -74,9 +74,9 @@ Result<void> VmRun::prepare() {
 // The parent has verified a snapshot's memory; its state is checked again, by whoever is going to
 // use it.
 Result<void> VmRun::make_machine() {
-  Result<std::unique_ptr<Machine>> machine = fail("a shell needs a snapshot");
+  Result<std::unique_ptr<Machine>> machine = fail("a warm VM needs a snapshot");
   if (!spec_.snapshot) {
-    if (!spec_.shell) machine = Machine::create(std::move(spec_.machine));
+    if (!spec_.warm) machine = Machine::create(std::move(spec_.machine));
   } else {
     if (auto told = report_lost_memory(broker_); !told) return told;
     auto snapshot =
@@ -84,8 +84,8 @@ Result<void> VmRun::make_machine() {
                        Snapshot::MemoryCheck::kTrust);
     if (!snapshot) return std::unexpected(snapshot.error());
     spec_.machine.working_set = std::move(spec_.snapshot->working_set);
-    if (spec_.shell) {
-      template_of_shell_ = *snapshot;
+    if (spec_.warm) {
+      template_to_claim_ = *snapshot;
       machine = Machine::prepare(std::move(spec_.machine), snapshot->get());
     } else {
       machine = Machine::restore(std::move(spec_.machine), **snapshot);
@@ -115,15 +115,15 @@ void VmRun::start_messengers() {
   messengers_.wait_until_confined();
 }
 
-// The event loop's thread of a shell, before its guest runs.
+// The event loop's thread of a warm VM, before its guest runs.
 Result<void> VmRun::take_claim() {
   if (filter_ != nullptr) {
-    if (auto done = filter_->confine(FilteredThread::kShell); !done) return done;
+    if (auto done = filter_->confine(FilteredThread::kWarmVm); !done) return done;
   }
-  shell_ = wait_for_claim(*machine_, *template_of_shell_, broker_);
-  if (!shell_.claimed) return fail(shell_.refused);
-  report_console_ |= shell_.report_console;
-  template_of_shell_.reset();
+  warm_vm_ = wait_for_claim(*machine_, *template_to_claim_, broker_);
+  if (!warm_vm_.claimed) return fail(warm_vm_.refused);
+  report_console_ |= warm_vm_.report_console;
+  template_to_claim_.reset();
   may_serve_.count_down();
   return {};
 }
@@ -151,10 +151,10 @@ void VmRun::finish(const End& end) {
 
 int VmRun::run() {
   start_messengers();
-  if (!spec_.shell) may_serve_.count_down();
-  const End end = spec_.shell ? machine_->run([this] { return take_claim(); }) : machine_->run();
-  if (spec_.shell && !shell_.claimed) {
-    if (!shell_.refused.empty()) send_broker(broker_, BrokerType::kRefused, 0, shell_.refused);
+  if (!spec_.warm) may_serve_.count_down();
+  const End end = spec_.warm ? machine_->run([this] { return take_claim(); }) : machine_->run();
+  if (spec_.warm && !warm_vm_.claimed) {
+    if (!warm_vm_.refused.empty()) send_broker(broker_, BrokerType::kRefused, 0, warm_vm_.refused);
     ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
   }
   finish(end);

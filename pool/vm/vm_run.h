@@ -35,7 +35,7 @@ class VmRun {
         }),
         messengers_(filter) {}
 
-  // Makes the machine: boots it, or takes over a snapshot; a shell stops before that.
+  // Makes the machine: boots it, or takes over a snapshot; a warm VM stops before that.
   Result<void> prepare();
   // The exit status.
   int run();
@@ -57,10 +57,10 @@ class VmRun {
   std::unique_ptr<ConsoleStream> console_;
   TraceSummary summary_;
   std::unique_ptr<Machine> machine_;
-  std::shared_ptr<const Snapshot> template_of_shell_;  // to be claimed
-  std::latch may_serve_{1};  // the broker is read by one thread at a time: a shell's first
+  std::shared_ptr<const Snapshot> template_to_claim_;
+  std::latch may_serve_{1};  // the broker is read by one thread at a time: a warm VM's first
   Messengers messengers_;
-  ShellEnd shell_;
+  WarmVmEnd warm_vm_;
 };
 
 // One line for a person about a machine that ended with `end`, given what its console showed.

@@ -24,9 +24,9 @@ struct VmSpec {
   // Restores this instead of booting a kernel. Its memory has been verified (Snapshot::open()), and
   // memory_bytes and vcpus above are the snapshot's.
   std::optional<SnapshotFiles> snapshot;
-  // With a snapshot: a shell. Everything is made, checked and confined that can be before the
+  // With a snapshot: a warm VM. Everything is made, checked and confined that can be before the
   // guest's state is taken over; kPrepared tells when, and claim() does the rest.
-  bool shell = false;
+  bool warm = false;
   // With a snapshot: rests (Machine::rest()) when its guest has had nothing to do for about so
   // long.
   std::optional<std::chrono::milliseconds> rest_after;

@@ -66,7 +66,7 @@ class Walk : public DaemonVms {
 VmSpec booting_spec() {
   VmSpec spec;
   spec.machine = payload_options("sleeping_echo");
-  spec.machine.memory_bytes = kShellMemory;
+  spec.machine.memory_bytes = kFrozenMemory;
   spec.machine.vsock.emplace();
   spec.report_console = true;
   return spec;
@@ -104,7 +104,7 @@ Result<void> make_one(const std::string& folder, const std::string& name) {
   if (auto saved = wait_until(*vm, Kind::kSaved); !saved) return saved;
   vm->kill();
   TemplateFacts facts;
-  facts.memory_bytes = kShellMemory;
+  facts.memory_bytes = kFrozenMemory;
   facts.server.arguments = {"payload"};
   return staging->publish(std::move(facts));
 }
@@ -176,7 +176,7 @@ TEST_F(Walk, ARestoreIsKilledAtAnyStepAndTheNextOneRuns) {
         auto opened = store->open_template("ends");
         if (!opened) return 1;
         VmSpec spec;
-        spec.machine.memory_bytes = kShellMemory;
+        spec.machine.memory_bytes = kFrozenMemory;
         spec.machine.vsock.emplace();
         spec.snapshot = std::move(opened->files);
         auto vm = VmProcess::start(std::move(spec));
@@ -257,7 +257,7 @@ TEST_F(DaemonWalk, ADaemonThatIsKilledAnywhereTakesItsVmsWithItAndTheNextOneServ
   });
 }
 
-TEST_F(DaemonWalk, AShellThatIsKilledAnywhereIsReplacedOrItsClientIsTold) {
+TEST_F(DaemonWalk, AWarmVmThatIsKilledAnywhereIsReplacedOrItsClientIsTold) {
   walk({.victim = 1}, [&](const StepPlan& now) {
     auto tree = start_traced(now);
     EXPECT_TRUE(tree);
@@ -283,7 +283,7 @@ TEST_F(DaemonWalk, AClientThatIsKilledAnywhereLeavesNoVm) {
     EXPECT_TRUE(wait_for("claimed", 0) && wait_for("dying", 0) && wait_for("preparing", 0));
     return entries_of("/proc/" + std::to_string(pid_) + "/fd");
   };
-  ::usleep(500'000);  // the shells that take the place of the two
+  ::usleep(500'000);  // the warm VMs that take the place of the two
   const size_t before = settle();
   walk({}, [&](const StepPlan& now) {
     auto tree = SteppedTree::start(now, [this] {
@@ -301,7 +301,7 @@ TEST_F(DaemonWalk, AClientThatIsKilledAnywhereLeavesNoVm) {
   });
   EXPECT_EQ(use_it(), 2);
   ::usleep(500'000);
-  // Each shell that waits has four; there may be a few more of them by now.
+  // Each warm VM that waits has four; there may be a few more of them by now.
   EXPECT_LE(settle(), before + 4 * pids_in("ready").size());
 }
 

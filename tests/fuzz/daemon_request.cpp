@@ -27,6 +27,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto again = parse_request(write_request(*request));
   FUZZ_CHECK(again);
   FUZZ_CHECK(again->op == request->op && again->console == request->console);
-  FUZZ_CHECK(again->shells == request->shells);
+  FUZZ_CHECK(again->warm_vms == request->warm_vms);
   return 0;
 }

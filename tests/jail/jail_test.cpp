@@ -179,7 +179,7 @@ TEST_F(Jail, NamespacesAloneStopEveryAttempt) {
 TEST_F(Jail, InEveryThreadTheFilterStopsEveryAttemptAndSaysWhich) {
   for (const FilteredThread thread :
        {FilteredThread::kVcpu, FilteredThread::kLoop, FilteredThread::kDiskWorker,
-        FilteredThread::kMessenger, FilteredThread::kShell}) {
+        FilteredThread::kMessenger, FilteredThread::kWarmVm}) {
     for (const Attempt& attempt : attempts()) {
       auto vm = VmProcess::start_jailed(
           [&](int broker, const Confinement& confinement) {
@@ -234,9 +234,9 @@ TEST_F(Jail, ExecutableMemoryIsForbidden) {
   EXPECT_NE(changed.text.find("mprotect (10)"), std::string::npos) << changed.text;
 }
 
-// A shell maps its template copy-on-write over memory that is there; once it is claimed, and in
+// A warm VM maps its template copy-on-write over memory that is there; once it is claimed, and in
 // every other thread, files are not mapped any more.
-TEST_F(Jail, AFileIsMappedOnlyByAShellAndOnlyPrivately) {
+TEST_F(Jail, AFileIsMappedOnlyByAWarmVmAndOnlyPrivately) {
   const auto map_file = [](int kind) {
     return [kind] {
       void* page =
@@ -244,8 +244,8 @@ TEST_F(Jail, AFileIsMappedOnlyByAShellAndOnlyPrivately) {
       ::mmap(page, 4096, PROT_READ | PROT_WRITE, kind | MAP_FIXED, STDIN_FILENO, 0);
     };
   };
-  EXPECT_EQ(run_confined(FilteredThread::kShell, map_file(MAP_PRIVATE)).text, "goes on");
-  for (const auto& [thread, kind] : {std::pair{FilteredThread::kShell, MAP_SHARED},
+  EXPECT_EQ(run_confined(FilteredThread::kWarmVm, map_file(MAP_PRIVATE)).text, "goes on");
+  for (const auto& [thread, kind] : {std::pair{FilteredThread::kWarmVm, MAP_SHARED},
                                      std::pair{FilteredThread::kLoop, MAP_PRIVATE},
                                      std::pair{FilteredThread::kMessenger, MAP_PRIVATE},
                                      std::pair{FilteredThread::kVcpu, MAP_PRIVATE}}) {
@@ -264,7 +264,7 @@ TEST_F(Jail, PlainMemoryIsAllowed) {
 
 TEST_F(Jail, SharedMemoryIsForbidden) {
   for (const FilteredThread thread : {FilteredThread::kVcpu, FilteredThread::kLoop,
-                                      FilteredThread::kMessenger, FilteredThread::kShell}) {
+                                      FilteredThread::kMessenger, FilteredThread::kWarmVm}) {
     const auto event = run_confined(thread, [] {
       ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     });

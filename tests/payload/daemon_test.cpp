@@ -61,7 +61,7 @@ TEST_F(DaemonVms, AClientThatVanishesBeforeItsAnswerLeavesNoVm) {
                                  .id = {store_, "sleeps"},
                                  .console = false,
                                  .label = {},
-                                 .shells = 0},
+                                 .warm_vms = 0},
                                 0ms));
   }
   EXPECT_TRUE(wait_for("claimed", 0));
@@ -82,14 +82,14 @@ TEST_F(DaemonVms, AVmThatIsKilledIsToldWithItsSignalAndHurtsNobodyElse) {
   EXPECT_TRUE(claim("ends").vm);
 }
 
-TEST_F(DaemonVms, ShellsThatAreKilledAreReplaced) {
+TEST_F(DaemonVms, WarmVmsThatAreKilledAreReplaced) {
   start();
   ASSERT_TRUE(claim("ends").vm);
   for (int i = 0; i < 3; ++i) {
     ASSERT_TRUE(wait_for("ready", 1));
-    const pid_t shell = pids_in("ready")[0];
-    ::kill(shell, SIGKILL);
-    EXPECT_TRUE(is_gone(shell));
+    const pid_t warm_vm = pids_in("ready")[0];
+    ::kill(warm_vm, SIGKILL);
+    EXPECT_TRUE(is_gone(warm_vm));
     auto claimed = claim("ends");
     ASSERT_TRUE(claimed.vm) << claimed.refused << claimed.unreachable;
     const VmEvent end = last_event(*claimed.vm);
@@ -102,10 +102,10 @@ TEST_F(DaemonVms, WhenTheDaemonIsKilledEveryVmEndsAndTheNextOneStartsClean) {
   auto running = claim("sleeps");
   ASSERT_TRUE(running.vm);
   ASSERT_TRUE(wait_for("ready", 1));
-  const pid_t shell = pids_in("ready")[0];
+  const pid_t warm_vm = pids_in("ready")[0];
   const pid_t vm = running.vm->pid();
   kill_daemon();
-  EXPECT_TRUE(is_gone(shell));
+  EXPECT_TRUE(is_gone(warm_vm));
   EXPECT_TRUE(is_gone(vm));
   const VmEvent end = last_event(*running.vm);
   EXPECT_EQ(end.kind, Kind::kLost);
@@ -171,17 +171,17 @@ TEST_F(DaemonVms, AReplacedTemplateIsTheOneThatIsClaimed) {
   start();
   ASSERT_TRUE(claim("ends").vm);
   ASSERT_TRUE(wait_for("ready", 1));
-  const pid_t old_shell = pids_in("ready")[0];
+  const pid_t old_warm_vm = pids_in("ready")[0];
   make_template("ends", "sleeping_echo", "");
   auto claimed = claim("ends");
   ASSERT_TRUE(claimed.vm) << claimed.refused << claimed.unreachable;
-  EXPECT_TRUE(is_gone(old_shell));
+  EXPECT_TRUE(is_gone(old_warm_vm));
   ASSERT_TRUE(claimed.vm->ping(1));
   ::usleep(300000);
   EXPECT_EQ(::kill(claimed.vm->pid(), 0), 0) << "the new one sleeps";
 }
 
-TEST_F(DaemonVms, ATemplateThatWasCutUnderAShellFailsItsClaimAndIsThenRefusedWithTheReason) {
+TEST_F(DaemonVms, ATemplateThatWasCutUnderAWarmVmFailsItsClaimAndIsThenRefusedWithTheReason) {
   start();
   ASSERT_TRUE(claim("ends").vm);
   ASSERT_TRUE(wait_for("ready", 1));
@@ -216,8 +216,8 @@ TEST_F(DaemonVms, ATemplateWhoseClonesDieRightAfterTheRestoreIsLeftAloneAndTheRe
   EXPECT_TRUE(claim("dies").vm) << "it is tried again";
 }
 
-// Both ways of hanging: a shell is asked now and then whether it is there.
-TEST_F(DaemonVms, AShellThatHangsIsFoundAndReplaced) {
+// Both ways of hanging: a warm VM is asked now and then whether it is there.
+TEST_F(DaemonVms, AWarmVmThatHangsIsFoundAndReplaced) {
   DaemonOptions options;
   options.limits.probe_every = 500ms;
   options.limits.probe_timeout = 1s;
@@ -244,9 +244,9 @@ TEST_F(DaemonVms, AfterAPauseOfAllProcessesNobodyIsTakenForHung) {
   auto running = claim("sleeps");
   ASSERT_TRUE(running.vm);
   ASSERT_TRUE(wait_for("ready", 1));
-  const pid_t shell = pids_in("ready")[0];
+  const pid_t warm_vm = pids_in("ready")[0];
   ::usleep(300'000);  // it has been asked by now, or is about to be
-  std::vector<pid_t> all = {shell, running.vm->pid(), pid_};
+  std::vector<pid_t> all = {warm_vm, running.vm->pid(), pid_};
   for (const pid_t pid : all) ::kill(pid, SIGSTOP);
   ::usleep(3'300'000);
   std::ranges::reverse(all);  // the daemon goes on first: the others are late
@@ -255,7 +255,7 @@ TEST_F(DaemonVms, AfterAPauseOfAllProcessesNobodyIsTakenForHung) {
     ::usleep(100'000);
   }
   ::usleep(1'200'000);
-  EXPECT_EQ(pids_in("ready"), std::vector<pid_t>{shell});
+  EXPECT_EQ(pids_in("ready"), std::vector<pid_t>{warm_vm});
   ASSERT_TRUE(running.vm->ping(1));
   pollfd ready{running.vm->poll_fd(), POLLIN, 0};
   ASSERT_EQ(::poll(&ready, 1, 10000), 1);
@@ -300,10 +300,10 @@ TEST_F(DaemonVms, ManyClaimsAndReturnsLeaveNothingBehind) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   const Left after = settle();
   std::printf("pool_claims_per_second %.1f\n", claims / took.count());
-  // Shells that wait are no remains: as many as the pool says.
-  const size_t shells = pids_in("ready").size();
-  EXPECT_EQ(after.children, shells);
-  EXPECT_LE(after.descriptors, before.descriptors + 4 * shells);
+  // Warm VMs that wait are no remains: as many as the pool says.
+  const size_t warm_vms = pids_in("ready").size();
+  EXPECT_EQ(after.children, warm_vms);
+  EXPECT_LE(after.descriptors, before.descriptors + 4 * warm_vms);
   EXPECT_LE(after.mappings, before.mappings + 20);
   EXPECT_EQ(after.files, before.files);
   EXPECT_EQ(entries_of("/proc/self/fd"), own);

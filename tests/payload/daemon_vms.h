@@ -23,7 +23,7 @@
 #include "pool/daemon/daemon_start.h"
 #include "pool/daemon/runtime_folder.h"
 #include "pool/template/template.h"
-#include "tests/payload/shell_files.h"
+#include "tests/payload/warm_vm_files.h"
 
 namespace thimble::test {
 
@@ -73,7 +73,7 @@ class DaemonVms : public ::testing::Test {
       copy(frozen->memory, files->memory);
     }
     TemplateFacts facts;
-    facts.memory_bytes = kShellMemory;
+    facts.memory_bytes = kFrozenMemory;
     facts.server.arguments = {"payload"};
     const auto published = staging->publish(std::move(facts));
     ASSERT_TRUE(published) << published.error().message;

@@ -140,13 +140,13 @@ TEST_F(ParentSecrets, AVmThatBootsHasNone) {
   expect_nothing_of_ours(vm->pid());
 }
 
-TEST_F(ParentSecrets, AShellAndACloneHaveNone) {
+TEST_F(ParentSecrets, AWarmVmAndACloneHaveNone) {
   const auto files = frozen_payload("sleeping_echo", "");
   ASSERT_TRUE(files);
-  for (const bool shell : {true, false}) {
-    auto vm = VmProcess::start(spec_of(*files, shell));
+  for (const bool warm : {true, false}) {
+    auto vm = VmProcess::start(spec_of(*files, warm));
     ASSERT_TRUE(vm) << vm.error().message;
-    if (shell) {
+    if (warm) {
       ASSERT_TRUE(comes(*vm, Kind::kPrepared));
     } else {
       ASSERT_TRUE(vm->ping(1) && comes(*vm, Kind::kPong));

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "pool/vm/vm_process.h"
-#include "tests/payload/shell_files.h"
+#include "tests/payload/warm_vm_files.h"
 
 namespace thimble::test {
 namespace {
@@ -42,7 +42,7 @@ Held held_by(const std::string& process) {
     unsigned long end = 0;
     unsigned long kib = 0;
     if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) {
-      wanted = end - begin == kShellMemory;
+      wanted = end - begin == kFrozenMemory;
     }
     if (!wanted) continue;
     if (std::sscanf(line.c_str(), "Rss: %lu kB", &kib) == 1) held.there += kib;
@@ -125,7 +125,7 @@ std::vector<uint8_t> memory_of(Machine& machine) {
   auto frozen = freeze(machine);
   EXPECT_TRUE(machine.resume());
   if (!frozen) return {};
-  std::vector<uint8_t> bytes(kShellMemory);
+  std::vector<uint8_t> bytes(kFrozenMemory);
   EXPECT_EQ(::pread(frozen->memory.get(), bytes.data(), bytes.size(), 0),
             static_cast<ssize_t>(bytes.size()));
   return bytes;

@@ -261,7 +261,7 @@ TEST(Snapshot, RequestsInEveryQueueAreAnsweredOnce) {
   EXPECT_EQ(freeze_when_asked(options_of, "busy_devices"), "ready\nfrozen\nfrozen\nfrozen\nok\n");
 }
 
-// ---- many clones, shells, what is refused
+// ---- many clones, warm VMs, what is refused
 
 std::optional<FrozenFiles> frozen_echo() {
   Transcript transcript;
@@ -313,29 +313,29 @@ TEST(Snapshot, AFreshMachineMakesItsSlotOnce) {
   EXPECT_EQ(counted_ioctls(), 1U);
 }
 
-TEST(Snapshot, AShellTakesOverASnapshotThatItDidNotKnow) {
+TEST(Snapshot, AWarmVmTakesOverASnapshotThatItDidNotKnow) {
   Transcript transcript;
-  auto shell = Machine::prepare(with_output(echo_options(), transcript));
-  ASSERT_TRUE(shell) << shell.error().message;
+  auto warm_vm = Machine::prepare(with_output(echo_options(), transcript));
+  ASSERT_TRUE(warm_vm) << warm_vm.error().message;
   const auto files = frozen_echo();
   ASSERT_TRUE(files);
   const auto snapshot = files->open();
   ASSERT_TRUE(snapshot);
   // The slot is there already: a change of memory slots now would wait for a grace period.
   count_ioctls(KVM_SET_USER_MEMORY_REGION);
-  const auto claimed = (*shell)->claim(**snapshot);
+  const auto claimed = (*warm_vm)->claim(**snapshot);
   ASSERT_TRUE(claimed) << claimed.error().message;
   EXPECT_EQ(counted_ioctls(), 0U);
-  (*shell)->type("hiq");
-  EXPECT_EQ((*shell)->run().kind, End::Kind::kPowerOff);
+  (*warm_vm)->type("hiq");
+  EXPECT_EQ((*warm_vm)->run().kind, End::Kind::kPowerOff);
   EXPECT_EQ(transcript.text(), "hi");
-  EXPECT_FALSE((*shell)->claim(**snapshot)) << "a machine that has run";
+  EXPECT_FALSE((*warm_vm)->claim(**snapshot)) << "a machine that has run";
 }
 
 std::string refusal(MachineOptions options, const Snapshot& snapshot) {
-  auto shell = Machine::prepare(std::move(options));
-  if (!shell) return shell.error().message;
-  const auto claimed = (*shell)->claim(snapshot);
+  auto warm_vm = Machine::prepare(std::move(options));
+  if (!warm_vm) return warm_vm.error().message;
+  const auto claimed = (*warm_vm)->claim(snapshot);
   return claimed ? "claimed" : claimed.error().message;
 }
 

@@ -14,14 +14,14 @@
 #include <vector>
 
 #include "pool/vm/vm_process.h"
-#include "tests/payload/shell_files.h"
+#include "tests/payload/warm_vm_files.h"
 
 namespace thimble::test {
 namespace {
 
 using Kind = VmEvent::Kind;
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kPages = kShellMemory / kPage;
+constexpr uint64_t kPages = kFrozenMemory / kPage;
 
 std::optional<VmEvent> next_event(VmProcess& vm) {
   for (;;) {
@@ -96,12 +96,12 @@ Result<std::unique_ptr<Machine>> prepared(const FrozenFiles& files, const Snapsh
 TEST(WorkingSet, APreparedMachineHasItsPagesAndTheTemplatesMemory) {
   auto snapshot = sleeping().open();
   ASSERT_TRUE(snapshot) << snapshot.error().message;
-  const uint64_t before = anonymous_kib(kShellMemory);
+  const uint64_t before = anonymous_kib(kFrozenMemory);
   std::vector<std::string> notices;
   auto machine = prepared(sleeping(), **snapshot, some_set(), &notices);
   ASSERT_TRUE(machine) << machine.error().message;
   EXPECT_TRUE(notices.empty()) << notices.front();
-  EXPECT_GT(anonymous_kib(kShellMemory), before + 100) << "its own pages are there";
+  EXPECT_GT(anonymous_kib(kFrozenMemory), before + 100) << "its own pages are there";
   ASSERT_TRUE((*machine)->claim(**snapshot));
   auto saved = freeze(**machine);
   ASSERT_TRUE(saved) << saved.error().message;
@@ -124,18 +124,18 @@ TEST(WorkingSet, OneThatDoesNotFitIsToldAndNotFollowed) {
   }
 }
 
-Result<VmProcess> shell_with(const FrozenFiles& files, Fd set) {
+Result<VmProcess> warm_vm_with(const FrozenFiles& files, Fd set) {
   VmSpec spec = spec_of(files, true);
   spec.snapshot->working_set = std::move(set);
   auto vm = VmProcess::start(std::move(spec));
   if (!vm) return vm;
   const auto event = next_event(*vm);
-  if (!event || event->kind != Kind::kPrepared) return fail("no shell");
+  if (!event || event->kind != Kind::kPrepared) return fail("no warm VM");
   return vm;
 }
 
-TEST(WorkingSet, AShellWithOneRunsAsOneWithout) {
-  auto vm = shell_with(ending(), some_set());
+TEST(WorkingSet, AWarmVmWithOneRunsAsOneWithout) {
+  auto vm = warm_vm_with(ending(), some_set());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   const auto event = next_event(*vm);
@@ -162,12 +162,12 @@ Result<Fd> record(VmProcess& vm) {
 
 // A clone, confined as any, records; the next one uses it.
 TEST(WorkingSet, AClonesIsRecordedAndUsed) {
-  auto first = shell_with(looking(), Fd());
+  auto first = warm_vm_with(looking(), Fd());
   ASSERT_TRUE(first) << first.error().message;
   ASSERT_TRUE(first->claim(false));
   auto set = record(*first);
   ASSERT_TRUE(set) << set.error().message;
-  auto second = shell_with(looking(), std::move(*set));
+  auto second = warm_vm_with(looking(), std::move(*set));
   ASSERT_TRUE(second) << second.error().message;
   ASSERT_TRUE(second->claim(false));
   for (VmProcess* vm : {&*first, &*second}) {

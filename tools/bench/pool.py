@@ -1,4 +1,4 @@
-"""A template of a server, and a daemon that keeps shells of it, in the root of box.py."""
+"""A template of a server, and a daemon that keeps warm VMs of it, in the root of box.py."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ class Pool:
     def __init__(self, box, server, working_sets=True, options=()):
         self.box = box
         self.server = server
-        self.working_sets = working_sets  # one is recorded, and shells have it
+        self.working_sets = working_sets  # one is recorded, and warm VMs have it
         self.options = options  # of the daemon
         self.template = None  # its name
 
@@ -49,7 +49,7 @@ class Pool:
             if self.daemon.poll() is not None:
                 raise RuntimeError("the daemon does not start")
             time.sleep(0.1)
-        self.run_times(1, POOLED)  # the template is in use: shells of it are made
+        self.run_times(1, POOLED)  # the template is in use: warm VMs of it are made
         return self
 
     def _record(self):

@@ -127,7 +127,7 @@ class ConsoleSession {
       case VmEvent::Kind::kNotice:
         if (verbose_) say(event.text);
         return;
-      case VmEvent::Kind::kPrepared:  // of shells
+      case VmEvent::Kind::kPrepared:  // of warm VMs
       case VmEvent::Kind::kPong:
       case VmEvent::Kind::kRecorded:
       case VmEvent::Kind::kUnrecorded:

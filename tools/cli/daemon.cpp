@@ -66,10 +66,11 @@ void declare(Options& declared, DaemonOptions& options, RawOptions& raw) {
       .between(1, 100000);
   declared.add("--max-memory", raw.max_memory,
                "What all running VMs may use together (default: no limit; clones share most)");
-  declared.add("--min-shells", limits.min_shells, "VMs kept ready for a template in use (1)")
+  declared.add("--min-warm", limits.min_warm, "VMs kept ready for a template in use (1)")
       .between(0, 1000);
-  declared.add("--max-shells", limits.max_shells, "… when it is claimed often (4)")
-      .between(0, 1000);
+  declared.add("--max-warm", limits.max_warm, "… when it is claimed often (4)").between(0, 1000);
+  declared.add_earlier("--min-shells", "--min-warm");
+  declared.add_earlier("--max-shells", "--max-warm");
   declared.add_flag(
       "!--no-working-sets", options.working_sets,
       "Bring nothing in that clones before have touched: less memory, slower answers");

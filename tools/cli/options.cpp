@@ -101,6 +101,19 @@ void Options::add_flag(const char* name, std::string& value, const char* otherwi
   app_->add_flag(std::string(name) + "{" + otherwise + "}", value, help);
 }
 
+void Options::add_earlier(const std::string& name, const std::string& option) {
+  earlier_.emplace(name, option);
+}
+
+// The word as it is written now, after the note.
+std::string Options::by_its_name(const std::string& word) const {
+  const size_t end = std::min(word.find('='), word.size());
+  const auto earlier = earlier_.find(word.substr(0, end));
+  if (earlier == earlier_.end()) return word;
+  say(earlier->first + " is called " + earlier->second + " now");
+  return earlier->second + word.substr(end);
+}
+
 void Options::set_usage(std::string usage) {
   app_->formatter(std::make_shared<UsageFormatter>(std::move(usage)));
 }
@@ -136,7 +149,9 @@ SplitArguments Options::split(const Arguments& arguments) const {
 
 std::optional<int> Options::parse(const Arguments& options) {
   try {
-    Arguments reversed(options.rbegin(), options.rend());  // as CLI11 wants them
+    Arguments reversed;  // as CLI11 wants them
+    std::transform(options.rbegin(), options.rend(), std::back_inserter(reversed),
+                   [this](const std::string& word) { return by_its_name(word); });
     app_->parse(std::move(reversed));
   } catch (const CLI::Success& done) {
     return app_->exit(done);  // --help: on stdout

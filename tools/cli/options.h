@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -68,6 +69,9 @@ class Options {
   // May have a value, as in --debug=FILE; without one it gets `otherwise`.
   void add_flag(const char* name, std::string& value, const char* otherwise, const char* help);
 
+  // What a release before called `option`: goes on, with a note on stderr.
+  void add_earlier(const std::string& name, const std::string& option);
+
   // The line that --help shows after "Usage: ", and the text at its end.
   void set_usage(std::string usage);
   void set_footer(const std::string& footer);
@@ -84,9 +88,11 @@ class Options {
 
  private:
   [[nodiscard]] bool takes_next_word(const std::string& word) const;
+  [[nodiscard]] std::string by_its_name(const std::string& word) const;
 
   std::string name_;
   std::unique_ptr<CLI::App> app_;
+  std::map<std::string, std::string> earlier_;  // names, and what is called so now
 };
 
 // Words of a command line; quotes keep some together.

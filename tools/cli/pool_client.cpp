@@ -12,7 +12,7 @@ namespace thimble::cli {
 
 namespace {
 
-// Longer than the pool waits for a shell.
+// Longer than the pool waits for a warm VM.
 constexpr std::chrono::seconds kClaimTimeout{70};
 
 enum class Wanted { kNo, kExisting, kStart };

@@ -38,8 +38,8 @@ const char* name_of(FilteredThread thread) {
       return "disk worker";
     case FilteredThread::kMessenger:
       return "messenger thread";
-    case FilteredThread::kShell:
-      return "shell";
+    case FilteredThread::kWarmVm:
+      return "waiting event loop";
   }
   return "unknown thread";
 }

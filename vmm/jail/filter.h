@@ -25,12 +25,12 @@ enum class FilteredThread : uint8_t {
   kLoop = 2,
   kDiskWorker = 3,
   kMessenger = 4,  // receives from the parent: the broker, what is typed at the console
-  kShell = 5,      // an event loop to be: until the claim, and without a guest
+  kWarmVm = 5,     // an event loop to be: until the claim, and without a guest
 };
 
 inline constexpr std::array kFilteredThreads{FilteredThread::kVcpu, FilteredThread::kLoop,
                                              FilteredThread::kDiskWorker,
-                                             FilteredThread::kMessenger, FilteredThread::kShell};
+                                             FilteredThread::kMessenger, FilteredThread::kWarmVm};
 
 // "vCPU thread"
 const char* name_of(FilteredThread thread);

@@ -186,7 +186,7 @@ constexpr std::array kMessengerCalls{
 };
 
 // What a claim does (vmm/snapshot/machine_restore.cpp), and what leads from there to the event
-// loop, whose calls must all be in the shell's list too: a filter can only be narrowed.
+// loop, whose calls must all be in the warm VM's list too: a filter can only be narrowed.
 constexpr std::array kClaimCalls{
     AllowedCall{SYS_newfstatat, "the length of the template's memory file", kOfDescriptor},
     AllowedCall{SYS_fstat, "the same, in other C libraries"},
@@ -212,7 +212,7 @@ constexpr std::array kClaimCalls{
     AllowedCall{SYS_seccomp, "the event loop's filter", kInstallFilter},
 };
 
-constexpr auto kShellCalls = [] {
+constexpr auto kWarmVmCalls = [] {
   std::array<AllowedCall, kLoopCalls.size() + kClaimCalls.size()> all{};
   std::ranges::copy(kClaimCalls, std::ranges::copy(kLoopCalls, all.begin()).out);
   return all;
@@ -230,8 +230,8 @@ std::span<const AllowedCall> calls_allowed_in(FilteredThread thread) {
       return kDiskWorkerCalls;
     case FilteredThread::kMessenger:
       return kMessengerCalls;
-    case FilteredThread::kShell:
-      return kShellCalls;
+    case FilteredThread::kWarmVm:
+      return kWarmVmCalls;
   }
   return {};
 }

@@ -65,6 +65,19 @@ TEST(Options, MistakesAreSaidInOurWords) {
             "thimble: --number: it needs another number of values (see thimble x --help)\n");
 }
 
+TEST(Options, AnEarlierNameGoesOnWithANote) {
+  for (const Arguments& words : {Arguments{"--old=7"}, Arguments{"--old", "7"}}) {
+    uint32_t number = 0;
+    Options declared("thimble x");
+    declared.add("--new", number, "");
+    declared.add_earlier("--old", "--new");
+    testing::internal::CaptureStderr();
+    EXPECT_EQ(declared.parse(words), std::nullopt);
+    EXPECT_EQ(testing::internal::GetCapturedStderr(), "thimble: --old is called --new now\n");
+    EXPECT_EQ(number, 7U);
+  }
+}
+
 TEST(RunOptions, MistakesEndWithAUsageStatus) {
   EXPECT_EQ(refused({"--nonsense", "--", "cmd"}), kExitUsage);
   EXPECT_EQ(refused({"--memory", "lots", "--", "cmd"}), kExitUsage);

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "devices/text.h"
 #include "pool/daemon/daemon_client.h"
 #include "pool/daemon/daemon_start.h"
 #include "pool/daemon/runtime_folder.h"
@@ -103,6 +104,15 @@ TEST_F(DaemonTest, ItTellsWhatItHas) {
   EXPECT_TRUE(status["vms"].empty());
 }
 
+TEST(DaemonWire, WarmVmsMayHaveTheirEarlierName) {
+  for (const char* name : {"warm_vms", "shells"}) {
+    const auto request =
+        parse_request(text(R"({"op":"warm","store":"/s","template":"a","%s":3})", name));
+    ASSERT_TRUE(request) << name;
+    EXPECT_EQ(request->warm_vms, 3U) << name;
+  }
+}
+
 TEST_F(DaemonTest, WhatIsNoRequestIsRefusedAndItsConnectionClosed) {
   start();
   const std::string deep(4000, '[');
@@ -113,9 +123,9 @@ TEST_F(DaemonTest, WhatIsNoRequestIsRefusedAndItsConnectionClosed) {
         std::string(R"({"op":"claim","store":"relative","template":"a"})"),
         std::string(R"({"op":"claim","store":"/s","template":"../a"})"),
         std::string(R"({"op":"claim","store":"/s","template":"a","console":"yes"})"),
-        std::string(R"({"op":"warm","store":"/s","template":"a","shells":-1})"),
-        std::string(R"({"op":"warm","store":"/s","template":"a","shells":1e9})"),
-        std::string(5000, ' ')}) {
+        std::string(R"({"op":"warm","store":"/s","template":"a","warm_vms":-1})"),
+        std::string(R"({"op":"warm","store":"/s","template":"a","warm_vms":1e9})"),
+        std::string(R"({"op":"warm","store":"/s","template":"a"})"), std::string(5000, ' ')}) {
     const Fd socket = connect();
     ASSERT_GE(::send(socket.get(), datagram.data(), datagram.size(), MSG_NOSIGNAL), 0);
     const json reply = receive(socket);

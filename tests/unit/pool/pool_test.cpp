@@ -17,7 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 using Refusal = Pool::Refusal;
 
-// What shells do; a test changes it between shells.
+// What warm VMs do; a test changes it between warm VMs.
 enum class Behaviour {
   kGood,
   kNeverPrepared,
@@ -67,7 +67,7 @@ class PoolTest : public ::testing::Test {
       }
       return found->second;
     };
-    world.start_shell = [this](const TemplateId& id, bool awaited) -> Result<PoolWorld::Shell> {
+    world.start_warm_vm = [this](const TemplateId& id, bool awaited) -> Result<PoolWorld::WarmVm> {
       ++started_;
       if (awaited) ++awaited_;
       const auto found = versions_.find(id.name);
@@ -76,7 +76,7 @@ class PoolTest : public ::testing::Test {
           [behaviour = behaviour_](int broker) { return live_as(broker, behaviour); }, {}, true);
       if (!vm) return std::unexpected(vm.error());
       pids_.insert(vm->pid());
-      return PoolWorld::Shell{std::move(*vm), found->second, 100ULL << 20};
+      return PoolWorld::WarmVm{std::move(*vm), found->second, 100ULL << 20};
     };
     world.on_ended = [this](uint64_t vm, const std::string& how) { ended_[vm] = how; };
     pool_ = std::make_unique<Pool>(std::move(world), limits);
@@ -98,8 +98,8 @@ class PoolTest : public ::testing::Test {
     }
     return 0;
   }
-  bool serve_until_ready(size_t shells, const std::string& name = "a") {
-    return loop_.serve_until([&] { return ready(name) == shells; });
+  bool serve_until_ready(size_t warm_vms, const std::string& name = "a") {
+    return loop_.serve_until([&] { return ready(name) == warm_vms; });
   }
   size_t alive() const {
     return static_cast<size_t>(
@@ -117,7 +117,7 @@ class PoolTest : public ::testing::Test {
   std::unique_ptr<Pool> pool_;
 };
 
-TEST_F(PoolTest, AFirstClaimIsServedByAShellMadeForIt) {
+TEST_F(PoolTest, AFirstClaimIsServedByAWarmVmMadeForIt) {
   make();
   const auto claimed = claim();
   ASSERT_TRUE(claimed) << claimed.error().why;
@@ -127,7 +127,7 @@ TEST_F(PoolTest, AFirstClaimIsServedByAShellMadeForIt) {
   EXPECT_EQ(pool_->templates()[0].misses, 1U);
 }
 
-TEST_F(PoolTest, AnotherShellIsMadeAfterTheDelayAndServesTheNextClaimAtOnce) {
+TEST_F(PoolTest, AnotherWarmVmIsMadeAfterTheDelayAndServesTheNextClaimAtOnce) {
   make();
   const auto first = claim();
   ASSERT_TRUE(first);
@@ -175,14 +175,14 @@ TEST_F(PoolTest, AClaimStormAboveTheMaximumIsRefusedAndTheRestServed) {
   }
   EXPECT_EQ(served, 6U);
   loop_.advance(10s);
-  EXPECT_EQ(pids_.size(), 6U) << "no shell beyond the maximum";
+  EXPECT_EQ(pids_.size(), 6U) << "no warm VM beyond the maximum";
   for (const Answered& answer : answers) {
     if (answer) pool_->give_back(answer->vm);
   }
   EXPECT_TRUE(claim()) << "there is room again";
 }
 
-TEST_F(PoolTest, AShellThatNobodyWaitsForMakesRoomForAnotherTemplate) {
+TEST_F(PoolTest, AWarmVmThatNobodyWaitsForMakesRoomForAnotherTemplate) {
   PoolLimits limits;
   limits.max_vms = 2;
   make(limits);
@@ -205,7 +205,7 @@ TEST_F(PoolTest, ATemplateHasAMaximumOfItsOwn) {
   EXPECT_EQ(second.error().kind, Refusal::Kind::kLimit);
   EXPECT_TRUE(claim("b"));
   loop_.advance(2s);
-  EXPECT_EQ(ready("a"), 0U) << "a shell that could never be claimed";
+  EXPECT_EQ(ready("a"), 0U) << "a warm VM that could never be claimed";
 }
 
 TEST_F(PoolTest, MemoryOfAllThatRunIsLimited) {
@@ -263,7 +263,7 @@ TEST_F(PoolTest, ATemplateThatKeepsFailingIsLeftAloneForLongerAndLonger) {
   EXPECT_EQ(pool_->templates()[0].failing, "");
 }
 
-TEST_F(PoolTest, AShellThatIsKilledIsReplaced) {
+TEST_F(PoolTest, AWarmVmThatIsKilledIsReplaced) {
   make();
   const auto first = claim();
   ASSERT_TRUE(first);
@@ -277,7 +277,7 @@ TEST_F(PoolTest, AShellThatIsKilledIsReplaced) {
   EXPECT_TRUE(serve_until_ready(1));
 }
 
-TEST_F(PoolTest, AShellThatIsKilledWhileItIsMadeDelaysItsClaimAndNoMore) {
+TEST_F(PoolTest, AWarmVmThatIsKilledWhileItIsMadeDelaysItsClaimAndNoMore) {
   make();
   behaviour_ = Behaviour::kNeverPrepared;
   std::optional<Answered> answer;
@@ -288,7 +288,7 @@ TEST_F(PoolTest, AShellThatIsKilledWhileItIsMadeDelaysItsClaimAndNoMore) {
   EXPECT_TRUE(answer->has_value());
 }
 
-TEST_F(PoolTest, AShellThatIsNeverReadyIsGivenUp) {
+TEST_F(PoolTest, AWarmVmThatIsNeverReadyIsGivenUp) {
   make();
   behaviour_ = Behaviour::kNeverPrepared;
   std::optional<Answered> answer;
@@ -302,7 +302,7 @@ TEST_F(PoolTest, AShellThatIsNeverReadyIsGivenUp) {
   EXPECT_NE(answer->error().why.find("not ready within 30 s"), std::string::npos);
 }
 
-TEST_F(PoolTest, AShellThatAnswersIsKeptAndADeafOneReplaced) {
+TEST_F(PoolTest, AWarmVmThatAnswersIsKeptAndADeafOneReplaced) {
   PoolLimits limits;
   limits.idle = 1h;
   make(limits);
@@ -329,7 +329,7 @@ TEST_F(PoolTest, AShellThatAnswersIsKeptAndADeafOneReplaced) {
   EXPECT_EQ(started_, before + 1);
 }
 
-TEST_F(PoolTest, ShellsAreNotHungBecauseThePoolItselfWasStopped) {
+TEST_F(PoolTest, WarmVmsAreNotHungBecauseThePoolItselfWasStopped) {
   PoolLimits limits;
   limits.idle = 1h;
   limits.refill_delay = 0ms;
@@ -353,7 +353,7 @@ TEST_F(PoolTest, ShellsAreNotHungBecauseThePoolItselfWasStopped) {
 }
 
 // A shortage says nothing about the template: what is ready is handed out.
-TEST_F(PoolTest, AVersionThatCannotBeToldJustNowDiscardsNoShell) {
+TEST_F(PoolTest, AVersionThatCannotBeToldJustNowDiscardsNoWarmVm) {
   PoolLimits limits;
   limits.refill_delay = 0ms;
   make(limits);
@@ -407,7 +407,7 @@ TEST_F(PoolTest, ClonesThatFailRightAwaySpeakAgainstTheirTemplate) {
       << third.error().why;
 }
 
-TEST_F(PoolTest, AChangedTemplateGetsNewShells) {
+TEST_F(PoolTest, AChangedTemplateGetsNewWarmVms) {
   make();
   ASSERT_TRUE(claim());
   loop_.advance(250ms);
@@ -415,7 +415,7 @@ TEST_F(PoolTest, AChangedTemplateGetsNewShells) {
   const int before = started_;
   versions_["a"] = "2";
   ASSERT_TRUE(claim());
-  EXPECT_GT(started_, before) << "the waiting shell is of the old one";
+  EXPECT_GT(started_, before) << "the waiting warm VM is of the old one";
 }
 
 TEST_F(PoolTest, ARemovedTemplateIsRefusedWhileItsClonesGoOn) {
@@ -428,7 +428,7 @@ TEST_F(PoolTest, ARemovedTemplateIsRefusedWhileItsClonesGoOn) {
   const auto claimed = claim();
   ASSERT_FALSE(claimed);
   EXPECT_NE(claimed.error().why.find("no template a"), std::string::npos);
-  EXPECT_TRUE(loop_.serve_until([&] { return alive() == 1; })) << "the shell goes";
+  EXPECT_TRUE(loop_.serve_until([&] { return alive() == 1; })) << "the warm VM goes";
   EXPECT_EQ(::kill(running->handed.pid, 0), 0);
   loop_.advance(5s);
   EXPECT_EQ(alive(), 1U);
@@ -461,13 +461,13 @@ TEST_F(PoolTest, AClaimerThatVanishesGetsNothingAndLosesNothing) {
   bool answered = false;
   const uint64_t waiting = pool_->claim({"store", "a"}, false, [&](auto) { answered = true; });
   pool_->cancel(waiting);
-  EXPECT_TRUE(serve_until_ready(1)) << "the shell is kept for the next";
+  EXPECT_TRUE(serve_until_ready(1)) << "the warm VM is kept for the next";
   EXPECT_FALSE(answered);
   EXPECT_TRUE(claim());
   EXPECT_EQ(started_, 1);
 }
 
-TEST_F(PoolTest, ShellsAreMadeAheadWhenAskedFor) {
+TEST_F(PoolTest, WarmVmsAreMadeAheadWhenAskedFor) {
   make();
   ASSERT_TRUE(pool_->warm({"store", "a"}, 3));
   loop_.advance(2s);

@@ -49,7 +49,7 @@ VmSpec full_spec() {
   machine.disks.push_back({any_file(), false, "root"});
   machine.disks.push_back({null_file(), true, "data"});
   spec.snapshot = SnapshotFiles{null_file(), any_file()};
-  spec.shell = true;
+  spec.warm = true;
   spec.rest_after = std::chrono::milliseconds(1234);
   spec.console = null_file();
   spec.report_console = true;
@@ -75,7 +75,7 @@ TEST(SpecMessage, EverythingArrives) {
   EXPECT_EQ(got->machine.command_line, "console=ttyS0 quiet");
   EXPECT_FALSE(got->machine.entropy);
   EXPECT_EQ(got->machine.vsock->guest_cid, 77U);
-  EXPECT_TRUE(got->shell && got->report_console && got->require_confinement);
+  EXPECT_TRUE(got->warm && got->report_console && got->require_confinement);
   EXPECT_EQ(got->rest_after, std::chrono::milliseconds(1234));
   ASSERT_EQ(got->machine.disks.size(), 2U);
   EXPECT_EQ(got->machine.disks[0].name, "root");
@@ -108,7 +108,7 @@ TEST(SpecMessage, APlainSpecStaysPlain) {
   ASSERT_TRUE(pair && send_spec(pair->first.get(), VmSpec()));
   const auto got = receive_spec(pair->second.get());
   ASSERT_TRUE(got) << got.error().message;
-  EXPECT_FALSE(got->snapshot || got->machine.vsock || got->rest_after || got->shell);
+  EXPECT_FALSE(got->snapshot || got->machine.vsock || got->rest_after || got->warm);
   EXPECT_TRUE(got->machine.entropy);
 }
 

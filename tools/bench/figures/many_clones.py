@@ -13,7 +13,7 @@ from pool import STORE, Pool
 MAX_CLONES = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
 STEPS = (1, 10, 100, 300)
 HUNDRED = 100
-CLAIMS = 5  # from shells that wait, with so many clones there
+CLAIMS = 5  # from warm VMs that wait, with so many clones there
 # Guests wake up by themselves, at first every few seconds (docs/pool.md): by then most are at rest.
 UNTIL_REST_S = 60
 
@@ -91,7 +91,7 @@ def one_more(count, pool):
         claims = more.each
     return Figure(
         key=f"claim_with_{count}_there_minstr",
-        meaning=f"… one more with {count} there, from a shell that waits: claim to first answer",
+        meaning=f"… one more with {count} there, from a warm VM that waits: claim to first answer",
         command=f"claims hold {CLAIMS} DAEMON {STORE} TEMPLATE INITIALIZE",
         values=[each["latency_ns"] / 1e6 for each in claims],
         busy=[each["busy_ns"] / 1e6 for each in claims],

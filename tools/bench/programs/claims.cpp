@@ -2,12 +2,12 @@
 // program that embeds the library. The template must have been frozen ready.
 //
 //   claims each COUNT SOCKET STORE TEMPLATE LINE
-//       claims COUNT clones one after another, each when the one before is gone and a shell waits;
-//       sends each LINE and awaits the line that answers
+//       claims COUNT clones one after another, each when the one before is gone and a warm VM
+//       waits; sends each LINE and awaits the line that answers
 //   claims hold COUNT SOCKET STORE TEMPLATE [LINE]
 //       the same, but they all stay; without LINE until the server runs
 //   claims storm COUNT SOCKET STORE TEMPLATE [LINE]
-//       … and no claim waits outside its time for a shell
+//       … and no claim waits outside its time for a warm VM
 //
 // Prints a line of JSON for each clone: its process and the clocks (clocks.h) from right before the
 // claim; then the clocks of all of them together. With hold and storm, lines of stdin follow: "+N"
@@ -30,7 +30,7 @@ namespace {
 using namespace thimble;
 using namespace thimble::bench;
 
-// The next shell is begun 0.2 s after a claim (pool/pool.h).
+// The next warm VM is begun 0.2 s after a claim (pool/pool.h).
 constexpr unsigned kLooks = 600;
 constexpr useconds_t kLookUs = 110'000;
 

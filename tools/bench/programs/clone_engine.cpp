@@ -9,7 +9,7 @@
 //   engine_clone_destroy_us     the same until the clone has ended by itself and is gone
 //   shell_claim_us              from the claim of a prepared machine, whose vCPU thread stands, as
 //   a
-//                               shell of the pool does it (run(ready)), up to the first exit
+//                               warm VM of the pool does it (run(ready)), up to the first exit
 //   …_devices_us                the same with a disk, vsock and entropy
 //
 // The kinds take turns in small batches, each when the machine idles, so that they share its good
@@ -40,7 +40,7 @@ using namespace thimble::bench;  // NOLINT
 constexpr int kBatch = 50;
 constexpr int kWithDevices = 5;  // one clone in so many: they are slow to destroy
 constexpr std::chrono::seconds kTimeout(90);
-// Until a vCPU thread sleeps as it would in a shell that waits.
+// Until a vCPU thread sleeps as it would in a warm VM that waits.
 constexpr std::chrono::microseconds kSettle(200);
 
 template <class T>
@@ -126,15 +126,15 @@ class Series {
     clone_.push_back(between(start, first_exit()));
   }
 
-  void run_shell() {
-    auto shell = must(Machine::prepare(options_of(kind_), snapshot_.get()));
+  void run_warm() {
+    auto warm_vm = must(Machine::prepare(options_of(kind_), snapshot_.get()));
     Clock::time_point start;
-    expect_good(shell->run([&]() -> Result<void> {
+    expect_good(warm_vm->run([&]() -> Result<void> {
       std::this_thread::sleep_for(kSettle);
       expect_exit();
       start = Clock::now();
-      must(shell->claim(*snapshot_));
-      shell->type("q");
+      must(warm_vm->claim(*snapshot_));
+      warm_vm->type("q");
       return {};
     }));
     claim_.push_back(between(start, first_exit()));
@@ -182,9 +182,9 @@ int main(int argc, char** argv) {
     machine.wait();
     for (int i = 0; i < batch; ++i) bare.run_floor(kvm.get());
     for (int i = 0; i < batch; ++i) bare.run_clone();
-    for (int i = 0; i < batch; ++i) bare.run_shell();
+    for (int i = 0; i < batch; ++i) bare.run_warm();
     for (int i = 0; i < batch / kWithDevices; ++i) full.run_clone();
-    for (int i = 0; i < batch / kWithDevices; ++i) full.run_shell();
+    for (int i = 0; i < batch / kWithDevices; ++i) full.run_warm();
   }
   bare.print();
   full.print();

@@ -47,7 +47,7 @@ using thimble::bench::give_up;
 constexpr int kTimeoutMs = 600'000;  // of the box's clock
 constexpr unsigned kWarmUp = 20;     // exchanges that do not count
 // Between two runs, of the box's clock: what the first one leaves to others to clear is gone, and a
-// daemon has made its next shell.
+// daemon has made its next warm VM.
 constexpr useconds_t kPauseUs = 1'000'000;
 
 void enter_root(const std::string& root) {

@@ -1,4 +1,4 @@
-// A template of a payload guest for shells: frozen with what was typed to it still unread.
+// A template of a payload guest for warm VMs: frozen with what was typed to it still unread.
 #pragma once
 
 #include <atomic>
@@ -12,12 +12,12 @@
 
 namespace thimble::test {
 
-constexpr uint64_t kShellMemory = 32ULL << 20;
+constexpr uint64_t kFrozenMemory = 32ULL << 20;
 
 // `payload` says "ready\n" and then waits for what is typed.
 inline Result<FrozenFiles> frozen_payload(const std::string& payload, std::string_view typed) {
   MachineOptions options = payload_options(payload);
-  options.memory_bytes = kShellMemory;
+  options.memory_bytes = kFrozenMemory;
   options.vsock.emplace();
   std::atomic<bool> ready = false;
   options.on_serial = [&](std::span<const uint8_t> bytes) { ready = bytes.back() == '\n'; };
@@ -34,13 +34,13 @@ inline Result<FrozenFiles> frozen_payload(const std::string& payload, std::strin
   return files;
 }
 
-// A shell of it, or a clone that runs at once.
-inline VmSpec spec_of(const FrozenFiles& files, bool shell) {
+// A warm VM of it, or a clone that runs at once.
+inline VmSpec spec_of(const FrozenFiles& files, bool warm) {
   VmSpec spec;
-  spec.machine.memory_bytes = kShellMemory;
+  spec.machine.memory_bytes = kFrozenMemory;
   spec.machine.vsock.emplace();
   spec.snapshot = SnapshotFiles{Fd(dup(files.state.get())), Fd(dup(files.memory.get()))};
-  spec.shell = shell;
+  spec.warm = warm;
   return spec;
 }
 

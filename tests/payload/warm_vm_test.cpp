@@ -1,4 +1,4 @@
-// Shells: VM processes that wait for their claim, with the real jail, filters and /dev/kvm.
+// Warm VMs: VM processes that wait for their claim, with the real jail, filters and /dev/kvm.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -10,7 +10,7 @@
 #include <fstream>
 
 #include "pool/vm/vm_process.h"
-#include "tests/payload/shell_files.h"
+#include "tests/payload/warm_vm_files.h"
 
 namespace thimble::test {
 namespace {
@@ -46,12 +46,12 @@ const FrozenFiles& sleeping() {
   return *files;
 }
 
-Result<VmProcess> prepared_shell(const FrozenFiles& files) {
+Result<VmProcess> prepared_warm_vm(const FrozenFiles& files) {
   auto vm = VmProcess::start(spec_of(files, true));
   if (!vm) return vm;
   const auto event = next_event(*vm);
   if (!event || event->kind != Kind::kPrepared) {
-    return fail(event ? "no shell: " + event->text : "no shell");
+    return fail(event ? "no warm VM: " + event->text : "no warm VM");
   }
   return vm;
 }
@@ -64,8 +64,8 @@ bool is_gone(pid_t pid) {
   return false;
 }
 
-TEST(Shell, AClaimRunsTheTemplateToItsEnd) {
-  auto vm = prepared_shell(ending());
+TEST(WarmVm, AClaimRunsTheTemplateToItsEnd) {
+  auto vm = prepared_warm_vm(ending());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   const auto event = next_event(*vm);
@@ -74,15 +74,15 @@ TEST(Shell, AClaimRunsTheTemplateToItsEnd) {
   EXPECT_EQ(event->end, End::Kind::kPowerOff) << event->text;
 }
 
-TEST(Shell, NothingOfTheGuestRunsBeforeTheClaim) {
-  auto vm = prepared_shell(ending());
+TEST(WarmVm, NothingOfTheGuestRunsBeforeTheClaim) {
+  auto vm = prepared_warm_vm(ending());
   ASSERT_TRUE(vm) << vm.error().message;
   pollfd ready{vm->poll_fd(), POLLIN, 0};
   EXPECT_EQ(::poll(&ready, 1, 300), 0) << "the guest would have ended at once";
 }
 
-TEST(Shell, APingIsAnsweredBeforeAndAfterTheClaim) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, APingIsAnsweredBeforeAndAfterTheClaim) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->ping(17));
   auto event = next_event(*vm);
@@ -95,8 +95,8 @@ TEST(Shell, APingIsAnsweredBeforeAndAfterTheClaim) {
   EXPECT_EQ(event->value, 18U);
 }
 
-TEST(Shell, ASecondClaimChangesNothing) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, ASecondClaimChangesNothing) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   ASSERT_TRUE(vm->claim(false));
@@ -104,15 +104,15 @@ TEST(Shell, ASecondClaimChangesNothing) {
   EXPECT_EQ(kind_of_next(*vm), Kind::kPong) << "it goes on";
 }
 
-TEST(Shell, AMessageForAGuestBeforeTheClaimEndsIt) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, AMessageForAGuestBeforeTheClaimEndsIt) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->connect(1024));
   EXPECT_EQ(kind_of_next(*vm), Kind::kRefused);
 }
 
-TEST(Shell, GarbageOnItsBrokerEndsIt) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, GarbageOnItsBrokerEndsIt) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   const pid_t pid = vm->pid();
   const Fd broker = vm->hand_over();
@@ -123,14 +123,14 @@ TEST(Shell, GarbageOnItsBrokerEndsIt) {
   EXPECT_TRUE(is_gone(pid));
 }
 
-TEST(Shell, ItEndsWithItsParentWhetherClaimedOrNot) {
+TEST(WarmVm, ItEndsWithItsParentWhetherClaimedOrNot) {
   for (const bool claimed : {false, true}) {
     std::array<int, 2> report{};
     ASSERT_EQ(::pipe2(report.data(), O_CLOEXEC), 0);
     sleeping();
     const pid_t parent = ::fork();
     if (parent == 0) {
-      auto vm = prepared_shell(sleeping());
+      auto vm = prepared_warm_vm(sleeping());
       pid_t pid = vm ? vm->pid() : -1;
       if (vm && claimed && !vm->claim(false)) pid = -1;
       (void)!::write(report[1], &pid, sizeof pid);
@@ -148,10 +148,10 @@ TEST(Shell, ItEndsWithItsParentWhetherClaimedOrNot) {
   }
 }
 
-TEST(Shell, ATemplateThatWasCutMeanwhileIsRefusedAtTheClaim) {
+TEST(WarmVm, ATemplateThatWasCutMeanwhileIsRefusedAtTheClaim) {
   auto files = frozen_payload("serial_echo", "q");
   ASSERT_TRUE(files);
-  auto vm = prepared_shell(*files);
+  auto vm = prepared_warm_vm(*files);
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_EQ(::ftruncate(files->memory.get(), 4096), 0);
   ASSERT_TRUE(vm->claim(false));
@@ -161,7 +161,7 @@ TEST(Shell, ATemplateThatWasCutMeanwhileIsRefusedAtTheClaim) {
   EXPECT_NE(event->text.find("was cut"), std::string::npos) << event->text;
 }
 
-TEST(Shell, ACorruptTemplateIsRefusedBeforeTheClaim) {
+TEST(WarmVm, ACorruptTemplateIsRefusedBeforeTheClaim) {
   auto files = frozen_payload("serial_echo", "q");
   ASSERT_TRUE(files);
   ASSERT_EQ(::pwrite(files->state.get(), "x", 1, 300), 1);
@@ -170,7 +170,7 @@ TEST(Shell, ACorruptTemplateIsRefusedBeforeTheClaim) {
   EXPECT_EQ(kind_of_next(*vm), Kind::kRefused);
 }
 
-TEST(Shell, AShellOfAnotherShapeIsRefusedBeforeTheClaim) {
+TEST(WarmVm, AWarmVmOfAnotherShapeIsRefusedBeforeTheClaim) {
   VmSpec spec = spec_of(ending(), true);
   spec.machine.vcpus = 2;
   auto vm = VmProcess::start(std::move(spec));
@@ -178,17 +178,17 @@ TEST(Shell, AShellOfAnotherShapeIsRefusedBeforeTheClaim) {
   EXPECT_EQ(kind_of_next(*vm), Kind::kRefused);
 }
 
-TEST(Shell, WithoutATemplateThereIsNone) {
+TEST(WarmVm, WithoutATemplateThereIsNone) {
   VmSpec spec;
-  spec.shell = true;
+  spec.warm = true;
   auto vm = VmProcess::start(std::move(spec));
   ASSERT_TRUE(vm);
   EXPECT_EQ(kind_of_next(*vm), Kind::kRefused);
 }
 
 // All its threads have a filter: the kernel says so for each.
-TEST(Shell, EveryThreadIsFilteredBeforeTheClaim) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, EveryThreadIsFilteredBeforeTheClaim) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   const std::string tasks = "/proc/" + std::to_string(vm->pid()) + "/task";
   size_t threads = 0;
@@ -215,8 +215,8 @@ HandedOver hand_over(VmProcess& vm) {
   return handed;
 }
 
-TEST(Shell, WhoAdoptsItHearsOfItsEnd) {
-  auto vm = prepared_shell(ending());
+TEST(WarmVm, WhoAdoptsItHearsOfItsEnd) {
+  auto vm = prepared_warm_vm(ending());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   VmProcess adopted = VmProcess::adopt(hand_over(*vm));
@@ -225,8 +225,8 @@ TEST(Shell, WhoAdoptsItHearsOfItsEnd) {
   EXPECT_EQ(event->kind, Kind::kEnded) << event->text;
 }
 
-TEST(Shell, WhoAdoptsItLearnsHowItWasKilled) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, WhoAdoptsItLearnsHowItWasKilled) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   HandedOver handed = hand_over(*vm);
@@ -243,8 +243,8 @@ TEST(Shell, WhoAdoptsItLearnsHowItWasKilled) {
   EXPECT_NE(event->text.find("signal 9"), std::string::npos) << event->text;
 }
 
-TEST(Shell, WhoAdoptsItMayKillIt) {
-  auto vm = prepared_shell(sleeping());
+TEST(WarmVm, WhoAdoptsItMayKillIt) {
+  auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   ASSERT_TRUE(vm->claim(false));
   {
