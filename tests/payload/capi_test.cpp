@@ -122,7 +122,7 @@ MachineHandle restore(const OptionsHandle& options, const SnapshotHandle& snapsh
 void freeze_echo(const Files& files) {
   Console console;
   const auto machine = started(options_of(console, "serial_echo"));
-  console.wait_for("ready");
+  console.wait_for("ready\n");
   expect(THIMBLE_OK, [&](auto e) { return thimble_machine_pause(machine.get(), e); });
   save(machine, files);
 }
@@ -349,7 +349,7 @@ TEST(CapiLook, MemoryIsReadAndWritten) {
     expect(THIMBLE_ERROR_INVALID, read_at(nowhere));
   }
   expect(THIMBLE_OK, [&](auto e) { return thimble_machine_start(machine.get(), e); });
-  console.wait_for("ready");
+  console.wait_for("ready\n");
   expect(THIMBLE_OK, read_at(at));
   EXPECT_EQ(read, words);
 }
