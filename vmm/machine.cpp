@@ -98,7 +98,7 @@ Result<void> Machine::Parts::resume() {
   return {};
 }
 
-// A machine that rests is woken: the loop has something to do then.
+// A machine whose memory is reclaimed is woken: the loop has something to do then.
 std::unique_lock<std::mutex> Machine::Parts::take_control() {
   std::unique_lock guard(control, std::try_to_lock);
   if (!guard) {
@@ -134,7 +134,7 @@ void Machine::stop() { parts_->finish({End::Kind::kStopped, "stopped by the host
 
 size_t Machine::type(std::string_view bytes) {
   const size_t taken = parts_->serial->type(bytes);
-  if (parts_->resting.load()) parts_->loop->post([] {});
+  if (parts_->reclaiming.load()) parts_->loop->post([] {});
   return taken;
 }
 

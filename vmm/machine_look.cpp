@@ -59,7 +59,7 @@ Result<uint8_t*> Machine::Parts::memory_at(uint64_t address, size_t size) const 
               text("guest memory: %zu bytes at %#lx are not all memory", size, address));
 }
 
-// A machine that rests has its memory elsewhere: whoever holds `control` has ended that.
+// A machine whose memory is reclaimed has it elsewhere: whoever holds `control` has ended that.
 Result<void> Machine::read_memory(uint64_t address, std::span<uint8_t> into) const {
   const auto from = parts_->memory_at(address, into.size());
   if (!from) return std::unexpected(from.error());

@@ -20,7 +20,7 @@
 
 #include "devices/guest_memory.h"
 #include "devices/result.h"
-#include "vmm/rest/stash.h"
+#include "vmm/reclaim/stash.h"
 
 // Since Linux 5.14; older headers lack them.
 #ifndef MADV_POPULATE_READ

@@ -24,8 +24,8 @@
 #include "vmm/kvm.h"
 #include "vmm/memory_map.h"
 #include "vmm/pause.h"
-#include "vmm/rest/sleeping_vcpu.h"
-#include "vmm/rest/stash.h"
+#include "vmm/reclaim/sleeping_vcpu.h"
+#include "vmm/reclaim/stash.h"
 #include "vmm/snapshot/contents.h"
 #include "vmm/snapshot/working_set.h"
 #include "vmm/start_signal.h"
@@ -71,9 +71,9 @@ struct Machine::Parts {
   StartSignal first_starts;  // of the first vCPU's thread,
   StartSignal others_start;  // and of the others'
   PauseGate gate;
-  std::mutex control;  // one pause(), resume(), save() or rest() at a time
-  std::atomic<bool> resting = false;
-  std::optional<WorkingSet> before_rests;  // what was touched until the last one began
+  std::mutex control;  // one pause(), resume(), save() or reclaim() at a time
+  std::atomic<bool> reclaiming = false;
+  std::optional<WorkingSet> before_reclaim;  // what was touched until the last one began
   std::atomic<std::thread::id> loop_thread{};
   std::mutex end_lock;
   std::optional<End> end;  // the first reason; later ones are consequences
@@ -101,14 +101,14 @@ struct Machine::Parts {
 
   // snapshot/machine_save.cpp and machine_restore.cpp.
   Result<void> save(int state_file, int memory_file);
-  // rest/machine_rest.cpp.
-  Result<RestReport> rest(int until);
+  // reclaim/machine_reclaim.cpp.
+  Result<ReclaimReport> reclaim(int until);
   // Of a machine that is paused.
   [[nodiscard]] Result<VcpuSleep> all_sleep() const;
   [[nodiscard]] Result<Stash> put_away(const WorkingSet& set);
   // False: none came.
   [[nodiscard]] bool wait_for_work(std::chrono::nanoseconds max, int until) const;
-  // What the clone has touched and changed, before rests too.
+  // What the clone has touched and changed, before reclaims too.
   [[nodiscard]] Result<WorkingSet> touched_so_far() const;
 
   // machine_look.cpp.

@@ -66,7 +66,7 @@ PoolWorld Daemon::world() {
   world.version_of = template_version;
   world.start_warm_vm = [this](const TemplateId& id, bool awaited) {
     return start_warm_vm(id, {.use_working_set = options_.working_sets && !awaited,
-                              .rest_after = options_.rest_after});
+                              .reclaim_after = options_.reclaim_after});
   };
   world.on_ended = [this](uint64_t vm, const std::string& how) { on_vm_ended(vm, how); };
   world.log = [this](const std::string& line) { log(line); };
@@ -119,7 +119,7 @@ void Daemon::listen() {
 
 // A client that cannot be taken in stays in the queue, and the socket readable: asking again at
 // once would keep a processor busy until somebody else gives a descriptor back.
-void Daemon::rest_from_listening() {
+void Daemon::pause_listening() {
   log(text("a client has to wait: %s", std::strerror(errno)));
   loop_->unwatch(listener_.get());
   loop_->after(seconds(1), [this] { listen(); });
@@ -130,7 +130,7 @@ void Daemon::on_connection() {
   for (int i = 0; i < kAtOnce; ++i) {
     Fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)) return;
-    if (!socket) return rest_from_listening();
+    if (!socket) return pause_listening();
     admit(std::move(socket));
   }
 }

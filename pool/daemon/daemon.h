@@ -31,7 +31,7 @@ namespace thimble {
 struct DaemonOptions {
   PoolLimits limits;
   bool working_sets = true;  // warm VMs have those of their templates brought in
-  std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
+  std::optional<std::chrono::milliseconds> reclaim_after;  // VmSpec::reclaim_after
   // Ends by itself after so long without a client, a VM and a template in use. Nothing: never.
   std::optional<std::chrono::seconds> idle_exit;
   size_t max_clients = 1024;
@@ -70,7 +70,7 @@ class Daemon {
   void watch_signals();
 
   void listen();
-  void rest_from_listening();
+  void pause_listening();
   void on_connection();
   void admit(Fd socket);
   void on_request(int client);

@@ -52,7 +52,7 @@ Result<PoolWorld::WarmVm> start_warm_vm(const TemplateId& id, const WarmVmOption
   auto spec = clone_spec(std::move(*opened));
   if (!spec) return std::unexpected(spec.error());
   spec->warm = true;
-  spec->rest_after = options.rest_after;
+  spec->reclaim_after = options.reclaim_after;
   const uint64_t memory_bytes = spec->machine.memory_bytes;
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());

@@ -20,7 +20,7 @@ FileResult<std::string> template_version(const TemplateId& id);
 
 struct WarmVmOptions {
   bool use_working_set = true;
-  std::optional<std::chrono::milliseconds> rest_after;  // VmSpec::rest_after
+  std::optional<std::chrono::milliseconds> reclaim_after;  // VmSpec::reclaim_after
 };
 
 // For PoolWorld::start_warm_vm.

@@ -38,14 +38,14 @@ void record(const Machine& machine, int broker, int file) {
   }
 }
 
-// A clone that nobody needs rests meanwhile. Returns when there is a message.
-void rest_until_message(Machine& machine, int broker, RestPlan& plan) {
+// The memory of a clone that nobody needs is reclaimed meanwhile. Returns when there is a message.
+void reclaim_until_message(Machine& machine, int broker, ReclaimPlan& plan) {
   using Clock = std::chrono::steady_clock;
   pollfd message{.fd = broker, .events = POLLIN, .revents = 0};
   while (::poll(&message, 1, static_cast<int>(plan.until_look().count())) == 0) {
     if (!plan.looks_idle(machine.work())) continue;
     const auto begin = Clock::now();
-    const auto report = machine.rest(broker);
+    const auto report = machine.reclaim(broker);
     if (!report) {
       send_broker(broker, BrokerType::kNotice, 0, report.error().message, -1, /*wait=*/false);
       return;
@@ -56,10 +56,10 @@ void rest_until_message(Machine& machine, int broker, RestPlan& plan) {
 
 }  // namespace
 
-void serve_broker(Machine& machine, int broker, std::optional<RestPlan> plan) {
+void serve_broker(Machine& machine, int broker, std::optional<ReclaimPlan> plan) {
   Fd state;
   for (;;) {
-    if (plan) rest_until_message(machine, broker, *plan);
+    if (plan) reclaim_until_message(machine, broker, *plan);
     auto received = receive_broker(broker, BrokerSide::kVmm, /*wait=*/true);
     auto* message = std::get_if<BrokerMessage>(&received);
     if (message == nullptr) break;

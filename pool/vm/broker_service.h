@@ -1,19 +1,19 @@
 // What a VM process does for its parent, at the other end of the broker: a warm VM waits for its
-// claim; a guest that runs gets its streams, is saved, looked at, and put to rest.
+// claim; a guest that runs gets its streams, is saved and looked at, and its memory reclaimed.
 #pragma once
 
 #include <optional>
 #include <string>
 
-#include "pool/vm/rest_plan.h"
+#include "pool/vm/reclaim_plan.h"
 #include "thimble/machine.h"
 #include "thimble/snapshot.h"
 
 namespace thimble {
 
-// Until the broker's other end is gone, which ends the machine. With a plan, a clone that nobody
-// needs rests meanwhile.
-void serve_broker(Machine& machine, int broker, std::optional<RestPlan> plan);
+// Until the broker's other end is gone, which ends the machine. With a plan, the memory of a
+// clone that nobody needs is reclaimed meanwhile.
+void serve_broker(Machine& machine, int broker, std::optional<ReclaimPlan> plan);
 
 struct WarmVmEnd {
   bool claimed = false;  // it took over its template, and the guest may run

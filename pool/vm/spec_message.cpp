@@ -48,8 +48,8 @@ struct SpecText {
   std::vector<DiskText> disks = {};
   bool has_snapshot = false;
   bool warm = false;
-  bool may_rest = false;
-  int64_t rest_after_ms = 0;
+  bool may_reclaim = false;
+  int64_t reclaim_after_ms = 0;
   bool report_console = false;
   bool require_confinement = false;
   std::vector<uint8_t> given = {};  // of descriptor_slots(): 1 for one that came along, or 0
@@ -69,8 +69,8 @@ struct SpecText {
     visitor.list("disks", disks, kMaxDisks);
     visitor.field("has_snapshot", has_snapshot);
     visitor.field("warm", warm);
-    visitor.field("may_rest", may_rest);
-    visitor.field("rest_after_ms", rest_after_ms);
+    visitor.field("may_reclaim", may_reclaim);
+    visitor.field("reclaim_after_ms", reclaim_after_ms);
     visitor.field("report_console", report_console);
     visitor.field("require_confinement", require_confinement);
     visitor.field("given", given, kMaxSlots);
@@ -108,8 +108,8 @@ SpecText text_of(const VmSpec& spec) {
                .guest_cid = machine.vsock ? machine.vsock->guest_cid : 0,
                .has_snapshot = spec.snapshot.has_value(),
                .warm = spec.warm,
-               .may_rest = spec.rest_after.has_value(),
-               .rest_after_ms = spec.rest_after ? spec.rest_after->count() : 0,
+               .may_reclaim = spec.reclaim_after.has_value(),
+               .reclaim_after_ms = spec.reclaim_after ? spec.reclaim_after->count() : 0,
                .report_console = spec.report_console,
                .require_confinement = spec.require_confinement};
   for (const Disk& disk : machine.disks) out.disks.push_back({disk.read_only, disk.name});
@@ -123,7 +123,7 @@ Result<void> judge(const SpecText& text_part) {
   }
   if (text_part.entry > static_cast<uint32_t>(KernelEntry::kPvh)) return fail("unknown entry");
   if (text_part.acpi > static_cast<uint32_t>(Acpi::kOff)) return fail("unknown kind of tables");
-  if (text_part.rest_after_ms < 0) return fail("a rest before it began");
+  if (text_part.reclaim_after_ms < 0) return fail("a reclaim before it began");
   return {};
 }
 
@@ -144,7 +144,8 @@ VmSpec spec_of(SpecText text_part) {
   }
   if (text_part.has_snapshot) spec.snapshot.emplace();
   spec.warm = text_part.warm;
-  if (text_part.may_rest) spec.rest_after = std::chrono::milliseconds(text_part.rest_after_ms);
+  if (text_part.may_reclaim)
+    spec.reclaim_after = std::chrono::milliseconds(text_part.reclaim_after_ms);
   spec.report_console = text_part.report_console;
   spec.require_confinement = text_part.require_confinement;
   return spec;

@@ -51,7 +51,7 @@ int vmm_main(Fd lifeline, Fd broker) {
   Result<VmSpec> spec = fail("nothing to run");
   Confinement confinement = enter_jail(std::move(lifeline), std::array{broker.get()}, [&] {
     spec = receive_spec(broker.get());
-    // A clone may be asked for its working set, and rest.
+    // A clone may be asked for its working set, and its memory reclaimed.
     if (spec && spec->snapshot) spec->machine.page_map = open_page_map();
   });
   if (!spec) {

@@ -96,16 +96,16 @@ Result<void> VmRun::make_machine() {
   return {};
 }
 
-std::optional<RestPlan> VmRun::rest_plan() const {
-  if (!spec_.rest_after || !spec_.snapshot) return std::nullopt;
-  return RestPlan(*spec_.rest_after);
+std::optional<ReclaimPlan> VmRun::reclaim_plan() const {
+  if (!spec_.reclaim_after || !spec_.snapshot) return std::nullopt;
+  return ReclaimPlan(*spec_.reclaim_after);
 }
 
 void VmRun::start_messengers() {
   Machine* const machine = machine_.get();
   messengers_.start([this, machine] {
     may_serve_.wait();
-    serve_broker(*machine, broker_, rest_plan());
+    serve_broker(*machine, broker_, reclaim_plan());
   });
   if (console_) {
     messengers_.start([this, machine] {

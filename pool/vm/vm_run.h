@@ -12,7 +12,7 @@
 #include "pool/vm/console_stream.h"
 #include "pool/vm/console_tail.h"
 #include "pool/vm/messengers.h"
-#include "pool/vm/rest_plan.h"
+#include "pool/vm/reclaim_plan.h"
 #include "pool/vm/thread_filters.h"
 #include "pool/vm/vm_spec.h"
 #include "thimble/machine.h"
@@ -43,7 +43,7 @@ class VmRun {
  private:
   [[nodiscard]] Result<void> make_machine();
   void start_messengers();
-  [[nodiscard]] std::optional<RestPlan> rest_plan() const;
+  [[nodiscard]] std::optional<ReclaimPlan> reclaim_plan() const;
   Result<void> take_claim();
   void report_end(const End& end) const;
   void finish(const End& end);

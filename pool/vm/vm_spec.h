@@ -27,9 +27,9 @@ struct VmSpec {
   // With a snapshot: a warm VM. Everything is made, checked and confined that can be before the
   // guest's state is taken over; kPrepared tells when, and claim() does the rest.
   bool warm = false;
-  // With a snapshot: rests (Machine::rest()) when its guest has had nothing to do for about so
-  // long.
-  std::optional<std::chrono::milliseconds> rest_after;
+  // With a snapshot: its memory is reclaimed (Machine::reclaim()) when its guest has had nothing to
+  // do for about so long.
+  std::optional<std::chrono::milliseconds> reclaim_after;
   // A connected stream that carries the serial console both ways, or none.
   Fd console;
   // Where every exit, notification and interrupt is written, a line for each and tables at the end;

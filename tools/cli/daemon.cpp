@@ -12,7 +12,7 @@
 #include "pool/daemon/runtime_folder.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/host_check.h"
-#include "tools/cli/rest_setting.h"
+#include "tools/cli/reclaim_setting.h"
 #include "tools/cli/say.h"
 #include "tools/cli/units.h"
 #include "vmm/jail/delegation.h"
@@ -32,7 +32,7 @@ Serves one user, until it has not been used for a while. When it ends, every VM 
 struct RawOptions {
   std::string idle_exit = "10s";
   std::string idle = "2m";
-  std::string rest_after{kDefaultRestAfter};
+  std::string reclaim_after;
   std::string max_memory;
   std::vector<std::string> warm;  // folder of templates, name
   bool delegated = false;
@@ -74,11 +74,10 @@ void declare(Options& declared, DaemonOptions& options, RawOptions& raw) {
   declared.add_flag(
       "!--no-working-sets", options.working_sets,
       "Bring nothing in that clones before have touched: less memory, slower answers");
-  declared
-      .add("--rest-after", raw.rest_after,
-           "VMs give their memory back when they had nothing to do for so long, until they "
-           "have; or 'never' (0.5s, or THIMBLE_REST_AFTER)")
-      .from_environment(kRestAfterVariable);
+  declared.add("--reclaim-after", raw.reclaim_after,
+               "VMs give their memory back when they had nothing to do for so long, until they "
+               "have; or 'never' (0.5s, or THIMBLE_RECLAIM_AFTER)");
+  declared.add_earlier("--rest-after", "--reclaim-after");
   declared.add("--idle", raw.idle, "Keep nothing of a template that is not used for so long (2m)");
   declared.add("--idle-exit", raw.idle_exit,
                "End after so long without anything to keep; or 'never' (10s)");
@@ -90,6 +89,13 @@ void declare(Options& declared, DaemonOptions& options, RawOptions& raw) {
   declared.add_flag("--stop", raw.stop, "End the daemon that runs, and with it its VMs");
 }
 
+Result<std::optional<std::chrono::milliseconds>> reclaim_after(const RawOptions& raw) {
+  if (raw.reclaim_after.empty()) return reclaim_setting();
+  auto after = parse_duration_or_never(raw.reclaim_after);
+  if (!after) return fail_in("--reclaim-after", after);
+  return after;
+}
+
 Result<void> understand(const RawOptions& raw, DaemonOptions& options) {
   auto idle = parse_duration(raw.idle);
   if (!idle) return fail_in("--idle", idle);
@@ -97,9 +103,9 @@ Result<void> understand(const RawOptions& raw, DaemonOptions& options) {
   auto exit = parse_duration_or_never(raw.idle_exit);
   if (!exit) return fail_in("--idle-exit", exit);
   if (*exit) options.idle_exit = std::chrono::ceil<std::chrono::seconds>(**exit);
-  auto rest = parse_duration_or_never(raw.rest_after);
-  if (!rest) return fail_in("--rest-after", rest);
-  options.rest_after = *rest;
+  auto reclaim = reclaim_after(raw);
+  if (!reclaim) return std::unexpected(reclaim.error());
+  options.reclaim_after = *reclaim;
   if (!raw.max_memory.empty()) {
     auto memory = parse_size(raw.max_memory);
     if (!memory) return fail_in("--max-memory", memory);

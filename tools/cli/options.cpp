@@ -60,11 +60,6 @@ Option& Option::words(int min, int max) {
   return *this;
 }
 
-Option& Option::from_environment(const char* variable) {
-  option_->envname(variable);
-  return *this;
-}
-
 Option& Option::show_default() {
   option_->capture_default_str();
   return *this;

@@ -40,8 +40,6 @@ class Option {
   Option& between(unsigned min, unsigned max);
   // How many words it takes each time.
   Option& words(int min, int max);
-  // Taken from the environment where it is not given.
-  Option& from_environment(const char* variable);
   // --help shows the value that the variable has already.
   Option& show_default();
 

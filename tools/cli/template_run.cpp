@@ -10,7 +10,7 @@
 #include "tools/cli/early_end.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/pool_client.h"
-#include "tools/cli/rest_setting.h"
+#include "tools/cli/reclaim_setting.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
 #include "tools/cli/template_make.h"
@@ -31,9 +31,9 @@ Result<VmProcess> start_clone(const RunOptions& options, CloneOrder& order, bool
   // The rest of what was opened is still needed when the working set comes.
   auto spec = clone_spec({order.opened.facts, std::move(order.opened.files), {}});
   if (!spec) return std::unexpected(spec.error());
-  auto rest_after = rest_setting();
-  if (!rest_after) return std::unexpected(rest_after.error());
-  spec->rest_after = *rest_after;
+  auto reclaim_after = reclaim_setting();
+  if (!reclaim_after) return std::unexpected(reclaim_after.error());
+  spec->reclaim_after = *reclaim_after;
   spec->report_console = options.verbose;
   spec->require_confinement = options.require_confinement;
   return VmProcess::start(std::move(*spec));

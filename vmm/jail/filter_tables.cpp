@@ -150,7 +150,7 @@ constexpr std::array kMessengerCalls{
     AllowedCall{SYS_futex, "locks of devices"},
     AllowedCall{SYS_pwrite64, "snapshots: into the files that the parent gave"},
     AllowedCall{SYS_pread64,
-                "working sets and rests: the map of its own pages, the template's pages"},
+                "working sets and reclaim: the map of its own pages, the template's pages"},
     AllowedCall{SYS_ftruncate, "snapshots: the length of the memory file"},
     AllowedCall{SYS_uname, "snapshots: what host made them"},
     AllowedCall{SYS_clock_gettime, "snapshots: when, where the host's clock needs a call"},

@@ -53,7 +53,7 @@ Result<uint64_t> Machine::record_working_set(int file) const {
 
 Result<WorkingSet> Machine::Parts::touched_so_far() const {
   auto set = touched_pages(host_memory.bytes(), options.page_map.get());
-  if (set && before_rests) set->add(*before_rests);
+  if (set && before_reclaim) set->add(*before_reclaim);
   return set;
 }
 

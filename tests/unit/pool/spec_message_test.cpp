@@ -50,7 +50,7 @@ VmSpec full_spec() {
   machine.disks.push_back({null_file(), true, "data"});
   spec.snapshot = SnapshotFiles{null_file(), any_file()};
   spec.warm = true;
-  spec.rest_after = std::chrono::milliseconds(1234);
+  spec.reclaim_after = std::chrono::milliseconds(1234);
   spec.console = null_file();
   spec.report_console = true;
   spec.require_confinement = true;
@@ -76,7 +76,7 @@ TEST(SpecMessage, EverythingArrives) {
   EXPECT_FALSE(got->machine.entropy);
   EXPECT_EQ(got->machine.vsock->guest_cid, 77U);
   EXPECT_TRUE(got->warm && got->report_console && got->require_confinement);
-  EXPECT_EQ(got->rest_after, std::chrono::milliseconds(1234));
+  EXPECT_EQ(got->reclaim_after, std::chrono::milliseconds(1234));
   ASSERT_EQ(got->machine.disks.size(), 2U);
   EXPECT_EQ(got->machine.disks[0].name, "root");
   EXPECT_FALSE(got->machine.disks[0].read_only);
@@ -108,7 +108,7 @@ TEST(SpecMessage, APlainSpecStaysPlain) {
   ASSERT_TRUE(pair && send_spec(pair->first.get(), VmSpec()));
   const auto got = receive_spec(pair->second.get());
   ASSERT_TRUE(got) << got.error().message;
-  EXPECT_FALSE(got->snapshot || got->machine.vsock || got->rest_after || got->warm);
+  EXPECT_FALSE(got->snapshot || got->machine.vsock || got->reclaim_after || got->warm);
   EXPECT_TRUE(got->machine.entropy);
 }
 
@@ -133,7 +133,7 @@ size_t value_of(const std::vector<uint8_t>& bytes, std::string_view field) {
 
 TEST(SpecMessage, ValuesThatNobodySendsAreRefused) {
   VmSpec spec;
-  spec.rest_after = std::chrono::milliseconds(1);
+  spec.reclaim_after = std::chrono::milliseconds(1);
   const std::vector<uint8_t> whole = spec_bytes(spec);
   const auto refused_with = [&](std::string_view field, size_t offset, uint8_t value) {
     std::vector<uint8_t> corrupt = whole;
@@ -144,7 +144,7 @@ TEST(SpecMessage, ValuesThatNobodySendsAreRefused) {
   EXPECT_TRUE(refused_with("entry", 0, 3));
   EXPECT_TRUE(refused_with("acpi", 0, 3));
   EXPECT_TRUE(refused_with("entropy", 0, 2));
-  EXPECT_TRUE(refused_with("rest_after_ms", 7, 0x80));
+  EXPECT_TRUE(refused_with("reclaim_after_ms", 7, 0x80));
   EXPECT_TRUE(refused_with("given", 0, 1)) << "a descriptor that is not there";
   EXPECT_TRUE(refused_with("given", 0, 2));
   EXPECT_FALSE(refused_with("vcpus", 0, 200)) << "that is for the machine to judge";

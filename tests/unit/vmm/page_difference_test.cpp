@@ -1,5 +1,5 @@
 // Pages as differences from the template's, and a stash of them: what comes back is what was there.
-#include "vmm/rest/page_difference.h"
+#include "vmm/reclaim/page_difference.h"
 
 #include <gtest/gtest.h>
 
@@ -10,7 +10,7 @@
 #include <random>
 #include <vector>
 
-#include "vmm/rest/stash.h"
+#include "vmm/reclaim/stash.h"
 
 namespace thimble {
 namespace {

@@ -1,5 +1,6 @@
 """How claims and memory grow with the number of clones that are there already, and a hundred at once:
-of clones that stay awake, and of a hundred that rest. THIMBLE_BENCH_CLONES says with how many it ends."""
+of clones that stay awake, and of a hundred whose memory is reclaimed. THIMBLE_BENCH_CLONES says with how
+many it ends."""
 
 import os
 import resource
@@ -14,7 +15,7 @@ MAX_CLONES = int(os.environ.get("THIMBLE_BENCH_CLONES", "300"))
 STEPS = (1, 10, 100, 300)
 HUNDRED = 100
 CLAIMS = 5  # from warm VMs that wait, with so many clones there
-# Guests wake up by themselves, at first every few seconds (docs/pool.md): by then most are at rest.
+# Guests wake up by themselves, at first every few seconds (docs/pool.md): by then most are reclaimed.
 UNTIL_REST_S = 60
 
 
@@ -24,7 +25,7 @@ def measure(box):
     # `claims` has several descriptors for each clone.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with Pool(box, server, options=("--rest-after", "never")) as pool:
+    with Pool(box, server, options=("--reclaim-after", "never")) as pool:
         time.sleep(5)
         free = free_kib()
         with pool.held("storm", 0, servers.INITIALIZE) as clones:
@@ -64,7 +65,7 @@ def hundred_at_rest(pool, server):
 
 
 def command(count):
-    return f"thimble daemon --rest-after never & claims storm {count} DAEMON {STORE} TEMPLATE INITIALIZE"
+    return f"thimble daemon --reclaim-after never & claims storm {count} DAEMON {STORE} TEMPLATE INITIALIZE"
 
 
 def at(count, clones, free):

@@ -1,7 +1,7 @@
 """What one more clone of a real server costs in memory: claimed from the pool, and after a call of one
-of its tools; as it is once it waits for its client, which is at rest (docs/pool.md), and while it is
+of its tools; as it is once it waits for its client, reclaimed (docs/pool.md), and while it is
 awake. Guest memory by PSS: pages of the template that several clones have read are shared out among
-them, pages that a clone has changed are its own. What a clone at rest keeps in their place is in the
+them, pages that a clone has changed are its own. What a reclaimed clone keeps in their place is in the
 private memory of its VMM process. And what a call takes that wakes it."""
 
 import time
@@ -26,16 +26,16 @@ def measure(box):
         with Pool(box, server) as pool:
             figures += measure_at_rest(pool, server)
             figures += measure_calls(pool, server)
-        with Pool(box, server, options=("--rest-after", "never")) as pool:
+        with Pool(box, server, options=("--reclaim-after", "never")) as pool:
             figures += measure_awake(pool, server)
         # With a working set a clone has pages that it has not changed yet.
-        with Pool(box, server, working_sets=False, options=("--rest-after", "never")) as pool:
+        with Pool(box, server, working_sets=False, options=("--reclaim-after", "never")) as pool:
             figures += measure_differences(pool, server)
     return figures
 
 
 def await_rest(clones):
-    """Until all of them are at rest at once. One that never is, is in the figures."""
+    """Until all of them are reclaimed at once. One that never is, is in the figures."""
     for _ in range(LONGEST_S * 10):
         parts = [memory_parts(pid) for pid in clones.pids]
         if all(each["pss"] <= AT_REST_KIB for each in parts):
@@ -78,10 +78,10 @@ def measure_awake(pool, server):
         time.sleep(1)
         used = [memory_parts(pid) for pid in clones.pids]
     name = server.name
-    command = f"thimble daemon --rest-after never & claims hold {CLONES} DAEMON {STORE} TEMPLATE"
+    command = f"thimble daemon --reclaim-after never & claims hold {CLONES} DAEMON {STORE} TEMPLATE"
     asked = command + " <<< INITIALIZE, notifications/initialized, tools/call"
     return [
-        figure(f"awake_pss_idle_{name}_kib", f"{name}: the same of clones that never rest", command, idle, "pss"),
+        figure(f"awake_pss_idle_{name}_kib", f"{name}: the same of clones whose memory is never reclaimed", command, idle, "pss"),
         figure(f"awake_changed_idle_{name}_kib", "the part of it that is the clone's own", command, idle, "changed"),
         figure(f"awake_pss_after_call_{name}_kib", f"{name}: … after `initialize` and a call", asked, used, "pss"),
         figure(f"awake_changed_after_call_{name}_kib", "the part of it that is the clone's own", asked, used, "changed"),
@@ -98,7 +98,7 @@ def measure_differences(pool, server):
         call_once(clones, server)
         time.sleep(1)
         used = differences(clones.pids[0], template)
-    command = f"thimble daemon --rest-after never --no-working-sets & claims hold 1 DAEMON {STORE} TEMPLATE"
+    command = f"thimble daemon --reclaim-after never --no-working-sets & claims hold 1 DAEMON {STORE} TEMPLATE"
     figures = []
     for when, found in (("idle", idle), ("after_call", used)):
         name = f"{when}_{server.name}"
@@ -127,7 +127,7 @@ def measure_calls(pool, server):
     command = f"claims hold 1 DAEMON {STORE} TEMPLATE <<< tools/call"
     return [
         times(f"call_awake_{server.name}_minstr", f"{server.name}: a call of a tool, to its answer", command, awake),
-        times(f"call_at_rest_{server.name}_minstr", "… of a clone that it wakes from its rest", command, woken),
+        times(f"call_at_rest_{server.name}_minstr", "… of a clone whose memory was reclaimed", command, woken),
     ]  # fmt: skip
 
 

@@ -89,7 +89,7 @@ struct MachineOptions {
   // has changed are this one's own. Only advice: one that does not fit is told to on_notice and not
   // followed. restore() does not look at it.
   Fd working_set;
-  // Of a clone that record_working_set() or rest() will be called of: this process's
+  // Of a clone that record_working_set() or reclaim() will be called of: this process's
   // /proc/self/pagemap, which a process that is confined must have opened before.
   Fd page_map;
 
@@ -113,11 +113,11 @@ struct MachineOptions {
   std::function<Result<void>(ThreadKind)> on_thread;
 };
 
-// What came of Machine::rest().
-struct RestReport {
-  bool rested = false;
+// What came of Machine::reclaim().
+struct ReclaimReport {
+  bool reclaimed = false;
   std::string why_not;
-  // A timer of the guest's ended the rest; or forbade it, since it is due so soon (otherwise 0).
+  // A timer of the guest's ended it; or forbade it, since it is due so soon (otherwise 0).
   bool by_timer = false;
   std::chrono::nanoseconds until_timer{};
   uint64_t pages = 0;       // of guest memory that were given back to the host meanwhile
@@ -210,7 +210,7 @@ class Machine {
   Result<Registers> registers(unsigned vcpu) const;
   Result<void> set_registers(unsigned vcpu, const Registers& registers);
 
-  // ---- rest: docs/pool.md ----
+  // ---- reclaim: docs/pool.md ----
 
   // Gives nearly all of a clone's memory back to the host while its guest sleeps: of pages that it
   // has changed the difference from the snapshot's is kept, all others are the snapshot's anyway.
@@ -219,11 +219,11 @@ class Machine {
   // The guest notices nothing; its clocks go on. Returns at once, with nothing done, when the
   // guest does not sleep or will not for half a second. An error when the machine is no clone, does
   // not run, or has ended. Needs MachineOptions::page_map. From any thread but those that run the
-  // machine's callbacks; pause(), resume() and save() from other threads end the rest first.
-  Result<RestReport> rest(int until);
+  // machine's callbacks; pause(), resume() and save() from other threads end it first.
+  Result<ReclaimReport> reclaim(int until);
 
   // For how long the guest's CPUs have had a processor so far; while the machine runs. What hardly
-  // grows belongs to a guest that may rest. From any thread.
+  // grows belongs to a guest whose memory may be reclaimed. From any thread.
   [[nodiscard]] std::chrono::nanoseconds work() const;
 
   // Ends run() soon, of a paused machine too. From any thread; not from a signal handler.

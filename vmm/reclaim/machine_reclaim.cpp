@@ -18,7 +18,7 @@
 #include <array>
 
 #include "vmm/parts.h"
-#include "vmm/rest/sleeping_vcpu.h"
+#include "vmm/reclaim/sleeping_vcpu.h"
 #include "vmm/snapshot/page_map.h"
 
 namespace thimble {
@@ -27,7 +27,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Shorter rests are not worth the way there and back.
+// Shorter sleeps are not worth the way there and back.
 constexpr std::chrono::milliseconds kShortest{500};
 // So much before a timer is due the way back begins.
 constexpr std::chrono::milliseconds kWayBack{3};
@@ -36,24 +36,24 @@ constexpr size_t kReadPages = 4;
 
 }  // namespace
 
-Result<RestReport> Machine::rest(int until) {
+Result<ReclaimReport> Machine::reclaim(int until) {
   Parts& parts = *parts_;
-  if (!parts.template_memory) return fail("rest: this machine is no clone");
-  if (!parts.options.page_map) return fail("rest: no page map was given");
+  if (!parts.template_memory) return fail("reclaim: this machine is no clone");
+  if (!parts.options.page_map) return fail("reclaim: no page map was given");
   if (parts.loop_thread.load() == std::this_thread::get_id()) {
-    return fail("rest: not from the machine's own callbacks");
+    return fail("reclaim: not from the machine's own callbacks");
   }
   const auto guard = parts.take_control();
   if (auto paused = parts.pause(); !paused) return std::unexpected(paused.error());
-  parts.resting.store(true);
-  auto report = parts.rest(until);
-  parts.resting.store(false);
-  if (auto resumed = parts.resume(); !resumed) return fail("rest: the machine has ended");
+  parts.reclaiming.store(true);
+  auto report = parts.reclaim(until);
+  parts.reclaiming.store(false);
+  if (auto resumed = parts.resume(); !resumed) return fail("reclaim: the machine has ended");
   return report;
 }
 
-Result<RestReport> Machine::Parts::rest(int until) {
-  RestReport report;
+Result<ReclaimReport> Machine::Parts::reclaim(int until) {
+  ReclaimReport report;
   auto sleep = all_sleep();
   if (!sleep) return std::unexpected(sleep.error());
   if (sleep->awake != nullptr) {
@@ -73,13 +73,13 @@ Result<RestReport> Machine::Parts::rest(int until) {
   }
   auto stash = put_away(*set);
   if (!stash) return std::unexpected(stash.error());
-  report.rested = true;
+  report.reclaimed = true;
   report.pages = set->count_touched();
   report.kept_bytes = stash->bytes();
   report.by_timer = !wait_for_work(sleep->left - kWayBack, until);
   host_memory.put_back(*stash);
-  if (before_rests) set->add(*before_rests);
-  before_rests = std::move(*set);
+  if (before_reclaim) set->add(*before_reclaim);
+  before_reclaim = std::move(*set);
   return report;
 }
 
@@ -114,7 +114,7 @@ Result<Stash> Machine::Parts::put_away(const WorkingSet& set) {
       }
     }
   });
-  if (!whole) return fail("rest: the snapshot's memory file cannot be read");
+  if (!whole) return fail("reclaim: the snapshot's memory file cannot be read");
   host_memory.forget(0, now.size());
   return stash;
 }

@@ -1,5 +1,5 @@
-// When a VM process looks whether its guest has something to do, and lets it rest if not
-// (Machine::rest()): after a time in which it has hardly computed. A rest that was soon over cost
+// When a VM process looks whether its guest has something to do, and reclaims its memory if
+// not (Machine::reclaim()): after a time in which it has hardly computed. What was soon over cost
 // more than it gained, so from the second one in a row on the next look comes later, each time
 // twice as late. A timer of the guest's, though, is soon dealt with.
 #pragma once
@@ -12,11 +12,11 @@
 
 namespace thimble {
 
-class RestPlan {
+class ReclaimPlan {
  public:
   static constexpr std::chrono::milliseconds kSoonest{100};
 
-  explicit RestPlan(std::chrono::milliseconds after) : first_(std::max(after, kSoonest)) {}
+  explicit ReclaimPlan(std::chrono::milliseconds after) : first_(std::max(after, kSoonest)) {}
 
   // How long from now to the next look.
   [[nodiscard]] std::chrono::milliseconds until_look() const;
@@ -26,7 +26,7 @@ class RestPlan {
   bool looks_idle(std::chrono::nanoseconds work);
 
   // What came of it, and how long it took.
-  void was_tried(const RestReport& report, std::chrono::nanoseconds lasted);
+  void was_tried(const ReclaimReport& report, std::chrono::nanoseconds lasted);
 
  private:
   std::chrono::milliseconds first_;

@@ -1,5 +1,5 @@
 // See stash.h.
-#include "vmm/rest/stash.h"
+#include "vmm/reclaim/stash.h"
 
 #include <sys/mman.h>
 
@@ -22,7 +22,8 @@ Result<Stash> Stash::make(size_t pages) {
   const size_t room = (pages + 1) * kMaxEntry;
   void* start = ::mmap(nullptr, room, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (start == MAP_FAILED) return fail_errno("make room for the pages of a VM that rests");
+  if (start == MAP_FAILED)
+    return fail_errno("make room for the pages of a VM whose memory is reclaimed");
   // Otherwise the first byte may take 2 MiB; and a core dump must not hold what the guest knows.
   ::madvise(start, room, MADV_NOHUGEPAGE);
   ::madvise(start, room, MADV_DONTDUMP);

@@ -1,6 +1,6 @@
 // See sleeping_vcpu.h. Register numbers and bits: Intel SDM volume 3A, 11.4.1 (map of the local
 // APIC) and 11.5.4 (its timer).
-#include "vmm/rest/sleeping_vcpu.h"
+#include "vmm/reclaim/sleeping_vcpu.h"
 
 #include <algorithm>
 #include <cstring>

@@ -1,5 +1,5 @@
-// See rest_plan.h.
-#include "pool/vm/rest_plan.h"
+// See reclaim_plan.h.
+#include "pool/vm/reclaim_plan.h"
 
 #include <algorithm>
 #include <utility>
@@ -18,21 +18,21 @@ constexpr std::chrono::milliseconds kAfterTimer{100};
 
 }  // namespace
 
-std::chrono::milliseconds RestPlan::until_look() const {
+std::chrono::milliseconds ReclaimPlan::until_look() const {
   if (after_timer_) return std::min(*after_timer_, first_);
   const unsigned doublings = std::min(std::max(in_vain_, 1U) - 1, kMaxDoublings);
   return std::max(first_, std::min(first_ * (1U << doublings), kLongest));
 }
 
-bool RestPlan::looks_idle(std::chrono::nanoseconds work) {
+bool ReclaimPlan::looks_idle(std::chrono::nanoseconds work) {
   const auto used = work - std::exchange(work_, work);
   const auto since = until_look();
   after_timer_.reset();
   return used * kIdleShare < since;
 }
 
-void RestPlan::was_tried(const RestReport& report, std::chrono::nanoseconds lasted) {
-  const bool worthwhile = report.rested && lasted >= first_ * kWorthwhile;
+void ReclaimPlan::was_tried(const ReclaimReport& report, std::chrono::nanoseconds lasted) {
+  const bool worthwhile = report.reclaimed && lasted >= first_ * kWorthwhile;
   in_vain_ = worthwhile ? 0 : in_vain_ + 1;
   after_timer_.reset();
   const bool timer = report.by_timer || report.until_timer.count() > 0;

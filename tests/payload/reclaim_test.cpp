@@ -22,8 +22,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-const FrozenFiles& resting() {
-  static const Result<FrozenFiles> files = frozen_payload("resting", "");
+const FrozenFiles& sleeping_pages() {
+  static const Result<FrozenFiles> files = frozen_payload("sleeping_pages", "");
   return *files;
 }
 
@@ -93,23 +93,23 @@ class Clone {
     return text().substr(before);
   }
   // Until it does: a guest that was asked needs a moment to fall asleep again.
-  RestReport rest(int until) {
-    RestReport report;
+  ReclaimReport reclaim(int until) {
+    ReclaimReport report;
     soon([&] {
-      auto tried = machine_->rest(until);
+      auto tried = machine_->reclaim(until);
       EXPECT_TRUE(tried) << tried.error().message;
       if (tried) report = *tried;
-      return !tried || tried->rested;
+      return !tried || tried->reclaimed;
     });
     return report;
   }
   // On a thread of its own, of a guest that has been asked something; until somebody wakes it.
-  void start_rest() {
+  void start_reclaim() {
     EXPECT_GT(held_by("self").there, 0U);
-    rest_ = std::async(std::launch::async, [this] { return rest(-1); });
+    reclaim_ = std::async(std::launch::async, [this] { return reclaim(-1); });
     EXPECT_TRUE(soon([] { return held_by("self").there == 0; })) << "all memory is given back";
   }
-  RestReport end_of_rest() { return rest_.get(); }
+  ReclaimReport end_of_reclaim() { return reclaim_.get(); }
 
  private:
   std::shared_ptr<const Snapshot> snapshot_;
@@ -117,7 +117,7 @@ class Clone {
   std::unique_ptr<Machine> machine_;
   End end_;
   std::jthread runner_;
-  std::future<RestReport> rest_;
+  std::future<ReclaimReport> reclaim_;
 };
 
 std::vector<uint8_t> memory_of(Machine& machine) {
@@ -133,64 +133,64 @@ std::vector<uint8_t> memory_of(Machine& machine) {
 
 Fd signalled() { return Fd(::eventfd(1, EFD_CLOEXEC)); }
 
-TEST(Rest, AGuestHasTheMemoryThatItHadWhenItIsSpokenTo) {
-  Clone clone(resting());
+TEST(Reclaim, AGuestHasTheMemoryThatItHadWhenItIsSpokenTo) {
+  Clone clone(sleeping_pages());
   const std::string sum = clone.ask("w");
   EXPECT_GT(held_by("self").own, 64U * 4) << "these pages are its own";
-  clone.start_rest();
+  clone.start_reclaim();
   EXPECT_EQ(clone.ask("s"), sum) << "typing wakes it";
-  const RestReport report = clone.end_of_rest();
-  EXPECT_TRUE(report.rested);
+  const ReclaimReport report = clone.end_of_reclaim();
+  EXPECT_TRUE(report.reclaimed);
   EXPECT_GT(report.pages, 64U);
   EXPECT_GT(report.kept_bytes, 64U * 8);
   EXPECT_LT(report.kept_bytes, 64U * 4096) << "most pages differ in a few words";
 }
 
-TEST(Rest, NoByteOfItsMemoryIsAnother) {
-  Clone clone(resting());
+TEST(Reclaim, NoByteOfItsMemoryIsAnother) {
+  Clone clone(sleeping_pages());
   clone.ask("w");
-  // As it is once the guest has fallen asleep, and before its first rest.
+  // As it is once the guest has fallen asleep, and before its memory is reclaimed first.
   std::vector<uint8_t> before;
   EXPECT_TRUE(soon([&] {
     ::poll(nullptr, 0, 50);
     return std::exchange(before, memory_of(*clone.operator->())) == before;
   }));
   for (int i = 0; i < 3; ++i) {
-    const RestReport report = clone.rest(signalled().get());
-    EXPECT_TRUE(report.rested) << "and ended at once, since the descriptor is readable";
+    const ReclaimReport report = clone.reclaim(signalled().get());
+    EXPECT_TRUE(report.reclaimed) << "and ended at once, since the descriptor is readable";
     EXPECT_TRUE(memory_of(*clone.operator->()) == before);
   }
 }
 
-TEST(Rest, ItsTimersWakeIt) {
-  Clone clone(resting());
+TEST(Reclaim, ItsTimersWakeIt) {
+  Clone clone(sleeping_pages());
   ASSERT_EQ(clone.ask("t"), "set\n");
-  clone.start_rest();
+  clone.start_reclaim();
   EXPECT_TRUE(soon([&] { return clone.text().ends_with("rang\n"); })) << clone.text();
-  clone->type("s");  // it may rest again
-  const RestReport report = clone.end_of_rest();
+  clone->type("s");  // it may be reclaimed again
+  const ReclaimReport report = clone.end_of_reclaim();
   EXPECT_TRUE(report.by_timer);
 }
 
-TEST(Rest, AGuestThatComputesDoesNotRest) {
-  Clone clone(resting());
+TEST(Reclaim, AGuestThatComputesKeepsItsMemory) {
+  Clone clone(sleeping_pages());
   ASSERT_EQ(clone.ask("b"), "busy\n");
-  const auto report = clone->rest(-1);
+  const auto report = clone->reclaim(-1);
   ASSERT_TRUE(report) << report.error().message;
-  EXPECT_FALSE(report->rested);
+  EXPECT_FALSE(report->reclaimed);
   EXPECT_EQ(report->why_not, "it computes");
   const auto before = clone->work();
   EXPECT_TRUE(soon([&] { return clone->work() > before + 20ms; })) << "it goes on computing";
   clone.ask("s");
-  EXPECT_TRUE(clone.rest(signalled().get()).rested) << "… and rests later";
+  EXPECT_TRUE(clone.reclaim(signalled().get()).reclaimed) << "… and later it is";
 }
 
-TEST(Rest, WhoeverWantsTheMachinePausedEndsIt) {
-  Clone clone(resting());
+TEST(Reclaim, WhoeverWantsTheMachinePausedEndsIt) {
+  Clone clone(sleeping_pages());
   const std::string sum = clone.ask("w");
-  clone.start_rest();
+  clone.start_reclaim();
   ASSERT_TRUE(clone->pause());
-  EXPECT_TRUE(clone.end_of_rest().rested);
+  EXPECT_TRUE(clone.end_of_reclaim().reclaimed);
   auto frozen = freeze(*clone.operator->());
   ASSERT_TRUE(frozen) << frozen.error().message;
   ASSERT_TRUE(clone->resume());
@@ -199,46 +199,46 @@ TEST(Rest, WhoeverWantsTheMachinePausedEndsIt) {
   EXPECT_EQ(clone.ask("s"), sum);
 }
 
-TEST(Rest, AStreamForTheGuestEndsIt) {
-  Clone clone(resting());
+TEST(Reclaim, AStreamForTheGuestEndsIt) {
+  Clone clone(sleeping_pages());
   clone.ask("s");
-  clone.start_rest();
+  clone.start_reclaim();
   auto pair = make_stream_pair();
   ASSERT_TRUE(pair);
   clone->connect(1024, std::move(pair->second));
-  EXPECT_TRUE(clone.end_of_rest().rested);
+  EXPECT_TRUE(clone.end_of_reclaim().reclaimed);
 }
 
-TEST(Rest, StopEndsIt) {
-  Clone clone(resting());
+TEST(Reclaim, StopEndsIt) {
+  Clone clone(sleeping_pages());
   clone.ask("s");
-  auto rest = std::async(std::launch::async, [&] {
+  auto reclaimed = std::async(std::launch::async, [&] {
     for (;;) {
-      if (auto report = clone->rest(-1); !report || report->rested) return report;
+      if (auto report = clone->reclaim(-1); !report || report->reclaimed) return report;
     }
   });
   EXPECT_TRUE(soon([] { return held_by("self").there == 0; }));
   clone->stop();
-  EXPECT_FALSE(rest.get()) << "it has ended";
+  EXPECT_FALSE(reclaimed.get()) << "it has ended";
 }
 
 // A set that is recorded later holds what was touched before, too.
-TEST(Rest, TheWorkingSetSurvivesIt) {
-  Clone clone(resting());
+TEST(Reclaim, TheWorkingSetSurvivesIt) {
+  Clone clone(sleeping_pages());
   clone.ask("w");
-  clone.rest(signalled().get());
+  clone.reclaim(signalled().get());
   const Fd file(::memfd_create("recorded", MFD_CLOEXEC));
   const auto pages = clone->record_working_set(file.get());
   ASSERT_TRUE(pages) << pages.error().message;
   EXPECT_GT(*pages, 64U);
 }
 
-TEST(Rest, OnlyAClonesMemoryCanBeGivenBack) {
+TEST(Reclaim, OnlyAClonesMemoryCanBeGivenBack) {
   auto booted = Machine::create(payload_options("halt"));
   ASSERT_TRUE(booted);
-  EXPECT_FALSE((*booted)->rest(-1));
-  Clone blind(resting(), /*with_page_map=*/false);
-  EXPECT_FALSE(blind->rest(-1));
+  EXPECT_FALSE((*booted)->reclaim(-1));
+  Clone blind(sleeping_pages(), /*with_page_map=*/false);
+  EXPECT_FALSE(blind->reclaim(-1));
   EXPECT_EQ(blind.ask("s"), blind.ask("s")) << "it goes on";
 }
 
@@ -260,11 +260,11 @@ bool answers_ping(VmProcess& vm) {
          });
 }
 
-// The process of a pool, with its jail and filters: rests by itself, and is woken by what is typed
-// and by messages.
-TEST(Rest, AVmProcessRestsByItself) {
-  VmSpec spec = spec_of(resting(), true);
-  spec.rest_after = 100ms;
+// The process of a pool, with its jail and filters: reclaims by itself, and is woken by what is
+// typed and by messages.
+TEST(Reclaim, AVmProcessReclaimsByItself) {
+  VmSpec spec = spec_of(sleeping_pages(), true);
+  spec.reclaim_after = 100ms;
   auto console = make_stream_pair();
   ASSERT_TRUE(console);
   spec.console = std::move(console->second);
@@ -278,12 +278,12 @@ TEST(Rest, AVmProcessRestsByItself) {
   const std::string sum = line_of(keys);
   EXPECT_EQ(sum.size(), 17U);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(soon([&] { return held_by(pid).there == 0; })) << "it rests";
+    EXPECT_TRUE(soon([&] { return held_by(pid).there == 0; })) << "it is reclaimed";
     ::kill(vm->pid(), SIGSTOP);
     ::poll(nullptr, 0, 20);
     ::kill(vm->pid(), SIGCONT);
     EXPECT_TRUE(answers_ping(*vm)) << "which was stopped meanwhile";
-    EXPECT_TRUE(soon([&] { return held_by(pid).there == 0; })) << "it rests again";
+    EXPECT_TRUE(soon([&] { return held_by(pid).there == 0; })) << "it is reclaimed again";
     ASSERT_EQ(::write(keys, "s", 1), 1);
     EXPECT_EQ(line_of(keys), sum);
   }

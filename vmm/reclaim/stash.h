@@ -1,5 +1,5 @@
-// The pages that a clone has changed, kept while it rests, each as its difference from the
-// template's (page_difference.h):
+// The pages that a clone has changed, kept while its memory is reclaimed, each as its difference
+// from the template's (page_difference.h):
 //
 //   4  number of the page, in guest order       4  bytes of its difference       the difference
 //
@@ -11,7 +11,7 @@
 #include <span>
 
 #include "devices/result.h"
-#include "vmm/rest/page_difference.h"
+#include "vmm/reclaim/page_difference.h"
 
 namespace thimble {
 

@@ -1,5 +1,5 @@
 // See page_difference.h.
-#include "vmm/rest/page_difference.h"
+#include "vmm/reclaim/page_difference.h"
 
 #include <cstring>
 
