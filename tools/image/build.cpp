@@ -7,7 +7,7 @@
 
 #include "pool/image/files.h"
 #include "pool/image/host_path.h"
-#include "tools/image/supervisor.h"
+#include "tools/image/jailed_build.h"
 #include "tools/image/worker.h"
 
 namespace thimble::image {
@@ -37,11 +37,11 @@ Result<Survey> survey_source(const Request& request, const Progress& progress) {
 }
 
 Result<Image> build_in(const Store& store, const Request& request, const std::string& key,
-                       const Supervision& supervision) {
-  const Result<Survey> survey = survey_source(request, supervision.progress);
+                       const JailedBuildOptions& options) {
+  const Result<Survey> survey = survey_source(request, options.progress);
   if (!survey) return std::unexpected(survey.error());
-  const fs::path staged = supervision.work / "image";
-  Result<Report> report = build_supervised(supervision, request, *survey, staged);
+  const fs::path staged = options.work / "image";
+  Result<Report> report = build_jailed(options, request, *survey, staged);
   if (!report) return std::unexpected(report.error());
   return store.publish(staged, std::move(report->manifest), report->inputs, request.name, key);
 }
@@ -72,9 +72,9 @@ Result<Image> build_image(const Store& store, const Request& request, const std:
   store.sweep();
   const Result<fs::path> work = store.make_build_directory(request.name);
   if (!work) return std::unexpected(explain(work.error(), store.root()));
-  const Supervision supervision{
+  const JailedBuildOptions options{
       .cache = store.cache(), .work = *work, .limits = *limits, .progress = progress};
-  Result<Image> image = build_in(store, request, key, supervision);
+  Result<Image> image = build_in(store, request, key, options);
   if (!image) image = std::unexpected(explain(image.error(), store.root()));
   remove_tree(*work);
   if (image) {

@@ -245,12 +245,12 @@ uid_t jailed_uid() {
   return kNobody;
 }
 
-Result<JailedBuild> start_in_jail(const JailOptions& options, std::span<const int> kept,
-                                  const std::function<int()>& body) {
+Result<JailedProcess> start_in_jail(const JailOptions& options, std::span<const int> kept,
+                                    const std::function<int()>& body) {
   auto ends = make_lifeline();
   if (!ends) return std::unexpected(ends.error());
   const Start start{.root = ::geteuid() == 0, .uid = jailed_uid()};
-  JailedBuild made;
+  JailedProcess made;
   // A limit on top, where a place for it was given to us.
   if (auto cgroup = Cgroup::make(options.limits.memory)) made.cgroup = std::move(*cgroup);
   made.pid = fork_into(kNamespaces | (options.network ? 0 : CLONE_NEWNET), made.cgroup.fd());

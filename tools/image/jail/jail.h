@@ -45,7 +45,7 @@ struct JailOptions {
 };
 
 // The parent's hold on the process.
-struct JailedBuild {
+struct JailedProcess {
   pid_t pid = -1;
   Fd lifeline;    // the child looks for its other end before it runs its body
   Cgroup cgroup;  // goes last, when the process is gone
@@ -57,7 +57,7 @@ uid_t jailed_uid();
 // Forks; the caller has one thread. The child keeps `kept` besides /dev/null as 0, 1 and 2; what
 // `body` returns is its exit status. It ends, with all that it started, when the caller ends. To be
 // waited for by its pid.
-Result<JailedBuild> start_in_jail(const JailOptions& options, std::span<const int> kept,
-                                  const std::function<int()>& body);
+Result<JailedProcess> start_in_jail(const JailOptions& options, std::span<const int> kept,
+                                    const std::function<int()>& body);
 
 }  // namespace thimble::image

@@ -22,7 +22,7 @@ struct BuildLimits {
 Result<BuildLimits> build_limits();
 
 // For this process and those that it starts. The limits on all of the build folder are the
-// supervisor's to watch.
+// outside's to watch (jailed_build.h).
 Result<void> set_limits(const BuildLimits& limits);
 
 }  // namespace thimble::image

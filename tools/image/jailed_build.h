@@ -15,7 +15,7 @@
 
 namespace thimble::image {
 
-struct Supervision {
+struct JailedBuildOptions {
   std::filesystem::path cache;  // ${THIMBLE_CACHE}: pinned tools are kept in npm/pinned
   std::filesystem::path work;   // an empty folder, the caller's to remove
   BuildLimits limits;
@@ -24,7 +24,7 @@ struct Supervision {
 
 // Builds the image. `staged`, a new folder, then holds rootfs.erofs, which belongs to us alone.
 // `survey` is of a request's own folder. The caller has one thread.
-Result<Report> build_supervised(const Supervision& supervision, const Request& request,
-                                const Survey& survey, const std::filesystem::path& staged);
+Result<Report> build_jailed(const JailedBuildOptions& options, const Request& request,
+                            const Survey& survey, const std::filesystem::path& staged);
 
 }  // namespace thimble::image

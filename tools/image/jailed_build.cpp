@@ -1,5 +1,5 @@
-// See supervisor.h.
-#include "tools/image/supervisor.h"
+// See jailed_build.h.
+#include "tools/image/jailed_build.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -36,12 +36,12 @@ constexpr int kShareOfLooking = 20;
 constexpr int kMaxFetches = 16;
 constexpr int kMaxLines = 1000;
 
-class Supervisor {
+class JailedBuild {
  public:
-  Supervisor(const Supervision& supervision, const Request& request)
-      : supervision_(supervision),
+  JailedBuild(const JailedBuildOptions& options, const Request& request)
+      : options_(options),
         request_(request),
-        deadline_(steady_clock::now() + supervision.limits.time) {}
+        deadline_(steady_clock::now() + options.limits.time) {}
 
   Result<Report> run(const Survey& survey, const fs::path& staged) {
     Result<void> done = make_jailed_folder(build());
@@ -53,12 +53,12 @@ class Supervisor {
   }
 
  private:
-  fs::path build() const { return supervision_.work / "build"; }
+  fs::path build() const { return options_.work / "build"; }
   // Tools of ours are fetched where nothing of a package has ever been.
-  fs::path tools() const { return supervision_.work / "tools"; }
+  fs::path tools() const { return options_.work / "tools"; }
 
   Result<void> open_pinned() {
-    Result<PinnedTools> opened = PinnedTools::open(supervision_.cache);
+    Result<PinnedTools> opened = PinnedTools::open(options_.cache);
     if (!opened) return std::unexpected(opened.error());
     pinned_.emplace(std::move(*opened));
     return {};
@@ -86,7 +86,7 @@ class Supervisor {
 
   JailOptions worker_options() const {
     JailOptions options{.root = is_from_host(request_) ? packing_tree() : building_tree(),
-                        .limits = supervision_.limits};
+                        .limits = options_.limits};
     options.root.mounts.push_back({.from = build(), .to = kBuildFolder, .writable = true});
     if (is_from_host(request_)) {
       options.user = JailUser::kReader;
@@ -138,7 +138,7 @@ class Supervisor {
         case Message::kDone:
           return check_usage();
         case Message::kProgress:
-          if (++lines_ <= kMaxLines) supervision_.progress(message->text);
+          if (++lines_ <= kMaxLines) options_.progress(message->text);
           break;
         case Message::kFetch:
           if (Result<void> fetched = answer(message->text, channel); !fetched) return fetched;
@@ -153,7 +153,7 @@ class Supervisor {
     const auto now = steady_clock::now();
     if (now > deadline_) {
       return fail("build the image: not done within " +
-                  std::to_string(supervision_.limits.time.count()) +
+                  std::to_string(options_.limits.time.count()) +
                   " s: try again, or set THIMBLE_BUILD_SECONDS to more");
     }
     if (now < next_look_) return {};
@@ -164,11 +164,11 @@ class Supervisor {
 
   Result<void> check_usage() const {
     for (const fs::path& folder : {build(), tools()}) {
-      const Usage usage = measure(folder, supervision_.limits);
-      if (!usage.exceeds(supervision_.limits)) continue;
+      const Usage usage = measure(folder, options_.limits);
+      if (!usage.exceeds(options_.limits)) continue;
       return fail("build the image: it unpacks to more than " +
-                  std::to_string(supervision_.limits.files) + " files, " +
-                  human_size(supervision_.limits.bytes) +
+                  std::to_string(options_.limits.files) + " files, " +
+                  human_size(options_.limits.bytes) +
                   " or folders nested deeper than any package's: if that is meant, set "
                   "THIMBLE_BUILD_FILES and THIMBLE_BUILD_MIB to more");
     }
@@ -195,11 +195,11 @@ class Supervisor {
         if (fetches_ != 1 || request_.kind != Request::Kind::kNpm) {
           return fail("fetch for the build: not now");
         }
-        return run_jailed(package_fetch(supervision_.limits, build()), [&](int channel) {
+        return run_jailed(package_fetch(options_.limits, build()), [&](int channel) {
           return fetch_package_in_jail(request_.npm, channel);
         });
       case Fetch::Kind::kDebian:
-        return run_jailed(debian_fetch(supervision_.limits, build()),
+        return run_jailed(debian_fetch(options_.limits, build()),
                           [&](int channel) { return fetch_debian_in_jail(fetch.names, channel); });
       case Fetch::Kind::kPinned:
         return fetch_pinned_tool(fetch.names[0]);
@@ -211,10 +211,10 @@ class Supervisor {
     const PinnedPackage* package = find_pinned(name);
     if (package == nullptr) return fail("fetch for the build: no tool of ours: " + name);
     if (Result<void> made = make_jailed_folder(tools()); !made) return made;
-    Result<void> done = run_jailed(package_fetch(supervision_.limits, tools()), [&](int channel) {
+    Result<void> done = run_jailed(package_fetch(options_.limits, tools()), [&](int channel) {
       return fetch_pinned_in_jail(*package, channel);
     });
-    if (done) done = pinned_->keep(*package, tools(), supervision_.work);
+    if (done) done = pinned_->keep(*package, tools(), options_.work);
     remove_tree(tools());
     return done;
   }
@@ -243,7 +243,7 @@ class Supervisor {
     return report;
   }
 
-  const Supervision& supervision_;
+  const JailedBuildOptions& options_;
   const Request& request_;
   steady_clock::time_point deadline_;
   steady_clock::time_point next_look_{};
@@ -254,9 +254,9 @@ class Supervisor {
 
 }  // namespace
 
-Result<Report> build_supervised(const Supervision& supervision, const Request& request,
-                                const Survey& survey, const fs::path& staged) {
-  return Supervisor(supervision, request).run(survey, staged);
+Result<Report> build_jailed(const JailedBuildOptions& options, const Request& request,
+                            const Survey& survey, const fs::path& staged) {
+  return JailedBuild(options, request).run(survey, staged);
 }
 
 }  // namespace thimble::image
