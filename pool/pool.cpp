@@ -44,7 +44,7 @@ Pool::~Pool() {
     if (of->refill) world_.loop->cancel(*of->refill);
   }
   for (const auto& [id, vm] : vms_) {
-    if (vm->broker >= 0) world_.loop->unwatch(vm->broker);
+    if (vm->channel >= 0) world_.loop->unwatch(vm->channel);
     world_.loop->unwatch(vm->pidfd.get());
     vm->process.start_killing();
   }
@@ -287,9 +287,9 @@ bool Pool::start_one(Template& of, bool awaited) {
   auto& vm = vms_[id];
   vm = std::make_unique<Vm>(id, of, std::move(*warm_vm));
   vm->pidfd = std::move(*pidfd);
-  vm->broker = vm->process.poll_fd();
+  vm->channel = vm->process.poll_fd();
   set_state(*vm, State::kPreparing);
-  world_.loop->watch(vm->broker, EPOLLIN, [this, id](uint32_t) { on_warm_vm_event(id); });
+  world_.loop->watch(vm->channel, EPOLLIN, [this, id](uint32_t) { on_warm_vm_event(id); });
   world_.loop->watch(vm->pidfd.get(), EPOLLIN, [this, id](uint32_t) { on_gone(id); });
   // The template was replaced since it was last looked at: not every warm VM fits any more.
   if (vm->version != of.version) adopt_version(of, world_.version_of(of.id));
@@ -330,10 +330,10 @@ void Pool::hand_out(Vm& vm, const Waiting& claim) {
   claimed.handed.pid = vm.process.pid();
   claimed.handed.exposed = vm.exposed;
   claimed.handed.pidfd = Fd(::dup(vm.pidfd.get()));
-  // A warm VM that has just died: its end is noticed by whoever has the broker, and by us.
+  // A warm VM that has just died: its end is noticed by whoever has the VM channel, and by us.
   [[maybe_unused]] auto told = vm.process.claim(claim.report_console);
-  world_.loop->unwatch(std::exchange(vm.broker, -1));
-  claimed.handed.broker = vm.process.hand_over();
+  world_.loop->unwatch(std::exchange(vm.channel, -1));
+  claimed.handed.channel = vm.process.hand_over();
   set_state(vm, State::kClaimed);
   ++vm.of->claims;
   log(text("VM %llu (pid %d) of template %s claimed", static_cast<unsigned long long>(vm.id),
@@ -410,7 +410,7 @@ void Pool::warm_vm_failed(Vm& vm, const std::string& why) {
 }
 
 void Pool::discard(Vm& vm) {
-  if (vm.broker >= 0) world_.loop->unwatch(std::exchange(vm.broker, -1));
+  if (vm.channel >= 0) world_.loop->unwatch(std::exchange(vm.channel, -1));
   if (vm.state != State::kDying) set_state(vm, State::kDying);
   vm.process.start_killing();
   world_.loop->post([this, of = vm.of->id] {
@@ -430,7 +430,7 @@ void Pool::on_gone(uint64_t id) {
   if (vm.state == State::kPreparing || vm.state == State::kReady) {
     warm_vm_failed(vm, describe_wait_status(*status));
   }
-  if (vm.broker >= 0) world_.loop->unwatch(vm.broker);
+  if (vm.channel >= 0) world_.loop->unwatch(vm.channel);
   world_.loop->unwatch(vm.pidfd.get());
   Template& of = *vm.of;
   vms_.erase(id);

@@ -177,7 +177,7 @@ class Pool {
     State state = State::kPreparing;
     Clock::time_point since;  // in this state
     Fd pidfd;
-    int broker = -1;  // watched
+    int channel = -1;  // watched
     std::string exposed;
     std::string failed;                       // why it is dying, for a warm VM
     std::optional<Clock::time_point> probed;  // and not answered

@@ -99,8 +99,8 @@ Result<void> Machine::Parts::resume() {
 }
 
 // A machine whose memory is reclaimed is woken: the loop has something to do then.
-std::unique_lock<std::mutex> Machine::Parts::take_control() {
-  std::unique_lock guard(control, std::try_to_lock);
+std::unique_lock<std::mutex> Machine::Parts::begin_operation() {
+  std::unique_lock guard(operation, std::try_to_lock);
   if (!guard) {
     loop->post([] {});
     guard.lock();
@@ -112,17 +112,17 @@ Result<void> Machine::pause() {
   if (parts_->loop_thread.load() == std::this_thread::get_id()) {
     return fail(ErrorKind::kWrongState, "pause the machine: not from its own callbacks");
   }
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   return parts_->pause();
 }
 
 Result<void> Machine::resume() {
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   return parts_->resume();
 }
 
 Result<void> Machine::save(int state_file, int memory_file) {
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   const PauseGate::State state = parts_->gate.state();
   if (state != PauseGate::State::kPaused && state != PauseGate::State::kIdle) {
     return fail(ErrorKind::kWrongState, "save the machine: it is not paused");

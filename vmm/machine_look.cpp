@@ -59,11 +59,11 @@ Result<uint8_t*> Machine::Parts::memory_at(uint64_t address, size_t size) const 
               text("guest memory: %zu bytes at %#lx are not all memory", size, address));
 }
 
-// A machine whose memory is reclaimed has it elsewhere: whoever holds `control` has ended that.
+// A machine whose memory is reclaimed has it elsewhere: whoever holds `operation` has ended that.
 Result<void> Machine::read_memory(uint64_t address, std::span<uint8_t> into) const {
   const auto from = parts_->memory_at(address, into.size());
   if (!from) return std::unexpected(from.error());
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   std::memcpy(into.data(), *from, into.size());
   return {};
 }
@@ -71,7 +71,7 @@ Result<void> Machine::read_memory(uint64_t address, std::span<uint8_t> into) con
 Result<void> Machine::write_memory(uint64_t address, std::span<const uint8_t> bytes) {
   const auto to = parts_->memory_at(address, bytes.size());
   if (!to) return std::unexpected(to.error());
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   std::memcpy(*to, bytes.data(), bytes.size());
   return {};
 }
@@ -89,7 +89,7 @@ Result<int> Machine::Parts::still_vcpu(unsigned vcpu) {
 }
 
 Result<Registers> Machine::registers(unsigned vcpu) const {
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   const auto fd = parts_->still_vcpu(vcpu);
   if (!fd) return std::unexpected(fd.error());
   kvm_regs regs{};
@@ -101,7 +101,7 @@ Result<Registers> Machine::registers(unsigned vcpu) const {
 }
 
 Result<void> Machine::set_registers(unsigned vcpu, const Registers& registers) {
-  const auto guard = parts_->take_control();
+  const auto guard = parts_->begin_operation();
   const auto fd = parts_->still_vcpu(vcpu);
   if (!fd) return std::unexpected(fd.error());
   kvm_regs regs = kvm_registers(registers);

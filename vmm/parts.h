@@ -71,7 +71,7 @@ struct Machine::Parts {
   StartSignal first_starts;  // of the first vCPU's thread,
   StartSignal others_start;  // and of the others'
   PauseGate gate;
-  std::mutex control;  // one pause(), resume(), save() or reclaim() at a time
+  std::mutex operation;  // one pause(), resume(), save() or reclaim() at a time
   std::atomic<bool> reclaiming = false;
   std::optional<WorkingSet> before_reclaim;  // what was touched until the last one began
   std::atomic<std::thread::id> loop_thread{};
@@ -116,8 +116,8 @@ struct Machine::Parts {
   // The descriptor of a vCPU that is out of the guest.
   Result<int> still_vcpu(unsigned vcpu);
 
-  // For whoever holds `control`.
-  [[nodiscard]] std::unique_lock<std::mutex> take_control();
+  // For whoever holds `operation`.
+  [[nodiscard]] std::unique_lock<std::mutex> begin_operation();
   Result<void> pause();
   Result<void> resume();
 

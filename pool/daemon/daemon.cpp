@@ -209,7 +209,7 @@ void Daemon::answer_claim(int client, std::expected<Pool::Claimed, Pool::Refusal
   if (!answer) return refuse(client, name_of(answer.error().kind), answer.error().why);
   clients_.at(client).vm = answer->vm;
   const HandedOver& vm = answer->handed;
-  const std::array descriptors{vm.broker.get(), vm.pidfd.get()};
+  const std::array descriptors{vm.channel.get(), vm.pidfd.get()};
   reply(client, dump({{"ok", true}, {"vm", answer->vm}, {"pid", vm.pid}, {"exposed", vm.exposed}}),
         descriptors);
 }

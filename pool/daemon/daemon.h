@@ -1,12 +1,12 @@
 // The daemon that owns a user's pool: serves claims on a socket that only this user reaches
-// (daemon_wire.h), holds every VM as its child, and hands the VM's broker socket and a pidfd to
+// (daemon_wire.h), holds every VM as its child, and hands the VM channel and a pidfd to
 // whoever claimed it, so that no byte of a server's passes through it.
 //
 //   client                      daemon                         VM process
 //   claim  ------------------>  pool: a warm VM
 //                               claim  ----------------------> maps the template, runs
-//          <-- broker, pidfd --
-//   control, stdin, stdout <==============================>    (the broker, streams)
+//          <-- channel, pidfd --
+//   control, stdin, stdout <==============================>    (VM channel, streams)
 //   closes its connection  -->  kills the VM, makes another warm VM
 //
 // One thread, which forks the VM processes and so must be the one that lives as long as they do

@@ -98,7 +98,7 @@ DaemonClient::Claim DaemonClient::claim(DaemonClient client, const TemplateId& i
     return claim;
   }
   HandedOver vm;
-  vm.broker = std::move(datagram->descriptors[0]);
+  vm.channel = std::move(datagram->descriptors[0]);
   vm.pidfd = std::move(datagram->descriptors[1]);
   const auto pid = reply.find("pid");
   if (pid != reply.end() && pid->is_number_integer()) vm.pid = pid->get<pid_t>();

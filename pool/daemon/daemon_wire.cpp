@@ -130,7 +130,7 @@ bool send_datagram(int socket, std::string_view text, std::span<const int> descr
 
 namespace {
 
-// What recv() says; ECONNRESET: see receive_broker().
+// What recv() says; ECONNRESET: see receive_vm_message().
 template <class Receive>
 ssize_t retried(Receive receive) {
   ssize_t got = 0;

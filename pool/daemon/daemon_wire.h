@@ -5,7 +5,7 @@
 //                      {"op":"warm","store":FOLDER,"template":NAME,"warm_vms":N}
 //                      {"op":"status"}
 //                      {"op":"stop"}
-//   daemon -> client   {"ok":true, …}; after a claim with two descriptors: broker and pidfd
+//   daemon -> client   {"ok":true, …}; after a claim with two descriptors: VM channel and pidfd
 //                      {"ok":false,"error":TEXT,"kind":"template"|"limit"|"request"}
 //                      {"ended":TEXT}  the VM of this connection has ended, later and once
 //

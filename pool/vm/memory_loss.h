@@ -8,7 +8,7 @@
 
 namespace thimble {
 
-// For the whole process, for good. `broker` stays open as long as the process lives.
-Result<void> report_lost_memory(int broker);
+// For the whole process, for good. `channel` stays open as long as the process lives.
+Result<void> report_lost_memory(int channel);
 
 }  // namespace thimble

@@ -1,5 +1,5 @@
-// A VmSpec on its way into the VM process: one datagram over the broker's socket, the first, with
-// all descriptors. The encoding is that of described state (devices/state.h).
+// A VmSpec on its way into the VM process: one datagram over the VM channel's socket, the first,
+// with all descriptors. The encoding is that of described state (devices/state.h).
 #pragma once
 
 #include <cstdint>

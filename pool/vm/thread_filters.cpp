@@ -9,7 +9,7 @@
 #include <cstdlib>
 
 #include "devices/text.h"
-#include "pool/vm/broker.h"
+#include "pool/vm/vm_channel.h"
 
 namespace thimble {
 
@@ -22,7 +22,7 @@ constexpr uint32_t kCallMask = (1U << kThreadShift) - 1;
 void on_forbidden_call(int /*signal*/, siginfo_t* info, void* /*context*/) {
   const Violation violation = violation_of(*info);
   uint32_t message[2] = {
-      static_cast<uint32_t>(BrokerType::kViolation),
+      static_cast<uint32_t>(VmMessageType::kViolation),
       (static_cast<uint32_t>(violation.call) & kCallMask) |
           (static_cast<uint32_t>(violation.thread) << kThreadShift),
   };
@@ -50,12 +50,12 @@ Result<void> catch_forbidden_calls() {
 
 }  // namespace
 
-Result<ThreadFilters> ThreadFilters::build(int broker, bool warm) {
+Result<ThreadFilters> ThreadFilters::build(int channel, bool warm) {
   if (auto available = check_host(); !available) return std::unexpected(available.error());
-  ThreadFilters filters(broker);
-  const auto compile = [broker](FilteredThread thread,
-                                std::optional<Filter>& into) -> Result<void> {
-    auto filter = Filter::of(thread, broker);
+  ThreadFilters filters(channel);
+  const auto compile = [channel](FilteredThread thread,
+                                 std::optional<Filter>& into) -> Result<void> {
+    auto filter = Filter::of(thread, channel);
     if (!filter) return std::unexpected(filter.error());
     into = std::move(*filter);
     return {};
@@ -72,7 +72,7 @@ Result<ThreadFilters> ThreadFilters::build(int broker, bool warm) {
 Result<void> ThreadFilters::confine(FilteredThread thread) const {
   const auto install = [&](const std::optional<Filter>& built) -> Result<void> {
     if (built) return built->install();
-    auto filter = Filter::of(thread, broker_);
+    auto filter = Filter::of(thread, channel_);
     if (!filter) return std::unexpected(filter.error());
     return filter->install();
   };

@@ -1,6 +1,6 @@
 // The system call filters of a VMM process: built once, put on by each of its threads before the
-// guest's first instruction. What happens at a forbidden call: the thread reports it to the broker
-// from a signal handler, and the process ends.
+// guest's first instruction. What happens at a forbidden call: the thread reports it to the VM
+// channel from a signal handler, and the process ends.
 #pragma once
 
 #include <optional>
@@ -13,26 +13,26 @@ namespace thimble {
 
 class ThreadFilters {
  public:
-  // Reports go to `broker`. An error when the host has no such filters.
+  // Reports go to `channel`. An error when the host has no such filters.
   // `warm`: the event loop's thread will wait for a claim first.
-  static Result<ThreadFilters> build(int broker, bool warm = false);
+  static Result<ThreadFilters> build(int channel, bool warm = false);
 
   // On the calling thread, for good.
   [[nodiscard]] Result<void> confine(FilteredThread thread) const;
   [[nodiscard]] Result<void> confine(ThreadKind thread) const;
 
  private:
-  explicit ThreadFilters(int broker) : broker_(broker) {}
+  explicit ThreadFilters(int channel) : channel_(channel) {}
 
-  int broker_;
+  int channel_;
   std::optional<Filter> vcpu_;
   std::optional<Filter> loop_;
   std::optional<Filter> messenger_;
   std::optional<Filter> warm_vm_;
 };
 
-// "a vCPU thread made the system call socket (41), which it may not": `value` is that of a broker
-// message of type kViolation.
+// "a vCPU thread made the system call socket (41), which it may not": `value` is that of a VM
+// channel message of type kViolation.
 std::string describe_violation(uint32_t value);
 
 }  // namespace thimble

@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <utility>
 
-#include "pool/vm/broker.h"
 #include "pool/vm/spec_message.h"
 #include "pool/vm/thread_filters.h"
+#include "pool/vm/vm_channel.h"
 #include "pool/vm/vm_run.h"
 #include "vmm/jail/jail.h"
 #include "vmm/jail/page_map.h"
@@ -22,13 +22,13 @@ namespace thimble {
 namespace {
 
 // False: the VM is not wanted with less than all layers.
-bool accept_exposure(const VmSpec& spec, int broker, const Confinement& confinement) {
+bool accept_exposure(const VmSpec& spec, int channel, const Confinement& confinement) {
   if (!spec.require_confinement) {
-    send_broker(broker, BrokerType::kExposed, 0, confinement.describe());
+    send_vm_message(channel, VmMessageType::kExposed, 0, confinement.describe());
     return true;
   }
-  send_broker(broker, BrokerType::kRefused, 0,
-              "the host refuses to confine the VMM: " + confinement.describe());
+  send_vm_message(channel, VmMessageType::kRefused, 0,
+                  "the host refuses to confine the VMM: " + confinement.describe());
   return false;
 }
 
@@ -47,31 +47,31 @@ void keep_memory_small() {
 
 }  // namespace
 
-int vmm_main(Fd lifeline, Fd broker) {
+int vmm_main(Fd lifeline, Fd channel) {
   Result<VmSpec> spec = fail("nothing to run");
-  Confinement confinement = enter_jail(std::move(lifeline), std::array{broker.get()}, [&] {
-    spec = receive_spec(broker.get());
+  Confinement confinement = enter_jail(std::move(lifeline), std::array{channel.get()}, [&] {
+    spec = receive_spec(channel.get());
     // A clone may be asked for its working set, and its memory reclaimed.
     if (spec && spec->snapshot) spec->machine.page_map = open_page_map();
   });
   if (!spec) {
-    send_broker(broker.get(), BrokerType::kRefused, 0, spec.error().message);
+    send_vm_message(channel.get(), VmMessageType::kRefused, 0, spec.error().message);
     return EXIT_FAILURE;
   }
-  return run_vm_process(std::move(*spec), std::move(broker), std::move(confinement));
+  return run_vm_process(std::move(*spec), std::move(channel), std::move(confinement));
 }
 
-int run_vm_process(VmSpec spec, Fd broker, Confinement confinement) {
+int run_vm_process(VmSpec spec, Fd channel, Confinement confinement) {
   ::prctl(PR_SET_NAME, kVmmName);
   keep_memory_small();
-  auto filters = ThreadFilters::build(broker.get(), spec.warm);
+  auto filters = ThreadFilters::build(channel.get(), spec.warm);
   if (!filters) confinement.refuse(Layer::kFilters, filters.error().message);
-  if (!confinement.complete() && !accept_exposure(spec, broker.get(), confinement)) {
+  if (!confinement.complete() && !accept_exposure(spec, channel.get(), confinement)) {
     return EXIT_FAILURE;
   }
-  VmRun run(std::move(spec), broker.get(), filters ? &*filters : nullptr);
+  VmRun run(std::move(spec), channel.get(), filters ? &*filters : nullptr);
   if (auto done = run.prepare(); !done) {
-    send_broker(broker.get(), BrokerType::kRefused, 0, done.error().message);
+    send_vm_message(channel.get(), VmMessageType::kRefused, 0, done.error().message);
     return EXIT_FAILURE;
   }
   return run.run();

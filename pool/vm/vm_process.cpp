@@ -29,7 +29,7 @@ namespace {
 constexpr size_t kLineLimit = 400;
 constexpr size_t kEndLimit = 4000;
 
-// How long a process that closed its broker may take to be gone.
+// How long a process that closed its VM channel may take to be gone.
 constexpr std::chrono::milliseconds kDyingTimeout{2000};
 
 // The lines of `message` (registers follow what happened) in one, of printable text.
@@ -99,48 +99,49 @@ Result<VmProcess> VmProcess::start(VmSpec spec) {
     listener = std::make_unique<UnixListener>(std::move(*bound));
     spec.machine.vsock->listener = listener->take();
   }
-  auto broker = make_broker();
-  if (!broker) return std::unexpected(broker.error());
+  auto channel = make_vm_channel();
+  if (!channel) return std::unexpected(channel.error());
   // It is there already when the process asks for it.
-  if (auto sent = send_spec(broker->first.get(), spec); !sent) return std::unexpected(sent.error());
+  if (auto sent = send_spec(channel->first.get(), spec); !sent)
+    return std::unexpected(sent.error());
   auto program = vmm_program();
   if (!program) return std::unexpected(program.error());
-  auto child = BoundChild::start_program(*program, kVmmName, std::array{broker->second.get()},
+  auto child = BoundChild::start_program(*program, kVmmName, std::array{channel->second.get()},
                                          {.limits = limits_of(spec.machine)});
   if (!child) return std::unexpected(child.error());
-  VmProcess process(std::move(*child), std::move(broker->first));
+  VmProcess process(std::move(*child), std::move(channel->first));
   process.vsock_ = std::move(listener);
   process.vsock_path_ = std::move(vsock_path);
   return process;
 }
 
 Result<VmProcess> VmProcess::start(const Body& body, std::span<const int> kept, bool keep_stderr) {
-  auto broker = make_broker();
-  if (!broker) return std::unexpected(broker.error());
-  const int far_end = broker->second.get();
+  auto channel = make_vm_channel();
+  if (!channel) return std::unexpected(channel.error());
+  const int far_end = channel->second.get();
   std::vector<int> all(kept.begin(), kept.end());
   all.push_back(far_end);
   auto child = BoundChild::start([&body, far_end] { return body(far_end); }, all, keep_stderr);
   if (!child) return std::unexpected(child.error());
-  return VmProcess(std::move(*child), std::move(broker->first));
+  return VmProcess(std::move(*child), std::move(channel->first));
 }
 
 Result<VmProcess> VmProcess::start_jailed(const JailedVmBody& body, std::span<const int> kept,
                                           const JailOptions& options) {
-  auto broker = make_broker();
-  if (!broker) return std::unexpected(broker.error());
-  const int far_end = broker->second.get();
+  auto channel = make_vm_channel();
+  if (!channel) return std::unexpected(channel.error());
+  const int far_end = channel->second.get();
   std::vector<int> all(kept.begin(), kept.end());
   all.push_back(far_end);
   auto child = BoundChild::start_jailed(
       [&body, far_end](const Confinement& confinement) { return body(far_end, confinement); }, all,
       options);
   if (!child) return std::unexpected(child.error());
-  return VmProcess(std::move(*child), std::move(broker->first));
+  return VmProcess(std::move(*child), std::move(channel->first));
 }
 
 VmProcess VmProcess::adopt(HandedOver vm) {
-  VmProcess process(std::nullopt, std::move(vm.broker));
+  VmProcess process(std::nullopt, std::move(vm.channel));
   process.adopted_ = std::move(vm);
   return process;
 }
@@ -152,19 +153,19 @@ std::optional<VmEvent> VmProcess::next_event() {
     event.text = printable(std::exchange(adopted_.exposed, {}), kLineLimit);
     return event;
   }
-  while (broker_) {
-    auto received = receive_broker(broker_.get(), BrokerSide::kParent, /*wait=*/false);
-    if (std::holds_alternative<BrokerEmpty>(received)) return std::nullopt;
+  while (channel_) {
+    auto received = receive_vm_message(channel_.get(), VmChannelSide::kParent, /*wait=*/false);
+    if (std::holds_alternative<VmChannelEmpty>(received)) return std::nullopt;
     if (const auto* error = std::get_if<Error>(&received)) {
-      return lost("it broke the broker's rules: " + error->message);
+      return lost("it broke the VM channel's rules: " + error->message);
     }
-    if (std::holds_alternative<BrokerClosed>(received)) return lost("");
-    auto& message = std::get<BrokerMessage>(received);
-    if (message.type == BrokerType::kOpen) {
+    if (std::holds_alternative<VmChannelClosed>(received)) return lost("");
+    auto& message = std::get<VmMessage>(received);
+    if (message.type == VmMessageType::kOpen) {
       open_for_guest(message.value);
       return std::nullopt;  // one at a time: a VMM that floods must not hold up everything else
     }
-    if (message.type != BrokerType::kTail) return take(std::move(message));
+    if (message.type != VmMessageType::kTail) return take(std::move(message));
     // More would keep this loop going for as long as the process likes.
     if (tail_.size() >= ConsoleTail::kMaxLines) return lost("its console has too many last lines");
     tail_.push_back(printable(message.text, kLineLimit));
@@ -172,46 +173,46 @@ std::optional<VmEvent> VmProcess::next_event() {
   return std::nullopt;
 }
 
-VmEvent VmProcess::take(BrokerMessage message) {
+VmEvent VmProcess::take(VmMessage message) {
   VmEvent event;
   event.text = printable(message.text, kLineLimit);
   switch (message.type) {
-    case BrokerType::kPrepared:
+    case VmMessageType::kPrepared:
       event.kind = VmEvent::Kind::kPrepared;
       break;
-    case BrokerType::kPong:
+    case VmMessageType::kPong:
       event.kind = VmEvent::Kind::kPong;
       event.value = message.value;
       break;
-    case BrokerType::kReady:
+    case VmMessageType::kReady:
       event.kind = VmEvent::Kind::kReady;
       break;
-    case BrokerType::kConsole:
+    case VmMessageType::kConsole:
       event.kind = VmEvent::Kind::kConsole;
       break;
-    case BrokerType::kEnded:
+    case VmMessageType::kEnded:
       return ended(message);
-    case BrokerType::kRefused:
+    case VmMessageType::kRefused:
       event.kind = VmEvent::Kind::kRefused;
-      broker_.reset();
+      channel_.reset();
       await_end_of_adopted();
       break;
-    case BrokerType::kExposed:
+    case VmMessageType::kExposed:
       event.kind = VmEvent::Kind::kExposed;
       break;
-    case BrokerType::kSaved:
+    case VmMessageType::kSaved:
       event.kind = VmEvent::Kind::kSaved;
       break;
-    case BrokerType::kUnsaved:
+    case VmMessageType::kUnsaved:
       event.kind = VmEvent::Kind::kUnsaved;
       break;
-    case BrokerType::kRecorded:
+    case VmMessageType::kRecorded:
       event.kind = VmEvent::Kind::kRecorded;
       break;
-    case BrokerType::kUnrecorded:
+    case VmMessageType::kUnrecorded:
       event.kind = VmEvent::Kind::kUnrecorded;
       break;
-    case BrokerType::kViolation:
+    case VmMessageType::kViolation:
       return lost(describe_violation(message.value));
     default:
       event.kind = VmEvent::Kind::kNotice;
@@ -220,17 +221,17 @@ VmEvent VmProcess::take(BrokerMessage message) {
   return event;
 }
 
-VmEvent VmProcess::ended(const BrokerMessage& message) {
-  const uint32_t kind = message.value & ~kBrokerPanicked;
+VmEvent VmProcess::ended(const VmMessage& message) {
+  const uint32_t kind = message.value & ~kVmChannelPanicked;
   if (kind > static_cast<uint32_t>(End::Kind::kHostError)) {
     return lost(text("it gave an unknown end %u", message.value));
   }
   VmEvent event;
   event.kind = VmEvent::Kind::kEnded;
   event.end = static_cast<End::Kind>(kind);
-  event.panicked = (message.value & kBrokerPanicked) != 0;
+  event.panicked = (message.value & kVmChannelPanicked) != 0;
   event.text = in_one_line(message.text);
-  broker_.reset();
+  channel_.reset();
   const bool in_order = event.end == End::Kind::kPowerOff || event.end == End::Kind::kStopped;
   if (!in_order || event.panicked) await_end_of_adopted();
   return event;
@@ -245,7 +246,7 @@ void VmProcess::await_end_of_adopted() const {
 }
 
 VmEvent VmProcess::lost(const std::string& why) {
-  broker_.reset();
+  channel_.reset();
   const std::string how = end_process(why.empty() ? kDyingTimeout : std::chrono::milliseconds(0));
   VmEvent event;
   event.kind = VmEvent::Kind::kLost;
@@ -277,24 +278,24 @@ std::string VmProcess::end_process(std::chrono::milliseconds timeout) {
 }
 
 Result<void> VmProcess::claim(bool report_console) {
-  if (!broker_) return fail("claim the warm VM: it has ended");
-  const uint32_t value = report_console ? kBrokerReportConsole : 0;
-  if (!send_broker(broker_.get(), BrokerType::kClaim, value, "")) {
+  if (!channel_) return fail("claim the warm VM: it has ended");
+  const uint32_t value = report_console ? kVmChannelReportConsole : 0;
+  if (!send_vm_message(channel_.get(), VmMessageType::kClaim, value, "")) {
     return fail_errno("claim the warm VM");
   }
   return {};
 }
 
 Result<void> VmProcess::ping(uint32_t value) {
-  if (!broker_) return fail("ping the VMM process: it has ended");
-  if (!send_broker(broker_.get(), BrokerType::kPing, value, "", -1, /*wait=*/false)) {
+  if (!channel_) return fail("ping the VMM process: it has ended");
+  if (!send_vm_message(channel_.get(), VmMessageType::kPing, value, "", -1, /*wait=*/false)) {
     return fail_errno("ping the VMM process");
   }
   return {};
 }
 
 void VmProcess::start_killing() {
-  broker_.reset();
+  channel_.reset();
   if (child_) child_->start_killing();
 }
 
@@ -313,54 +314,55 @@ void VmProcess::open_for_guest(uint32_t port) {
   if (!vsock_path_.empty()) stream = connect_unix(vsock_path_ + "_" + std::to_string(port));
   const int fd = stream ? stream->get() : -1;
   // A VMM that asks but does not take the answer does not get it.
-  send_broker(broker_.get(), BrokerType::kOpened, port, "", fd, /*wait=*/false);
+  send_vm_message(channel_.get(), VmMessageType::kOpened, port, "", fd, /*wait=*/false);
 }
 
 Result<Fd> VmProcess::connect(uint32_t port) {
-  if (!broker_) return fail("connect to the guest: the VM has ended");
+  if (!channel_) return fail("connect to the guest: the VM has ended");
   auto pair = make_stream_pair();
   if (!pair) return std::unexpected(pair.error());
-  // A process that does not read its broker must not hold us up: the stream then ends at once.
-  if (!send_broker(broker_.get(), BrokerType::kConnect, port, "", pair->second.get(),
-                   /*wait=*/false)) {
+  // A process that does not read its VM channel must not hold us up: the stream then ends at once.
+  if (!send_vm_message(channel_.get(), VmMessageType::kConnect, port, "", pair->second.get(),
+                       /*wait=*/false)) {
     return fail_errno("pass a stream to the VMM process");
   }
   return std::move(pair->first);
 }
 
 Result<void> VmProcess::save(SnapshotFiles files, bool hold) {
-  if (!broker_) return fail("save the VM: it has ended");
-  const int socket = broker_.get();
-  if (!send_broker(socket, BrokerType::kState, 0, "", files.state.get()) ||
-      !send_broker(socket, BrokerType::kSave, hold ? kBrokerHold : 0, "", files.memory.get())) {
+  if (!channel_) return fail("save the VM: it has ended");
+  const int socket = channel_.get();
+  if (!send_vm_message(socket, VmMessageType::kState, 0, "", files.state.get()) ||
+      !send_vm_message(socket, VmMessageType::kSave, hold ? kVmChannelHold : 0, "",
+                       files.memory.get())) {
     return fail_errno("pass the snapshot's files to the VMM process");
   }
   return {};
 }
 
 Result<void> VmProcess::resume() {
-  if (!broker_) return fail("resume the VM: it has ended");
-  if (!send_broker(broker_.get(), BrokerType::kResume, 0, "")) {
+  if (!channel_) return fail("resume the VM: it has ended");
+  if (!send_vm_message(channel_.get(), VmMessageType::kResume, 0, "")) {
     return fail_errno("tell the VMM process to resume");
   }
   return {};
 }
 
 Result<void> VmProcess::record_working_set(int file) {
-  if (!broker_) return fail("record the working set: the VM has ended");
-  if (!send_broker(broker_.get(), BrokerType::kRecord, 0, "", file, /*wait=*/false)) {
+  if (!channel_) return fail("record the working set: the VM has ended");
+  if (!send_vm_message(channel_.get(), VmMessageType::kRecord, 0, "", file, /*wait=*/false)) {
     return fail_errno("ask the VMM process for its working set");
   }
   return {};
 }
 
 void VmProcess::stop() {
-  broker_.reset();  // its end is the request
+  channel_.reset();  // its end is the request
   end_process(kDyingTimeout);
 }
 
 void VmProcess::kill() {
-  broker_.reset();
+  channel_.reset();
   end_process(std::chrono::milliseconds(0));
 }
 

@@ -1,7 +1,7 @@
 // One VM in a process of its own, which makes the Machine and runs it: another program
-// (vmm_program.h) with nothing of its parent's memory, tied to its parent by the broker (broker.h)
-// and by the kernel's parent-death signal (bound_child.h). Nothing of it has a name: when either
-// process is killed, nothing stays behind.
+// (vmm_program.h) with nothing of its parent's memory, tied to its parent by the VM channel
+// (vm_channel.h) and by the kernel's parent-death signal (bound_child.h). Nothing of it has a name:
+// when either process is killed, nothing stays behind.
 //
 // The parent opens everything that the process needs (/dev/kvm, kernel, initrd, disks, the vsock
 // listener), since the process is shut into a jail before it looks at any of it.
@@ -18,7 +18,7 @@
 #include "devices/fd.h"
 #include "devices/result.h"
 #include "pool/vm/bound_child.h"
-#include "pool/vm/broker.h"
+#include "pool/vm/vm_channel.h"
 #include "pool/vm/vm_spec.h"
 #include "thimble/machine.h"
 #include "vmm/unix_listener.h"
@@ -39,7 +39,7 @@ struct VmEvent {
     kUnrecorded,  // it failed: text = why
     kEnded,       // the machine ended: `end`, text = why, in one line
     kRefused,     // the machine could not be made: text = why
-    kLost,        // the process died, or broke the broker's rules: text = how
+    kLost,        // the process died, or broke the VM channel's rules: text = how
   };
   Kind kind = Kind::kNotice;
   std::string text;  // printable
@@ -51,7 +51,7 @@ struct VmEvent {
 // A VM process that another process of ours started and holds (pool/daemon/daemon.h), as it is
 // handed to the one that uses it.
 struct HandedOver {
-  Fd broker;
+  Fd channel;
   Fd pidfd;
   pid_t pid = -1;
   std::string exposed;  // layers of confinement that the host refused, or empty
@@ -66,13 +66,13 @@ class VmProcess {
   // as long as the VM may. After kEnded, kRefused or kLost no further event comes.
   static Result<VmProcess> start(VmSpec spec);
 
-  // A fork instead, for tests: its body speaks the broker protocol on the descriptor it is given.
-  // See BoundChild::start() for what that asks of the caller.
-  using Body = std::function<int(int broker)>;
+  // A fork instead, for tests: its body speaks the VM channel's protocol on the descriptor it is
+  // given. See BoundChild::start() for what that asks of the caller.
+  using Body = std::function<int(int channel)>;
   static Result<VmProcess> start(const Body& body, std::span<const int> kept, bool keep_stderr);
 
   // … and in a jail.
-  using JailedVmBody = std::function<int(int broker, const Confinement&)>;
+  using JailedVmBody = std::function<int(int channel, const Confinement&)>;
   static Result<VmProcess> start_jailed(const JailedVmBody& body, std::span<const int> kept,
                                         const JailOptions& options);
 
@@ -92,7 +92,7 @@ class VmProcess {
 
   // For whoever adopts it. Afterwards this object only holds the process: no event comes, and all
   // that can be done is kill(), or start_killing() and reap_if_gone().
-  Fd hand_over() { return std::move(broker_); }
+  Fd hand_over() { return std::move(channel_); }
   // Kills without waiting; the process is gone when its pidfd says so. Then reap_if_gone() gives
   // its wait status, once; before that, nothing.
   void start_killing();
@@ -101,7 +101,7 @@ class VmProcess {
   [[nodiscard]] Result<Fd> open_pidfd() const;
 
   // To be polled for POLLIN; -1 once the process is lost.
-  [[nodiscard]] int poll_fd() const { return broker_.get(); }
+  [[nodiscard]] int poll_fd() const { return channel_.get(); }
 
   // The next event that is already there. Never waits, but for the end of a dying process.
   std::optional<VmEvent> next_event();
@@ -132,19 +132,19 @@ class VmProcess {
   [[nodiscard]] pid_t pid() const { return child_ ? child_->pid() : adopted_.pid; }
 
  private:
-  VmProcess(std::optional<BoundChild> child, Fd broker)
-      : child_(std::move(child)), broker_(std::move(broker)) {}
+  VmProcess(std::optional<BoundChild> child, Fd channel)
+      : child_(std::move(child)), channel_(std::move(channel)) {}
   // Each ends the process, and tells how it ended where that is known.
   std::string end_process(std::chrono::milliseconds timeout);
-  VmEvent take(BrokerMessage message);
-  VmEvent ended(const BrokerMessage& message);
+  VmEvent take(VmMessage message);
+  VmEvent ended(const VmMessage& message);
   VmEvent lost(const std::string& why);
   void await_end_of_adopted() const;
   void open_for_guest(uint32_t port);
 
   std::optional<BoundChild> child_;  // none: adopted
   HandedOver adopted_;
-  Fd broker_;
+  Fd channel_;
   std::vector<std::string> tail_;
   std::unique_ptr<UnixListener> vsock_;  // keeps the socket's name
   std::string vsock_path_;               // the guest's streams to port N go to PATH_N

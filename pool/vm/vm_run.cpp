@@ -28,29 +28,29 @@ Fd closed_stream() {
 }
 
 // Fills in what the machine calls back.
-void join_callbacks(VmSpec& spec, int broker, ConsoleTail& tail, ConsoleStream* console,
+void join_callbacks(VmSpec& spec, int channel, ConsoleTail& tail, ConsoleStream* console,
                     bool& announced) {
   spec.machine.on_serial = [&tail, console](std::span<const uint8_t> bytes) {
     tail.feed(bytes);
     if (console != nullptr) console->write(bytes);
   };
   if (console != nullptr) spec.machine.on_typing_room = [console] { console->typing_room(); };
-  spec.machine.on_notice = [broker](const std::string& line) {
-    send_broker(broker, BrokerType::kNotice, 0, line, -1, /*wait=*/false);
+  spec.machine.on_notice = [channel](const std::string& line) {
+    send_vm_message(channel, VmMessageType::kNotice, 0, line, -1, /*wait=*/false);
   };
   if (!spec.machine.vsock) return;
   if (spec.machine.vsock->listener) {
-    spec.machine.vsock->open_host_port = [broker](uint32_t port) {
-      send_broker(broker, BrokerType::kOpen, port, "");
+    spec.machine.vsock->open_host_port = [channel](uint32_t port) {
+      send_vm_message(channel, VmMessageType::kOpen, port, "");
     };
   }
   spec.machine.guest_connect_ports = {protocol::kReadyPort};
   auto closed = std::make_shared<Fd>(closed_stream());
-  spec.machine.on_guest_connect = [broker, &announced, closed](uint32_t port) {
+  spec.machine.on_guest_connect = [channel, &announced, closed](uint32_t port) {
     if (port != protocol::kReadyPort) return Fd();
     if (announced) return Fd();  // a guest that repeats itself is refused
     announced = true;
-    send_broker(broker, BrokerType::kReady, 0, "");
+    send_vm_message(channel, VmMessageType::kReady, 0, "");
     return std::move(*closed);
   };
 }
@@ -66,7 +66,7 @@ Result<void> VmRun::prepare() {
     if (!made) return std::unexpected(made.error());
     console_ = std::move(*made);
   }
-  join_callbacks(spec_, broker_, tail_, console_.get(), announced_);
+  join_callbacks(spec_, channel_, tail_, console_.get(), announced_);
   join_trace(spec_, summary_);
   return make_machine();
 }
@@ -78,7 +78,7 @@ Result<void> VmRun::make_machine() {
   if (!spec_.snapshot) {
     if (!spec_.warm) machine = Machine::create(std::move(spec_.machine));
   } else {
-    if (auto told = report_lost_memory(broker_); !told) return told;
+    if (auto told = report_lost_memory(channel_); !told) return told;
     auto snapshot =
         Snapshot::open(std::move(spec_.snapshot->state), std::move(spec_.snapshot->memory),
                        Snapshot::MemoryCheck::kTrust);
@@ -105,7 +105,7 @@ void VmRun::start_messengers() {
   Machine* const machine = machine_.get();
   messengers_.start([this, machine] {
     may_serve_.wait();
-    serve_broker(*machine, broker_, reclaim_plan());
+    serve_vm_channel(*machine, channel_, reclaim_plan());
   });
   if (console_) {
     messengers_.start([this, machine] {
@@ -120,7 +120,7 @@ Result<void> VmRun::take_claim() {
   if (filter_ != nullptr) {
     if (auto done = filter_->confine(FilteredThread::kWarmVm); !done) return done;
   }
-  warm_vm_ = wait_for_claim(*machine_, *template_to_claim_, broker_);
+  warm_vm_ = wait_for_claim(*machine_, *template_to_claim_, channel_);
   if (!warm_vm_.claimed) return fail(warm_vm_.refused);
   report_console_ |= warm_vm_.report_console;
   template_to_claim_.reset();
@@ -129,10 +129,11 @@ Result<void> VmRun::take_claim() {
 }
 
 void VmRun::report_end(const End& end) const {
-  for (const std::string& line : tail_.lines()) send_broker(broker_, BrokerType::kTail, 0, line);
-  const uint32_t panicked = tail_.panic().empty() ? 0 : kBrokerPanicked;
-  send_broker(broker_, BrokerType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
-              explain_end(end, tail_));
+  for (const std::string& line : tail_.lines())
+    send_vm_message(channel_, VmMessageType::kTail, 0, line);
+  const uint32_t panicked = tail_.panic().empty() ? 0 : kVmChannelPanicked;
+  send_vm_message(channel_, VmMessageType::kEnded, static_cast<uint32_t>(end.kind) | panicked,
+                  explain_end(end, tail_));
 }
 
 void VmRun::finish(const End& end) {
@@ -145,7 +146,7 @@ void VmRun::finish(const End& end) {
   }
   report_end(end);
   // The thread waits in recv(): this ends it. What was sent can still be read.
-  ::shutdown(broker_, SHUT_RD);
+  ::shutdown(channel_, SHUT_RD);
   messengers_.join_last();
 }
 
@@ -154,7 +155,8 @@ int VmRun::run() {
   if (!spec_.warm) may_serve_.count_down();
   const End end = spec_.warm ? machine_->run([this] { return take_claim(); }) : machine_->run();
   if (spec_.warm && !warm_vm_.claimed) {
-    if (!warm_vm_.refused.empty()) send_broker(broker_, BrokerType::kRefused, 0, warm_vm_.refused);
+    if (!warm_vm_.refused.empty())
+      send_vm_message(channel_, VmMessageType::kRefused, 0, warm_vm_.refused);
     ::_exit(EXIT_FAILURE);  // the messenger still waits for a claim
   }
   finish(end);

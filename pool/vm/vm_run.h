@@ -1,5 +1,5 @@
 // A machine with the threads around it, from its making to its end. Threads: the one that calls
-// run() is the event loop's; one more receives from the broker; one more serves the console's
+// run() is the event loop's; one more receives from the VM channel; one more serves the console's
 // stream where there is one; each vCPU has its own (thimble/machine.h).
 #pragma once
 
@@ -7,13 +7,13 @@
 #include <memory>
 #include <optional>
 
-#include "pool/vm/broker.h"
-#include "pool/vm/broker_service.h"
 #include "pool/vm/console_stream.h"
 #include "pool/vm/console_tail.h"
 #include "pool/vm/messengers.h"
 #include "pool/vm/reclaim_plan.h"
 #include "pool/vm/thread_filters.h"
+#include "pool/vm/vm_channel.h"
+#include "pool/vm/vm_channel_service.h"
 #include "pool/vm/vm_spec.h"
 #include "thimble/machine.h"
 #include "thimble/snapshot.h"
@@ -24,14 +24,14 @@ namespace thimble {
 class VmRun {
  public:
   // `filter` may be null: the host has none.
-  VmRun(VmSpec spec, int broker, const ThreadFilters* filter)
+  VmRun(VmSpec spec, int channel, const ThreadFilters* filter)
       : spec_(std::move(spec)),
-        broker_(broker),
+        channel_(channel),
         filter_(filter),
         report_console_(spec_.report_console),
         tail_([this](const std::string& line) {
           if (!report_console_) return;
-          send_broker(broker_, BrokerType::kConsole, 0, line, -1, /*wait=*/false);
+          send_vm_message(channel_, VmMessageType::kConsole, 0, line, -1, /*wait=*/false);
         }),
         messengers_(filter) {}
 
@@ -49,7 +49,7 @@ class VmRun {
   void finish(const End& end);
 
   VmSpec spec_;
-  int broker_;
+  int channel_;
   const ThreadFilters* filter_;
   bool report_console_;  // the event loop's thread alone looks and changes it
   ConsoleTail tail_;
@@ -58,7 +58,7 @@ class VmRun {
   TraceSummary summary_;
   std::unique_ptr<Machine> machine_;
   std::shared_ptr<const Snapshot> template_to_claim_;
-  std::latch may_serve_{1};  // the broker is read by one thread at a time: a warm VM's first
+  std::latch may_serve_{1};  // the VM channel is read by one thread at a time: a warm VM's first
   Messengers messengers_;
   WarmVmEnd warm_vm_;
 };

@@ -104,7 +104,7 @@ Result<Fd> open_program() {
 void become_vmm_if_asked(int argument_count, char** arguments) {
   is_vmm_too = true;
   if (argument_count != 1 || std::string_view(arguments[0]) != kVmmName) return;
-  ::_exit(vmm_main(Fd(kVmmLifeline), Fd(kVmmBroker)));
+  ::_exit(vmm_main(Fd(kVmmLifeline), Fd(kVmmChannel)));
 }
 
 Result<Fd> carried_vmm_program() {

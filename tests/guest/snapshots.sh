@@ -43,7 +43,7 @@ SNAPSHOT=$SCRATCH/snapshot
 CONTROL=$SCRATCH/vm.ctl
 
 start first timeout 300 "$THIMBLE" boot --kernel "$KERNEL" --initrd "$SCRATCH/initrd.cpio" --memory 64M \
-  --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' --disk "$SCRATCH/disk:ro" --control "$CONTROL"
+  --cmdline 'console=ttyS0 quiet panic=-1 reboot=k' --disk "$SCRATCH/disk:ro" --save-socket "$CONTROL"
 shows first ready >/dev/null # what is typed before the driver is up is lost
 type_to first one
 holds "the guest runs" shows first "line 0: one"
@@ -76,7 +76,7 @@ holds "… and so does the other" status_of b
 
 holds "--stop saves the VM and ends it" "$THIMBLE" snapshot save "$CONTROL" "$SCRATCH/second" --stop
 holds "… with status 0" status_of first
-start later timeout 300 "$THIMBLE" snapshot restore "$SCRATCH/second" --disk "$SCRATCH/disk:ro" --control "$CONTROL"
+start later timeout 300 "$THIMBLE" snapshot restore "$SCRATCH/second" --disk "$SCRATCH/disk:ro" --save-socket "$CONTROL"
 type_to later three
 holds "the later snapshot is later" shows later "line 2: three"
 holds "a clone can be saved too" "$THIMBLE" snapshot save "$CONTROL" "$SCRATCH/third" --stop
@@ -88,7 +88,7 @@ holds "… and needs nothing of where it came from" shows last "line 3: four"
 
 # A full disk: the VM goes on, and nothing half-made is left.
 if [[ $(id -u) == 0 ]] && mkdir "$SCRATCH/small" && mount -t tmpfs -o size=4M none "$SCRATCH/small" 2>/dev/null; then
-  start full timeout 300 "$THIMBLE" snapshot restore "$SNAPSHOT" --disk "$SCRATCH/disk:ro" --control "$SCRATCH/full.ctl"
+  start full timeout 300 "$THIMBLE" snapshot restore "$SNAPSHOT" --disk "$SCRATCH/disk:ro" --save-socket "$SCRATCH/full.ctl"
   type_to full five
   shows full "line 1: five" >/dev/null
   try "$THIMBLE" snapshot save "$SCRATCH/full.ctl" "$SCRATCH/small/snapshot"

@@ -161,7 +161,7 @@ bool writes_what_it_may_read(const World& world) {
 bool finds_foreign_descriptors(const World& world) {
   for (int fd = 3; fd < 1024; ++fd) {
     if (fd == world.read_only || ::syscall(SYS_fcntl, fd, F_GETFD) < 0) continue;
-    // What is left is the broker: a socket without a name.
+    // What is left is the VM channel: a socket without a name.
     sockaddr_un name{};
     socklen_t size = sizeof name;
     if (::getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size) != 0) return true;

@@ -84,8 +84,8 @@ bool is_gone(pid_t pid) {
 // A process in the jail that says that it is there and waits.
 Result<VmProcess> start_sleeper() {
   auto vm = VmProcess::start_jailed(
-      [](int broker, const Confinement&) {
-        send_broker(broker, BrokerType::kReady, 0, "");
+      [](int channel, const Confinement&) {
+        send_vm_message(channel, VmMessageType::kReady, 0, "");
         for (;;) ::pause();
         return 0;
       },
@@ -161,10 +161,10 @@ TEST_F(Jail, TheAttemptsSucceedOutside) {
 TEST_F(Jail, NamespacesAloneStopEveryAttempt) {
   for (const Attempt& attempt : attempts()) {
     auto vm = VmProcess::start_jailed(
-        [&](int broker, const Confinement& confinement) {
+        [&](int channel, const Confinement& confinement) {
           world_.jailed = confinement.holds(Layer::kPidNamespace);
           const bool got_out = attempt.succeeds(world_);
-          send_broker(broker, BrokerType::kNotice, 0, got_out ? "succeeds" : "fails");
+          send_vm_message(channel, VmMessageType::kNotice, 0, got_out ? "succeeds" : "fails");
           return 0;
         },
         std::array{world_.read_only}, kOptions);
@@ -182,12 +182,12 @@ TEST_F(Jail, InEveryThreadTheFilterStopsEveryAttemptAndSaysWhich) {
         FilteredThread::kMessenger, FilteredThread::kWarmVm}) {
     for (const Attempt& attempt : attempts()) {
       auto vm = VmProcess::start_jailed(
-          [&](int broker, const Confinement& confinement) {
+          [&](int channel, const Confinement& confinement) {
             world_.jailed = confinement.holds(Layer::kPidNamespace);
-            auto filters = ThreadFilters::build(broker);
+            auto filters = ThreadFilters::build(channel);
             if (!filters || !filters->confine(thread)) return 1;
             (void)attempt.succeeds(world_);
-            send_broker(broker, BrokerType::kNotice, 0, "goes on");
+            send_vm_message(channel, VmMessageType::kNotice, 0, "goes on");
             return 0;
           },
           std::array{world_.read_only}, kOptions);
@@ -210,11 +210,11 @@ TEST_F(Jail, InEveryThreadTheFilterStopsEveryAttemptAndSaysWhich) {
 // Runs `body` confined as `thread`. The event that ends it.
 VmEvent run_confined(FilteredThread thread, const std::function<void()>& body) {
   auto vm = VmProcess::start_jailed(
-      [&](int broker, const Confinement&) {
-        auto filters = ThreadFilters::build(broker);
+      [&](int channel, const Confinement&) {
+        auto filters = ThreadFilters::build(channel);
         if (!filters || !filters->confine(thread)) return 1;
         body();
-        send_broker(broker, BrokerType::kNotice, 0, "goes on");
+        send_vm_message(channel, VmMessageType::kNotice, 0, "goes on");
         return 0;
       },
       {}, kOptions);
@@ -528,7 +528,7 @@ TEST_F(Jail, ItHasNoDescriptorsButItsOwn) {
     const std::string target = fs::read_symlink(entry.path()).string();
     names.insert(target.substr(0, target.find(':')));
   }
-  // /dev/null, seen from a root without /dev, and the broker.
+  // /dev/null, seen from a root without /dev, and the VM channel.
   EXPECT_EQ(names, (std::set<std::string>{"/null", "socket"}));
 }
 

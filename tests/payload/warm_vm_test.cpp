@@ -111,13 +111,13 @@ TEST(WarmVm, AMessageForAGuestBeforeTheClaimEndsIt) {
   EXPECT_EQ(kind_of_next(*vm), Kind::kRefused);
 }
 
-TEST(WarmVm, GarbageOnItsBrokerEndsIt) {
+TEST(WarmVm, GarbageOnItsChannelEndsIt) {
   auto vm = prepared_warm_vm(sleeping());
   ASSERT_TRUE(vm) << vm.error().message;
   const pid_t pid = vm->pid();
-  const Fd broker = vm->hand_over();
-  ASSERT_GT(::send(broker.get(), "no message at all", 17, MSG_NOSIGNAL), 0);
-  pollfd gone{broker.get(), POLLIN, 0};
+  const Fd channel = vm->hand_over();
+  ASSERT_GT(::send(channel.get(), "no message at all", 17, MSG_NOSIGNAL), 0);
+  pollfd gone{channel.get(), POLLIN, 0};
   EXPECT_EQ(::poll(&gone, 1, 10000), 1);
   vm->kill();
   EXPECT_TRUE(is_gone(pid));
@@ -211,7 +211,7 @@ HandedOver hand_over(VmProcess& vm) {
   HandedOver handed;
   handed.pidfd = std::move(*vm.open_pidfd());
   handed.pid = vm.pid();
-  handed.broker = vm.hand_over();
+  handed.channel = vm.hand_over();
   return handed;
 }
 

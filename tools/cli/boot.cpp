@@ -25,7 +25,8 @@ Examples:
   thimble boot --kernel /boot/vmlinuz-6.1.0-56-cloud-amd64 --initrd initrd.img
   thimble boot --kernel vmlinux --vsock /tmp/vm.sock   # then: connect there, send "CONNECT 1024\n"
 
-  thimble boot --kernel vmlinux --control /tmp/vm.ctl   # then: thimble snapshot save /tmp/vm.ctl DIR
+  thimble boot --kernel vmlinux --save-socket /tmp/vm.ctl
+  thimble snapshot save /tmp/vm.ctl DIR   # meanwhile
 
 A disk is locked: one VM that writes, or any number that read.
 
@@ -42,7 +43,7 @@ struct BootOptions {
   unsigned vcpus = 1;
   std::vector<std::string> disks;
   std::string vsock;
-  std::string control;
+  std::string save_socket;
   std::string debug;  // a file, "-" for stderr, empty for none
   bool verbose = false;
   bool require_confinement = false;
@@ -68,8 +69,9 @@ void declare(Options& declared, BootOptions& options) {
   declared.add("--disk", options.disks,
                "FILE[:ro|rw]: /dev/vda, /dev/vdb, … in order (default: ro)");
   declared.add("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
-  declared.add("--control", options.control,
+  declared.add("--save-socket", options.save_socket,
                "Socket path by which `thimble snapshot save` reaches the VM");
+  declared.add_earlier("--control", "--save-socket");
   declared.add_flag("--require-confinement", options.require_confinement,
                     "Refuse to boot when this host cannot confine the VMM fully");
   declared.add_flag(
@@ -136,7 +138,8 @@ Result<VmSpec> make_vm(const BootOptions& options) {
 Result<ConsoleOutcome> boot(const BootOptions& options) {
   auto spec = make_vm(options);
   if (!spec) return std::unexpected(spec.error());
-  return run_console(std::move(*spec), {.control = options.control, .verbose = options.verbose});
+  return run_console(std::move(*spec),
+                     {.save_socket = options.save_socket, .verbose = options.verbose});
 }
 
 }  // namespace

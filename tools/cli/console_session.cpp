@@ -16,7 +16,7 @@
 #include "mcp-agent/byte_flow.h"
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
-#include "tools/cli/control_socket.h"
+#include "tools/cli/save_socket.h"
 #include "tools/cli/say.h"
 #include "tools/cli/terminal.h"
 
@@ -35,13 +35,13 @@ constexpr int kDrainMs = 1000;
 class ConsoleSession {
  public:
   ConsoleSession(VmProcess vm, Fd console, SignalSource signals,
-                 std::optional<ControlSocket> control, bool verbose)
+                 std::optional<SaveSocket> save_socket, bool verbose)
       : vm_(std::move(vm)),
         typing_(::fcntl(console.get(), F_DUPFD_CLOEXEC, 3)),
         output_(Endpoint::stream(std::move(console)), Endpoint::user_output(STDOUT_FILENO, true),
                 ByteFlow::kDefaultCapacity, ByteFlow::OnError::kGoOn),
         signals_(std::move(signals)),
-        control_(std::move(control)),
+        save_socket_(std::move(save_socket)),
         verbose_(verbose) {}
 
   using Outcome = ConsoleOutcome;
@@ -64,7 +64,7 @@ class ConsoleSession {
                               {pending_ > 0 ? typing_.get() : -1, POLLOUT, 0},
                               output_.source_entry(),
                               output_.sink_entry(),
-                              {control_ ? control_->poll_fd() : -1, POLLIN, 0}};
+                              {save_socket_ ? save_socket_->poll_fd() : -1, POLLIN, 0}};
     const int n = ::poll(set.data(), set.size(), timeout);
     if (n < 0) return errno == EINTR;
     if (n == 0) return false;
@@ -73,7 +73,7 @@ class ConsoleSession {
     if (set[2].revents != 0) read_typed();
     if (pending_ > 0) send_typed();
     if (set[1].revents != 0) on_signals();
-    if (set[6].revents != 0 && control_->serve(vm_)) outcome_ = Outcome{};
+    if (set[6].revents != 0 && save_socket_->serve(vm_)) outcome_ = Outcome{};
     if (set[0].revents != 0) {
       if (const auto event = vm_.next_event()) on_event(*event);
     }
@@ -134,7 +134,7 @@ class ConsoleSession {
         return;
       case VmEvent::Kind::kSaved:
       case VmEvent::Kind::kUnsaved:
-        if (control_) control_->saved(event);
+        if (save_socket_) save_socket_->saved(event);
         return;
       case VmEvent::Kind::kRefused:
         outcome_ = Outcome{kExitFailure, event.text};
@@ -160,7 +160,7 @@ class ConsoleSession {
   Fd typing_;
   ByteFlow output_;
   SignalSource signals_;
-  std::optional<ControlSocket> control_;
+  std::optional<SaveSocket> save_socket_;
   bool verbose_;
   EscapeFilter escape_;
   std::array<char, kTyped> typed_{};
@@ -177,11 +177,11 @@ Result<ConsoleOutcome> run_console(VmSpec spec, const ConsoleOptions& options) {
   auto console = make_stream_pair();
   if (!console) return std::unexpected(console.error());
   spec.console = std::move(console->second);
-  std::optional<ControlSocket> control;
-  if (!options.control.empty()) {
-    auto made = ControlSocket::make(options.control);
+  std::optional<SaveSocket> save_socket;
+  if (!options.save_socket.empty()) {
+    auto made = SaveSocket::make(options.save_socket);
     if (!made) return std::unexpected(made.error());
-    control.emplace(std::move(*made));
+    save_socket.emplace(std::move(*made));
   }
   auto signals = SignalSource::take_over();
   if (!signals) return std::unexpected(signals.error());
@@ -190,7 +190,7 @@ Result<ConsoleOutcome> run_console(VmSpec spec, const ConsoleOptions& options) {
   if (::isatty(STDIN_FILENO) != 0) say("Ctrl-A x ends the VM");
   const auto raw = RawTerminal::enter(STDIN_FILENO);
   ConsoleSession session(std::move(*vm), std::move(console->first), std::move(*signals),
-                         std::move(control), options.verbose);
+                         std::move(save_socket), options.verbose);
   return session.loop();
 }
 

@@ -9,7 +9,7 @@
 namespace thimble::cli {
 
 struct ConsoleOptions {
-  std::string control;  // path of the control socket (control_socket.h), or empty
+  std::string save_socket;  // its path (save_socket.h), or empty
   bool verbose = false;
 };
 

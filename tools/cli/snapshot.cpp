@@ -10,8 +10,8 @@
 #include "pool/template/snapshot_directory.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/console_session.h"
-#include "tools/cli/control_socket.h"
 #include "tools/cli/disk_option.h"
+#include "tools/cli/save_socket.h"
 #include "tools/cli/say.h"
 
 namespace thimble::cli {
@@ -27,7 +27,7 @@ Saves a running VM into a folder and runs any number of VMs from it. The folder 
 the VM's memory, secrets too.
 
 Examples:
-  thimble boot --kernel vmlinux --disk root.ext4:ro --control /tmp/vm.ctl
+  thimble boot --kernel vmlinux --disk root.ext4:ro --save-socket /tmp/vm.ctl
   thimble snapshot save /tmp/vm.ctl booted          # the VM goes on; --stop ends it
   thimble snapshot restore booted --disk root.ext4:ro
   thimble snapshot inspect booted
@@ -46,8 +46,7 @@ struct SaveOptions {
 Result<void> save(const SaveOptions& options) {
   auto writer = SnapshotWriter::create(options.directory);
   if (!writer) return std::unexpected(writer.error());
-  auto client =
-      ControlClient::save(options.socket, writer->state(), writer->memory(), options.stop);
+  auto client = SaveClient::save(options.socket, writer->state(), writer->memory(), options.stop);
   if (!client) return std::unexpected(client.error());
   if (auto done = writer->commit(); !done) return done;
   return options.stop ? client->stop() : Result<void>{};
@@ -56,8 +55,8 @@ Result<void> save(const SaveOptions& options) {
 int save_command(const Arguments& arguments) {
   SaveOptions options;
   Options declared("thimble snapshot save",
-                   "Saves a VM that was started with --control into a new folder.");
-  declared.add("SOCKET", options.socket, "The VM's control socket").required();
+                   "Saves a VM that was started with --save-socket into a new folder.");
+  declared.add("SOCKET", options.socket, "What the VM was given as --save-socket").required();
   declared.add("DIR", options.directory, "The folder to make").required();
   declared.add_flag("--stop", options.stop, "End the VM once it is saved, without it going on");
   if (const auto status = declared.parse(arguments)) return *status;
@@ -73,7 +72,7 @@ struct RestoreOptions {
   std::string directory;
   std::vector<std::string> disks;
   std::string vsock;
-  std::string control;
+  std::string save_socket;
   bool require_confinement = false;
   bool verbose = false;
 };
@@ -104,7 +103,8 @@ Result<ConsoleOutcome> restore(const RestoreOptions& options) {
   }
   spec.snapshot = std::move(opened->files);
   opened->snapshot.reset();
-  return run_console(std::move(spec), {.control = options.control, .verbose = options.verbose});
+  return run_console(std::move(spec),
+                     {.save_socket = options.save_socket, .verbose = options.verbose});
 }
 
 int restore_command(const Arguments& arguments) {
@@ -115,8 +115,9 @@ int restore_command(const Arguments& arguments) {
   declared.add("--disk", options.disks,
                "FILE[:ro|rw]: the disks as they were at the save, in the same order");
   declared.add("--vsock", options.vsock, "Socket path to reach the guest's vsock ports by");
-  declared.add("--control", options.control,
+  declared.add("--save-socket", options.save_socket,
                "Socket path by which `thimble snapshot save` reaches the VM");
+  declared.add_earlier("--control", "--save-socket");
   declared.add_flag("--require-confinement", options.require_confinement,
                     "Refuse to restore when this host cannot confine the VMM fully");
   declared.add_flag("-v,--verbose", options.verbose, "Tell what the machine notices");

@@ -52,11 +52,10 @@ Result<Cgroup> Cgroup::make(uint64_t memory_bytes) {
   Cgroup made(std::move(directory), path);
   const bool memory = ::access((path + "/memory.max").c_str(), F_OK) == 0;
   const bool tasks = ::access((path + "/pids.max").c_str(), F_OK) == 0;
-  if (memory &&
-      !write_control_file(path + "/memory.max", text("%lu", memory_bytes + kMemoryOnTop))) {
+  if (memory && !write_group_file(path + "/memory.max", text("%lu", memory_bytes + kMemoryOnTop))) {
     return fail_errno("limit the memory of " + path);
   }
-  if (tasks && !write_control_file(path + "/pids.max", text("%u", kMaxTasks))) {
+  if (tasks && !write_group_file(path + "/pids.max", text("%u", kMaxTasks))) {
     return fail_errno("limit the processes of " + path);
   }
   return made;

@@ -71,12 +71,12 @@ bool gives_controllers(const std::string& directory) {
 bool move_into_child_of(const std::string& directory) {
   const std::string child = directory + kOwnChild;
   if (::mkdir(child.c_str(), S_IRWXU) != 0 && errno != EEXIST) return false;
-  return write_control_file(child + "/cgroup.procs", "0");
+  return write_group_file(child + "/cgroup.procs", "0");
 }
 
 }  // namespace
 
-bool write_control_file(const std::string& path, std::string_view content) {
+bool write_group_file(const std::string& path, std::string_view content) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   return file && ::write(file.get(), content.data(), content.size()) ==
                      static_cast<ssize_t>(content.size());
@@ -99,7 +99,7 @@ void divide_delegated_cgroup() {
   if (!is_marked(place)) ::setxattr(place.c_str(), "user.delegate", "1", 1, 0);
   // One by one: each that is there is worth having.
   for (const char* controller : {"+memory", "+pids"}) {
-    write_control_file(place + "/cgroup.subtree_control", controller);
+    write_group_file(place + "/cgroup.subtree_control", controller);
   }
 }
 

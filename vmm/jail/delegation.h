@@ -19,7 +19,7 @@ std::string place_for_cgroups();
 // controllers. What cannot be done is left: VMs are without limits of their own then.
 void divide_delegated_cgroup();
 
-// Writes a control file of a group; errno tells why not.
-bool write_control_file(const std::string& path, std::string_view content);
+// Writes a file of a group; errno tells why not.
+bool write_group_file(const std::string& path, std::string_view content);
 
 }  // namespace thimble

@@ -24,7 +24,7 @@ enum class FilteredThread : uint8_t {
   kVcpu = 1,
   kLoop = 2,
   kDiskWorker = 3,
-  kMessenger = 4,  // receives from the parent: the broker, what is typed at the console
+  kMessenger = 4,  // receives from the parent: the VM channel, what is typed at the console
   kWarmVm = 5,     // an event loop to be: until the claim, and without a guest
 };
 

@@ -104,7 +104,7 @@ constexpr std::array kLoopCalls{
     AllowedCall{SYS_sendto, "the serial console to its reader"},
     AllowedCall{SYS_recvfrom, "the CONNECT line of a vsock client"},
     AllowedCall{SYS_accept4, "vsock clients"},
-    AllowedCall{SYS_shutdown, "half-closed streams; the end of broker and console"},
+    AllowedCall{SYS_shutdown, "half-closed streams; the end of VM channel and console"},
     AllowedCall{SYS_close, "streams, and everything at the end"},
     AllowedCall{SYS_mmap, "malloc", kAnonymous},
     AllowedCall{SYS_munmap, "malloc, and the guest's memory at the end"},
@@ -139,7 +139,7 @@ constexpr std::array kDiskWorkerCalls{
 };
 
 constexpr std::array kMessengerCalls{
-    AllowedCall{SYS_recvmsg, "the broker: streams for ports of the guest"},
+    AllowedCall{SYS_recvmsg, "the VM channel: streams for ports of the guest"},
     AllowedCall{SYS_poll, "the console's reader: slow, or typing; the rest of a clone"},
     AllowedCall{SYS_restart_syscall, kGoesOn},
     AllowedCall{SYS_recvfrom, "what is typed at the console"},

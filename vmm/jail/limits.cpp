@@ -17,7 +17,8 @@ namespace {
 // 1,023 vsock streams and as many clients that have not yet said where to, besides the machine's
 // own.
 constexpr rlim_t kDescriptors = 4096;
-// vCPUs, event loop, broker, console, one disk worker each, and the kernel's threads of io_uring.
+// vCPUs, event loop, VM channel, console, one disk worker each, and the kernel's threads of
+// io_uring.
 constexpr rlim_t kThreads = 128;
 // Thread stacks and malloc's reservations; address space, not memory.
 constexpr rlim_t kOwnAddressSpace = rlim_t{4} << 30;

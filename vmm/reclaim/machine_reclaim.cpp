@@ -43,7 +43,7 @@ Result<ReclaimReport> Machine::reclaim(int until) {
   if (parts.loop_thread.load() == std::this_thread::get_id()) {
     return fail("reclaim: not from the machine's own callbacks");
   }
-  const auto guard = parts.take_control();
+  const auto guard = parts.begin_operation();
   if (auto paused = parts.pause(); !paused) return std::unexpected(paused.error());
   parts.reclaiming.store(true);
   auto report = parts.reclaim(until);

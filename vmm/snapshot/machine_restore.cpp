@@ -64,7 +64,7 @@ Result<void> restore_device(const SnapshotState& state, const std::string& name,
 }  // namespace
 
 Result<void> Machine::claim(const Snapshot& snapshot) {
-  const std::scoped_lock guard(parts_->control);
+  const std::scoped_lock guard(parts_->operation);
   if (parts_->gate.state() != PauseGate::State::kIdle) {
     return fail(ErrorKind::kWrongState, "restore a snapshot: the machine has run already");
   }

@@ -6,5 +6,5 @@
 
 int main() {
   using namespace thimble;
-  ::_exit(vmm_main(Fd(kVmmLifeline), Fd(kVmmBroker)));
+  ::_exit(vmm_main(Fd(kVmmLifeline), Fd(kVmmChannel)));
 }

@@ -1,4 +1,4 @@
-// The pool with a clock of its own and processes that only speak the broker's language.
+// The pool with a clock of its own and processes that only speak the VM channel's language.
 #include "pool/pool.h"
 
 #include <gtest/gtest.h>
@@ -28,24 +28,26 @@ enum class Behaviour {
   kCrashesOnceClaimed,
 };
 
-int live_as(int broker, Behaviour behaviour) {
+int live_as(int channel, Behaviour behaviour) {
   if (behaviour == Behaviour::kDies) ::raise(SIGKILL);
   if (behaviour == Behaviour::kRefuses) {
-    send_broker(broker, BrokerType::kRefused, 0, "a corrupt template");
+    send_vm_message(channel, VmMessageType::kRefused, 0, "a corrupt template");
     return 1;
   }
-  if (behaviour != Behaviour::kNeverPrepared) send_broker(broker, BrokerType::kPrepared, 0, "");
+  if (behaviour != Behaviour::kNeverPrepared)
+    send_vm_message(channel, VmMessageType::kPrepared, 0, "");
   for (;;) {
-    auto received = receive_broker(broker, BrokerSide::kVmm, true);
-    const auto* message = std::get_if<BrokerMessage>(&received);
+    auto received = receive_vm_message(channel, VmChannelSide::kVmm, true);
+    const auto* message = std::get_if<VmMessage>(&received);
     if (message == nullptr) return 0;
-    if (message->type == BrokerType::kClaim && behaviour == Behaviour::kFailsOnceClaimed) return 1;
-    if (message->type == BrokerType::kClaim && behaviour == Behaviour::kCrashesOnceClaimed) {
+    if (message->type == VmMessageType::kClaim && behaviour == Behaviour::kFailsOnceClaimed)
+      return 1;
+    if (message->type == VmMessageType::kClaim && behaviour == Behaviour::kCrashesOnceClaimed) {
       ::signal(SIGSYS, SIG_DFL);
       ::raise(SIGSYS);
     }
-    if (message->type == BrokerType::kPing && behaviour != Behaviour::kDeaf) {
-      send_broker(broker, BrokerType::kPong, message->value, "");
+    if (message->type == VmMessageType::kPing && behaviour != Behaviour::kDeaf) {
+      send_vm_message(channel, VmMessageType::kPong, message->value, "");
     }
   }
 }
@@ -73,7 +75,7 @@ class PoolTest : public ::testing::Test {
       const auto found = versions_.find(id.name);
       if (found == versions_.end()) return fail("there is no template " + id.name);
       auto vm = VmProcess::start(
-          [behaviour = behaviour_](int broker) { return live_as(broker, behaviour); }, {}, true);
+          [behaviour = behaviour_](int channel) { return live_as(channel, behaviour); }, {}, true);
       if (!vm) return std::unexpected(vm.error());
       pids_.insert(vm->pid());
       return PoolWorld::WarmVm{std::move(*vm), found->second, 100ULL << 20};
@@ -122,7 +124,7 @@ TEST_F(PoolTest, AFirstClaimIsServedByAWarmVmMadeForIt) {
   const auto claimed = claim();
   ASSERT_TRUE(claimed) << claimed.error().why;
   EXPECT_GT(claimed->handed.pid, 0);
-  EXPECT_TRUE(claimed->handed.broker);
+  EXPECT_TRUE(claimed->handed.channel);
   EXPECT_TRUE(claimed->handed.pidfd);
   EXPECT_EQ(pool_->templates()[0].misses, 1U);
 }

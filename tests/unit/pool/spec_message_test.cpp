@@ -10,7 +10,7 @@
 #include <cstring>
 #include <filesystem>
 
-#include "pool/vm/broker.h"
+#include "pool/vm/vm_channel.h"
 
 namespace thimble {
 namespace {
@@ -58,7 +58,7 @@ VmSpec full_spec() {
 }
 
 TEST(SpecMessage, EverythingArrives) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair);
   const VmSpec sent = full_spec();
   const auto done = send_spec(pair->first.get(), sent);
@@ -84,7 +84,7 @@ TEST(SpecMessage, EverythingArrives) {
 }
 
 TEST(SpecMessage, EachDescriptorArrivesInItsPlaceAndClosesOnExec) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair && send_spec(pair->first.get(), full_spec()));
   const auto got = receive_spec(pair->second.get());
   ASSERT_TRUE(got);
@@ -104,7 +104,7 @@ TEST(SpecMessage, EachDescriptorArrivesInItsPlaceAndClosesOnExec) {
 }
 
 TEST(SpecMessage, APlainSpecStaysPlain) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair && send_spec(pair->first.get(), VmSpec()));
   const auto got = receive_spec(pair->second.get());
   ASSERT_TRUE(got) << got.error().message;
@@ -169,7 +169,7 @@ TEST(SpecMessage, AnotherNumberOfDescriptorsIsRefusedAndNoneIsLeft) {
 }
 
 TEST(SpecMessage, OneThatIsTooLongIsNotSent) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair);
   VmSpec spec;
   spec.machine.command_line.assign(kMaxSpecBytes, 'x');
@@ -182,7 +182,7 @@ TEST(SpecMessage, OneThatIsTooLongIsNotSent) {
 }
 
 TEST(SpecMessage, ALongerDatagramIsRefused) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair);
   const std::vector<uint8_t> much(kMaxSpecBytes + 1, 7);
   ASSERT_EQ(::send(pair->first.get(), much.data(), much.size(), 0),
@@ -191,7 +191,7 @@ TEST(SpecMessage, ALongerDatagramIsRefused) {
 }
 
 TEST(SpecMessage, AParentThatIsGoneIsAnError) {
-  auto pair = make_broker();
+  auto pair = make_vm_channel();
   ASSERT_TRUE(pair);
   pair->first.reset();
   EXPECT_FALSE(receive_spec(pair->second.get()));

@@ -53,10 +53,10 @@ TEST(VmProcess, AKilledVmmIsReportedWithItsSignal) {
   EXPECT_FALSE(vm->next_event());
 }
 
-TEST(VmProcess, ABrokerMessageAgainstTheRulesEndsTheProcess) {
+TEST(VmProcess, AMessageAgainstTheRulesEndsTheProcess) {
   auto vm = VmProcess::start(
-      [](int broker) {
-        (void)!::write(broker, "garbage that is no message", 26);
+      [](int channel) {
+        (void)!::write(channel, "garbage that is no message", 26);
         ::pause();
         return 0;
       },
@@ -69,8 +69,8 @@ TEST(VmProcess, ABrokerMessageAgainstTheRulesEndsTheProcess) {
 
 TEST(VmProcess, AnUnknownEndIsAgainstTheRules) {
   auto vm = VmProcess::start(
-      [](int broker) {
-        (void)send_broker(broker, BrokerType::kEnded, 1000, "x");
+      [](int channel) {
+        (void)send_vm_message(channel, VmMessageType::kEnded, 1000, "x");
         return 0;
       },
       {}, true);
@@ -80,10 +80,10 @@ TEST(VmProcess, AnUnknownEndIsAgainstTheRules) {
   EXPECT_EQ(event->kind, Kind::kLost);
 }
 
-TEST(VmProcess, AProcessThatClosesItsBrokerButLivesIsKilled) {
+TEST(VmProcess, AProcessThatClosesItsChannelButLivesIsKilled) {
   auto vm = VmProcess::start(
-      [](int broker) {
-        ::close(broker);
+      [](int channel) {
+        ::close(channel);
         for (;;) ::pause();
         return 0;
       },
@@ -98,12 +98,12 @@ TEST(VmProcess, AProcessThatClosesItsBrokerButLivesIsKilled) {
 
 TEST(VmProcess, TheTailOfTheConsoleIsBoundedAndComesWithTheEnd) {
   auto vm = VmProcess::start(
-      [](int broker) {
+      [](int channel) {
         for (size_t i = 0; i < ConsoleTail::kMaxLines; ++i) {
-          (void)send_broker(broker, BrokerType::kTail, 0, "\033line");
+          (void)send_vm_message(channel, VmMessageType::kTail, 0, "\033line");
         }
-        (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kReset),
-                          "why\nRIP: 0\033");
+        (void)send_vm_message(channel, VmMessageType::kEnded,
+                              static_cast<uint32_t>(End::Kind::kReset), "why\nRIP: 0\033");
         return 0;
       },
       {}, true);
@@ -120,8 +120,8 @@ TEST(VmProcess, TheTailOfTheConsoleIsBoundedAndComesWithTheEnd) {
 // It sends as fast as the parent reads: a parent that reads on would never do anything else.
 TEST(VmProcess, ATailWithoutEndIsAgainstTheRules) {
   auto vm = VmProcess::start(
-      [](int broker) {
-        while (send_broker(broker, BrokerType::kTail, 0, "line")) {
+      [](int channel) {
+        while (send_vm_message(channel, VmMessageType::kTail, 0, "line")) {
         }
         for (;;) ::pause();
         return 0;
@@ -134,7 +134,7 @@ TEST(VmProcess, ATailWithoutEndIsAgainstTheRules) {
   EXPECT_NE(event->text.find("last lines"), std::string::npos) << event->text;
 }
 
-TEST(VmProcess, AProcessThatNeverReadsItsBrokerHoldsNobodyUp) {
+TEST(VmProcess, AProcessThatNeverReadsItsChannelHoldsNobodyUp) {
   auto vm = VmProcess::start(
       [](int) {
         for (;;) ::pause();
@@ -153,9 +153,9 @@ TEST(VmProcess, AProcessThatNeverReadsItsBrokerHoldsNobodyUp) {
 
 TEST(VmProcess, AStreamReachesTheProcessWithItsPort) {
   auto vm = VmProcess::start(
-      [](int broker) {
-        auto got = receive_broker(broker, BrokerSide::kVmm, true);
-        auto* message = std::get_if<BrokerMessage>(&got);
+      [](int channel) {
+        auto got = receive_vm_message(channel, VmChannelSide::kVmm, true);
+        auto* message = std::get_if<VmMessage>(&got);
         if (message == nullptr || message->value != 1024) return 1;
         (void)!::write(message->stream.get(), "hello", 5);
         return 0;

@@ -105,21 +105,21 @@ void freeze_server(const std::string& control_path, const ServerSpec& server) {
   }
 }
 
-int serve(int broker, const std::string& directory, const ServerSpec* frozen = nullptr) {
+int serve(int channel, const std::string& directory, const ServerSpec* frozen = nullptr) {
   const std::string control = directory + "/control";
   const std::string streams = directory + "/streams";
   const pid_t init = start_init(control, streams, directory);
   if (frozen) freeze_server(control, *frozen);
-  std::thread([broker, init] {
+  std::thread([channel, init] {
     ::waitpid(init, nullptr, 0);
-    (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kPowerOff),
-                      "off");
+    (void)send_vm_message(channel, VmMessageType::kEnded,
+                          static_cast<uint32_t>(End::Kind::kPowerOff), "off");
     ::_exit(0);
   }).detach();
-  (void)send_broker(broker, BrokerType::kReady, 0, "");
+  (void)send_vm_message(channel, VmMessageType::kReady, 0, "");
   for (;;) {
-    auto received = receive_broker(broker, BrokerSide::kVmm, true);
-    auto* message = std::get_if<BrokerMessage>(&received);
+    auto received = receive_vm_message(channel, VmChannelSide::kVmm, true);
+    auto* message = std::get_if<VmMessage>(&received);
     if (message == nullptr) return 0;
     const bool is_control = message->value == protocol::kControlPort;
     Fd guest = connect_to(is_control ? control : streams);
@@ -130,22 +130,23 @@ int serve(int broker, const std::string& directory, const ServerSpec* frozen = n
 }  // namespace
 
 VmProcess::Body guest_without_vm(std::filesystem::path directory) {
-  return
-      [directory = std::move(directory)](int broker) { return serve(broker, directory.string()); };
+  return [directory = std::move(directory)](int channel) {
+    return serve(channel, directory.string());
+  };
 }
 
 VmProcess::Body frozen_guest_without_vm(std::filesystem::path directory, ServerSpec server) {
   server.detached = true;
-  return [directory = std::move(directory), server = std::move(server)](int broker) {
-    return serve(broker, directory.string(), &server);
+  return [directory = std::move(directory), server = std::move(server)](int channel) {
+    return serve(channel, directory.string(), &server);
   };
 }
 
 VmProcess::Body guest_that(std::function<void(int control)> behave) {
-  return [behave = std::move(behave)](int broker) {
-    (void)send_broker(broker, BrokerType::kReady, 0, "");
-    auto received = receive_broker(broker, BrokerSide::kVmm, true);
-    auto* message = std::get_if<BrokerMessage>(&received);
+  return [behave = std::move(behave)](int channel) {
+    (void)send_vm_message(channel, VmMessageType::kReady, 0, "");
+    auto received = receive_vm_message(channel, VmChannelSide::kVmm, true);
+    auto* message = std::get_if<VmMessage>(&received);
     if (message == nullptr) return 1;
     behave(message->stream.get());
     for (;;) ::pause();

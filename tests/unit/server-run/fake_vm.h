@@ -1,5 +1,5 @@
-// Stand-ins for a VM in tests of run_server(): a process that speaks the broker protocol, with the
-// real guest-init's session in another process behind unix sockets, and no VM anywhere.
+// Stand-ins for a VM in tests of run_server(): a process that speaks the VM channel's protocol,
+// with the real guest-init's session in another process behind unix sockets, and no VM anywhere.
 #pragma once
 
 #include <filesystem>

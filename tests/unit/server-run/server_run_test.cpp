@@ -468,8 +468,8 @@ TEST(ServerRun, AKilledThimbleLeavesNoProcess) {
 }
 
 TEST(ServerRun, AVmThatCannotBeMadeIsRefusedWithItsReason) {
-  Session session({"cat"}, nullptr, [](int broker) {
-    (void)send_broker(broker, BrokerType::kRefused, 0, "load kernel: not an ELF file");
+  Session session({"cat"}, nullptr, [](int channel) {
+    (void)send_vm_message(channel, VmMessageType::kRefused, 0, "load kernel: not an ELF file");
     return 1;
   });
   EXPECT_EQ(session.wait(), kExitFailure);
@@ -477,11 +477,11 @@ TEST(ServerRun, AVmThatCannotBeMadeIsRefusedWithItsReason) {
 }
 
 TEST(ServerRun, AGuestThatPanicsIsExplainedInOneLine) {
-  Session session({"cat"}, nullptr, [](int broker) {
-    (void)send_broker(broker, BrokerType::kTail, 0, "Kernel panic - not syncing: VFS");
-    (void)send_broker(broker, BrokerType::kEnded,
-                      static_cast<uint32_t>(End::Kind::kReset) | kBrokerPanicked,
-                      "the guest's kernel panicked: VFS");
+  Session session({"cat"}, nullptr, [](int channel) {
+    (void)send_vm_message(channel, VmMessageType::kTail, 0, "Kernel panic - not syncing: VFS");
+    (void)send_vm_message(channel, VmMessageType::kEnded,
+                          static_cast<uint32_t>(End::Kind::kReset) | kVmChannelPanicked,
+                          "the guest's kernel panicked: VFS");
     return 0;
   });
   EXPECT_EQ(session.wait(), kExitFailure);
@@ -506,10 +506,10 @@ TEST(ServerRun, AGuestThatNeverAnswersIsGivenUp) {
 
 // A VMM process that its guest has taken over: it reports its end and floods the control channel.
 TEST(ServerRun, AVmmThatTalksOnAfterItsEndIsLeft) {
-  Session session({"cat"}, nullptr, [](int broker) {
-    (void)send_broker(broker, BrokerType::kReady, 0, "");
-    auto received = receive_broker(broker, BrokerSide::kVmm, true);
-    auto* message = std::get_if<BrokerMessage>(&received);
+  Session session({"cat"}, nullptr, [](int channel) {
+    (void)send_vm_message(channel, VmMessageType::kReady, 0, "");
+    auto received = receive_vm_message(channel, VmChannelSide::kVmm, true);
+    auto* message = std::get_if<VmMessage>(&received);
     if (message == nullptr) return 1;
     const protocol::FrameHeader header{12, protocol::kHello, 0};
     const protocol::FieldHeader field{protocol::kTagVersion, 0, 4};
@@ -530,7 +530,8 @@ TEST(ServerRun, AVmmThatTalksOnAfterItsEndIsLeft) {
       }).detach();
     }
     std::this_thread::sleep_for(milliseconds(20));
-    (void)send_broker(broker, BrokerType::kEnded, static_cast<uint32_t>(End::Kind::kReset), "x");
+    (void)send_vm_message(channel, VmMessageType::kEnded, static_cast<uint32_t>(End::Kind::kReset),
+                          "x");
     for (;;) ::pause();
     return 0;
   });
@@ -560,10 +561,10 @@ void expect_replaced(const VmProcess::Body& body, const char* why, milliseconds 
 }
 
 TEST(ServerRun, ACloneThatPanicsBeforeItsFirstWordCanBeReplaced) {
-  const auto panics = [](int broker) {
-    (void)send_broker(broker, BrokerType::kEnded,
-                      static_cast<uint32_t>(End::Kind::kReset) | kBrokerPanicked,
-                      "the guest's kernel panicked: VFS");
+  const auto panics = [](int channel) {
+    (void)send_vm_message(channel, VmMessageType::kEnded,
+                          static_cast<uint32_t>(End::Kind::kReset) | kVmChannelPanicked,
+                          "the guest's kernel panicked: VFS");
     return 1;
   };
   const char* const why = "its clone ended right away: the guest's kernel panicked: VFS";

@@ -17,7 +17,7 @@ PORT = 1024
 
 
 def measure(box):
-    boot = box.thimble_boot("vsock_init.cpio", "--vsock", "/tmp/first.sock", "--control", CONTROL)
+    boot = box.thimble_boot("vsock_init.cpio", "--vsock", "/tmp/first.sock", "--save-socket", CONTROL)
     with box.running(boot, "vsock-listens"):
         time.sleep(0.5)
         box.call("exit", "", "--", HERE + "/thimble", "snapshot", "save", CONTROL, TEMPLATE)

@@ -60,14 +60,14 @@ def thimble(box, mib, medians):
     boot = [word if word != "128M" else f"{mib}M" for word in box.thimble_boot("tick_init.cpio")]
     save = [HERE + "/thimble", "snapshot", "save", CONTROL]
     times = []
-    with box.running([*boot, "--control", CONTROL], "....."):
+    with box.running([*boot, "--save-socket", CONTROL], "....."):
         for i in range(box.rounds):
             times.append(box.call("exit", "", "--", *save, f"/tmp/tick-{mib}-{i}"))
     box.remove(CONTROL)
     name = f"/tmp/tick-{mib}-0"
     restore = [HERE + "/thimble", "snapshot", "restore", name]
     runs = box.repeat("marks", ".", "--", *restore)
-    command = " ".join([*boot, "--control", CONTROL, "&", *save, name])
+    command = " ".join([*boot, "--save-socket", CONTROL, "&", *save, name])
     figures = restore_figures(runs, "restore_to_next_byte",
                               "exec of `thimble snapshot restore` to the guest's next byte",
                               " ".join(restore), mib, medians)  # fmt: skip

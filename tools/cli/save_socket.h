@@ -1,4 +1,4 @@
-// The socket by which a VM in the foreground is asked to save itself (`thimble boot --control
+// The socket by which a VM in the foreground is asked to save itself (`thimble boot --save-socket
 // PATH`): an AF_UNIX stream that only its owner may connect to. One client at a time:
 //
 //   client                                        here
@@ -21,10 +21,10 @@
 
 namespace thimble::cli {
 
-class ControlSocket {
+class SaveSocket {
  public:
   // Binds `path`; the file goes with this object.
-  static Result<ControlSocket> make(const std::string& path);
+  static Result<SaveSocket> make(const std::string& path);
 
   // To be polled for POLLIN: the listener, or the client that is served.
   [[nodiscard]] int poll_fd() const { return client_ ? client_.get() : listener_.get(); }
@@ -36,7 +36,7 @@ class ControlSocket {
  private:
   enum class Phase { kAwaitsRequest, kSaving, kHeld };
 
-  ControlSocket(UnixListener name, Fd listener)
+  SaveSocket(UnixListener name, Fd listener)
       : name_(std::move(name)), listener_(std::move(listener)) {}
   bool serve_client(VmProcess& vm);
   void begin(VmProcess& vm, SnapshotFiles files, bool hold);
@@ -52,14 +52,14 @@ class ControlSocket {
 
 // The client's side: asks the VM behind `path` to save into `files`. With `hold` the VM stays
 // paused until the result goes.
-class ControlClient {
+class SaveClient {
  public:
-  static Result<ControlClient> save(const std::string& path, int state, int memory, bool hold);
+  static Result<SaveClient> save(const std::string& path, int state, int memory, bool hold);
   // After `hold`.
   Result<void> stop();
 
  private:
-  explicit ControlClient(Fd socket) : socket_(std::move(socket)) {}
+  explicit SaveClient(Fd socket) : socket_(std::move(socket)) {}
   Fd socket_;
 };
 

@@ -1,5 +1,5 @@
-// What a VM process does for its parent, at the other end of the broker: a warm VM waits for its
-// claim; a guest that runs gets its streams, is saved and looked at, and its memory reclaimed.
+// What a VM process does for its parent, at the other end of the VM channel: a warm VM waits for
+// its claim; a guest that runs gets its streams, is saved and looked at, and its memory reclaimed.
 #pragma once
 
 #include <optional>
@@ -11,9 +11,9 @@
 
 namespace thimble {
 
-// Until the broker's other end is gone, which ends the machine. With a plan, the memory of a
+// Until the VM channel's other end is gone, which ends the machine. With a plan, the memory of a
 // clone that nobody needs is reclaimed meanwhile.
-void serve_broker(Machine& machine, int broker, std::optional<ReclaimPlan> plan);
+void serve_vm_channel(Machine& machine, int channel, std::optional<ReclaimPlan> plan);
 
 struct WarmVmEnd {
   bool claimed = false;  // it took over its template, and the guest may run
@@ -22,6 +22,6 @@ struct WarmVmEnd {
 };
 // A warm VM's wait, on the thread that is to be the event loop's. Messages that nobody should send
 // now end it.
-WarmVmEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int broker);
+WarmVmEnd wait_for_claim(Machine& machine, const Snapshot& snapshot, int channel);
 
 }  // namespace thimble

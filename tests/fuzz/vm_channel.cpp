@@ -1,6 +1,6 @@
-// Broker datagrams as either side receives them, and the guest's console on its way into them: what
-// is shown to a person is printable and bounded.
-#include "pool/vm/broker.h"
+// VM channel datagrams as either side receives them, and the guest's console on its way into them:
+// what is shown to a person is printable and bounded.
+#include "pool/vm/vm_channel.h"
 
 #include "devices/printable.h"
 #include "pool/vm/console_tail.h"
@@ -18,11 +18,11 @@ void check_printable(const std::string& text, size_t limit) {
 }
 
 void parse(std::span<const uint8_t> datagram) {
-  for (const BrokerSide side : {BrokerSide::kParent, BrokerSide::kVmm}) {
-    const auto message = parse_broker(datagram, side);
+  for (const VmChannelSide side : {VmChannelSide::kParent, VmChannelSide::kVmm}) {
+    const auto message = parse_vm_message(datagram, side);
     if (!message) continue;
-    FUZZ_CHECK(message->text.size() <= kBrokerMaxText);
-    FUZZ_CHECK((message->type < BrokerType::kReady) == (side == BrokerSide::kVmm));
+    FUZZ_CHECK(message->text.size() <= kVmChannelMaxText);
+    FUZZ_CHECK((message->type < VmMessageType::kReady) == (side == VmChannelSide::kVmm));
     check_printable(printable(message->text), 400);
   }
 }

@@ -1,5 +1,5 @@
-// See control_socket.h.
-#include "tools/cli/control_socket.h"
+// See save_socket.h.
+#include "tools/cli/save_socket.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -51,21 +51,21 @@ std::optional<Received> receive(int socket, int flags) {
 
 }  // namespace
 
-Result<ControlSocket> ControlSocket::make(const std::string& path) {
+Result<SaveSocket> SaveSocket::make(const std::string& path) {
   auto name = UnixListener::bind(path);
-  if (!name) return fail_in("--control", name);
+  if (!name) return fail_in("--save-socket", name);
   Fd listener = name->take();
-  return ControlSocket(std::move(*name), std::move(listener));
+  return SaveSocket(std::move(*name), std::move(listener));
 }
 
-bool ControlSocket::serve(VmProcess& vm) {
+bool SaveSocket::serve(VmProcess& vm) {
   if (client_) return serve_client(vm);
   client_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   phase_ = Phase::kAwaitsRequest;
   return false;
 }
 
-bool ControlSocket::serve_client(VmProcess& vm) {
+bool SaveSocket::serve_client(VmProcess& vm) {
   auto received = receive(client_.get(), MSG_DONTWAIT);
   if (!received) return false;
   const std::string& word = received->text;
@@ -90,7 +90,7 @@ bool ControlSocket::serve_client(VmProcess& vm) {
   return false;
 }
 
-void ControlSocket::begin(VmProcess& vm, SnapshotFiles files, bool hold) {
+void SaveSocket::begin(VmProcess& vm, SnapshotFiles files, bool hold) {
   hold_ = hold;
   phase_ = Phase::kSaving;
   if (auto asked = vm.save(std::move(files), hold); !asked) {
@@ -99,7 +99,7 @@ void ControlSocket::begin(VmProcess& vm, SnapshotFiles files, bool hold) {
   }
 }
 
-void ControlSocket::saved(const VmEvent& event) {
+void SaveSocket::saved(const VmEvent& event) {
   if (phase_ != Phase::kSaving) return;
   const bool fine = event.kind == VmEvent::Kind::kSaved;
   answer(fine ? std::string(kSaved) : std::string(kError) + event.text + "\n");
@@ -110,17 +110,16 @@ void ControlSocket::saved(const VmEvent& event) {
   }
 }
 
-void ControlSocket::answer(const std::string& line) {
+void SaveSocket::answer(const std::string& line) {
   ::send(client_.get(), line.data(), line.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-void ControlSocket::drop() {
+void SaveSocket::drop() {
   client_.reset();
   phase_ = Phase::kAwaitsRequest;
 }
 
-Result<ControlClient> ControlClient::save(const std::string& path, int state, int memory,
-                                          bool hold) {
+Result<SaveClient> SaveClient::save(const std::string& path, int state, int memory, bool hold) {
   auto socket = connect_unix(path);
   if (!socket) return std::unexpected(socket.error());
   const int flags = ::fcntl(socket->get(), F_GETFL);
@@ -148,12 +147,12 @@ Result<ControlClient> ControlClient::save(const std::string& path, int state, in
     if (!received || received->text.empty()) return fail("the VM ended before it was saved");
     answer += received->text;
   }
-  if (answer == kSaved) return ControlClient(std::move(*socket));
+  if (answer == kSaved) return SaveClient(std::move(*socket));
   answer.pop_back();
   return fail(answer.starts_with(kError) ? answer.substr(kError.size()) : answer);
 }
 
-Result<void> ControlClient::stop() {
+Result<void> SaveClient::stop() {
   if (::send(socket_.get(), kStop.data(), kStop.size(), MSG_NOSIGNAL) < 0) {
     return fail_errno("tell the VM to stop");
   }

@@ -1,25 +1,25 @@
-// The broker: the one socket between `thimble` and the VMM process of one VM. A SOCK_SEQPACKET pair
-// that the fork inherits, so that it has no name and dies with its ends. One datagram is one
+// The VM channel: the one socket between `thimble` and the VMM process of one VM. A SOCK_SEQPACKET
+// pair that the fork inherits, so that it has no name and dies with its ends. One datagram is one
 // message:
 //
-//   u32 type | u32 value | text (0 to kBrokerMaxText bytes)
+//   u32 type | u32 value | text (0 to kVmChannelMaxText bytes)
 //
 //   parent -> VMM   connect   value = vsock port; one descriptor: the stream to join with it
 //                   opened    value = port of the host that was asked for; one descriptor: the
 //                             stream to it, or none: refused
 //                   state     one descriptor: the state file that the next `save` fills
 //                   save      one descriptor: its memory file. The machine is paused, written, and
-//                             goes on, unless value = kBrokerHold
+//                             goes on, unless value = kVmChannelHold
 //                   resume    ends that pause
 //                   claim     a warm VM (vm_process.h) takes over its template and runs; value =
-//                             kBrokerReportConsole or 0. Once, and before all else but ping
+//                             kVmChannelReportConsole or 0. Once, and before all else but ping
 //                   ping      value = any
 //                   record    one descriptor: an empty file for the working set of a clone
 //   VMM -> parent   ready     the guest announced that its listeners stand
 //                   console   text = one line of the serial console (only when asked for)
 //                   tail      text = one of the last lines of the console, before `ended`
 //                   notice    text = one line for the log
-//                   ended     value = End::Kind, plus kBrokerPanicked; text = why
+//                   ended     value = End::Kind, plus kVmChannelPanicked; text = why
 //                   refused   the machine could not be made: text = why
 //                   violation the process ends because of a forbidden system call; value = its
 //                             number and the thread (thread_filters.h)
@@ -49,7 +49,7 @@
 
 namespace thimble {
 
-enum class BrokerType : uint32_t {
+enum class VmMessageType : uint32_t {
   kConnect = 1,
   kOpened = 2,
   kState = 3,
@@ -75,44 +75,45 @@ enum class BrokerType : uint32_t {
   kUnrecorded = 79,
 };
 
-constexpr size_t kBrokerMaxText = 4096;
+constexpr size_t kVmChannelMaxText = 4096;
 
 // Added to the value of kEnded when the guest's kernel said on its console that it panicked.
-constexpr uint32_t kBrokerPanicked = 1U << 8;
+constexpr uint32_t kVmChannelPanicked = 1U << 8;
 
 // Value of kSave: the machine stays paused once it is saved.
-constexpr uint32_t kBrokerHold = 1;
+constexpr uint32_t kVmChannelHold = 1;
 
 // Value of kClaim: every line of the serial console is to be reported.
-constexpr uint32_t kBrokerReportConsole = 1;
+constexpr uint32_t kVmChannelReportConsole = 1;
 
-struct BrokerMessage {
-  BrokerType type = BrokerType::kNotice;
+struct VmMessage {
+  VmMessageType type = VmMessageType::kNotice;
   uint32_t value = 0;
   std::string text;
   Fd stream;  // with kConnect, kState, kSave, kRecord; with kOpened, or none
 };
 
-enum class BrokerSide { kParent, kVmm };
+enum class VmChannelSide { kParent, kVmm };
 
 // Both ends: first the parent's, second the VMM's. Close-on-exec.
-Result<std::pair<Fd, Fd>> make_broker();
+Result<std::pair<Fd, Fd>> make_vm_channel();
 
-// Sends one message; text beyond kBrokerMaxText is cut. `stream` is the descriptor to pass, or -1.
-// Waits while the socket is full, unless `wait` is false: then the message is dropped. False, with
-// errno, when the other end is gone; a VMM process may ignore that, since its end is near then.
-bool send_broker(int socket, BrokerType type, uint32_t value, std::string_view text,
-                 int stream = -1, bool wait = true);
+// Sends one message; text beyond kVmChannelMaxText is cut. `stream` is the descriptor to pass, or
+// -1. Waits while the socket is full, unless `wait` is false: then the message is dropped. False,
+// with errno, when the other end is gone; a VMM process may ignore that, since its end is near
+// then.
+bool send_vm_message(int socket, VmMessageType type, uint32_t value, std::string_view text,
+                     int stream = -1, bool wait = true);
 
-struct BrokerEmpty {};   // nothing there now (only with wait = false)
-struct BrokerClosed {};  // the other end is gone
-using BrokerReceived = std::variant<BrokerMessage, BrokerEmpty, BrokerClosed, Error>;
+struct VmChannelEmpty {};   // nothing there now (only with wait = false)
+struct VmChannelClosed {};  // the other end is gone
+using VmReceived = std::variant<VmMessage, VmChannelEmpty, VmChannelClosed, Error>;
 
 // Receives one message as `side`. An Error is a message that this side must not get; the socket is
 // to be closed then.
-BrokerReceived receive_broker(int socket, BrokerSide side, bool wait);
+VmReceived receive_vm_message(int socket, VmChannelSide side, bool wait);
 
-// Checks one datagram that `side` received. For receive_broker() and for tests.
-Result<BrokerMessage> parse_broker(std::span<const uint8_t> datagram, BrokerSide side);
+// Checks one datagram that `side` received. For receive_vm_message() and for tests.
+Result<VmMessage> parse_vm_message(std::span<const uint8_t> datagram, VmChannelSide side);
 
 }  // namespace thimble
