@@ -27,7 +27,7 @@ Result<void> VmGenId::write() {
   return {};
 }
 
-Result<void> VmGenId::renew() {
+Result<void> VmGenId::change() {
   if (auto done = draw(); !done) return done;
   changed_.pulse();
   return {};

@@ -31,11 +31,12 @@ class VmGenId {
 
   // Draws another id, writes it and interrupts the guest. After a restore: before the vCPUs run, so
   // that the guest never computes with the id of another.
-  Result<void> renew();
+  Result<void> change();
 
   [[nodiscard]] const Id& id() const { return state_.id; }
 
-  // restore() takes over the id of the saved machine, without an interrupt; renew() comes after it.
+  // restore() takes over the id of the saved machine, without an interrupt; change() comes after
+  // it.
   VmGenIdState save() const { return state_; }
   Result<void> restore(const VmGenIdState& state);
 

@@ -13,7 +13,7 @@ constexpr const char* kServerProcesses = "/sys/fs/cgroup/server/cgroup.procs";
 
 // Stops every process of the server, or lets them go on, and waits until the kernel says that it is
 // so. Before they go on each of them gets SIGURG, which programs ignore that do not ask for it: it
-// tells a runtime in a clone to renew what it keeps of random numbers (docs/identity.md).
+// tells a runtime in a clone to reseed what it keeps of random numbers (docs/identity.md).
 [[nodiscard]] bool freeze_server(bool frozen, Failure& failure);
 
 // The oom_kill line of the server's memory.events; 0 when it cannot be read.

@@ -75,7 +75,7 @@ bool draw(void* bytes, size_t size, Failure& failure) {
 }
 
 // machine-id(5): 32 digits and a newline; the version bits are those of a random UUID.
-bool renew_machine_id(Failure& failure) {
+bool change_machine_id(Failure& failure) {
   uint8_t id[16];
   if (!draw(id, sizeof id, failure)) return false;
   id[6] = (id[6] & 0x0f) | 0x40;
@@ -87,7 +87,7 @@ bool renew_machine_id(Failure& failure) {
 }
 
 // The kernel draws its boot id once; a file bound over it takes its place.
-bool renew_boot_id(Failure& failure) {
+bool change_boot_id(Failure& failure) {
   constexpr const char* kCover = "/run/thimble/boot_id";
   uint8_t id[16];
   if (!draw(id, sizeof id, failure)) return false;
@@ -107,7 +107,7 @@ bool renew_boot_id(Failure& failure) {
 }
 
 // In place: processes have the file mapped.
-bool renew_generation(Failure& failure) {
+bool change_generation(Failure& failure) {
   uint64_t generation = 0;
   if (!draw(&generation, sizeof generation, failure)) return false;
   const int fd = open(kGenerationFile, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0444);
@@ -137,8 +137,8 @@ bool set_identity(const Configure& message, bool clone, Failure& failure) {
   write_hosts(hostname);
   if (!clone && !name_resolver(failure)) return false;
   mkdir("/run/thimble", 0755);
-  return renew_machine_id(failure) && renew_generation(failure) &&
-         (!clone || renew_boot_id(failure));
+  return change_machine_id(failure) && change_generation(failure) &&
+         (!clone || change_boot_id(failure));
 }
 
 bool start_loopback(Failure& failure) {

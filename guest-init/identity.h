@@ -17,9 +17,9 @@ namespace thimble::init {
 // A word in a file that is new in every clone. A process may map the file and compare the word with
 // what it saw last, to know that it continues in a clone; no system call is needed for that.
 constexpr const char* kGenerationFile = "/run/thimble/generation";
-// A runtime that renews what it keeps of random numbers maps the file from here on, too, and leaves
-// what it finds there alone: so it is seen from outside (runtime.h).
-constexpr unsigned long kRenewalMarkOffset = 4096;
+// A runtime that reseeds what it keeps of random numbers maps the file from here on, too, and
+// leaves what it finds there alone: so it is seen from outside (runtime.h).
+constexpr unsigned long kReseedMarkOffset = 4096;
 
 // Brings up lo, the only network interface.
 [[nodiscard]] bool start_loopback(Failure& failure);

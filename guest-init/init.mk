@@ -31,17 +31,19 @@ $(BUILD)/tests/guest-init_unit: $(call objects,$(init_TEST_SRC) $(filter-out gue
 
 UNIT_TESTS += $(if $(init_TEST_SRC),$(BUILD)/tests/guest-init_unit)
 
-# What renews a runtime's random numbers in a clone. It is part of node's images, so it is compiled
-# for the C library of Debian, and it lies inside the thimble binary.
-$(BUILD)/renew.so: guest-init/renew/renew.cpp
+# What reseeds a runtime's random numbers in a clone. It is part of node's images, so it is compiled
+# for the C library of Debian, and it lies inside the thimble binary. What is in guest-init/reseed has
+# the name there that it has in images, whose keys hold a digest of it all: another name, or one byte
+# more, and every image of node and python is made anew.
+$(BUILD)/renew.so: guest-init/reseed/renew.cpp
 	@mkdir -p $(@D)
 	$(CXX) -std=c++23 -O2 -Wall -Wextra -Werror -Wshadow -fPIC -shared -fvisibility=hidden \
 	  -fno-exceptions -fno-rtti -s -Wl,--build-id=none -o $@ $<
 
-$(BUILD)/obj/pool/image/renewal.o $(BUILD)/obj/tools/image/renewal_files.o: $(BUILD)/renew.so $(wildcard guest-init/renew/*)
-# In the order of renewal_digest()'s parts. Each start of a server asks for it.
-RENEWAL_DIGEST = $(shell cat $(BUILD)/renew.so \
-  $(addprefix guest-init/renew/,renew.cjs compile_ahead.cjs thimble_renew.py) | sha256sum | cut -c1-16)
-$(BUILD)/obj/tools/image/renewal_files.o: override CPPFLAGS += \
-  -DTHIMBLE_RENEW='"guest-init/renew"' -DTHIMBLE_RENEW_SO='"$(BUILD)/renew.so"'
-$(BUILD)/obj/pool/image/renewal.o: override CPPFLAGS += -DTHIMBLE_RENEWAL_DIGEST='"$(RENEWAL_DIGEST)"'
+$(BUILD)/obj/pool/image/reseed.o $(BUILD)/obj/tools/image/reseed_files.o: $(BUILD)/renew.so $(wildcard guest-init/reseed/*)
+# In the order of reseed_digest()'s parts. Each start of a server asks for it.
+RESEED_DIGEST = $(shell cat $(BUILD)/renew.so \
+  $(addprefix guest-init/reseed/,renew.cjs compile_ahead.cjs thimble_renew.py) | sha256sum | cut -c1-16)
+$(BUILD)/obj/tools/image/reseed_files.o: override CPPFLAGS += \
+  -DTHIMBLE_RESEED='"guest-init/reseed"' -DTHIMBLE_RESEED_SO='"$(BUILD)/renew.so"'
+$(BUILD)/obj/pool/image/reseed.o: override CPPFLAGS += -DTHIMBLE_RESEED_DIGEST='"$(RESEED_DIGEST)"'

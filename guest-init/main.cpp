@@ -52,8 +52,8 @@ void look(void*, int input, IdleLook& found) {
   found.cpu_us = server_cpu_us();  // finer than what the threads' own statistics say
 }
 
-bool unrenewed(void*, char* who, size_t capacity) {
-  return find_unrenewed(kServerProcesses, who, capacity);
+bool unreseeded(void*, char* who, size_t capacity) {
+  return find_unreseeded(kServerProcesses, who, capacity);
 }
 
 // PID 1 cannot be killed for lack of memory, but it should not be tried either.
@@ -104,7 +104,7 @@ void announce_or_die() {
   platform.context = &guest;
   platform.freeze = freeze;
   platform.look = look;
-  platform.find_unrenewed = unrenewed;
+  platform.find_unreseeded = unreseeded;
   platform.configure = configure;
   platform.set_clock = set_wall_clock;
   platform.oom_kills = oom_kills;

@@ -69,7 +69,7 @@ bool maps_marked(pid_t process) {
     size_t begin = 0;
     while (const void* const newline = memchr(buffer + begin, '\n', held - begin)) {
       const size_t end = static_cast<size_t>(static_cast<const char*>(newline) - buffer);
-      found = found || has_renewal_mark({buffer + begin, end - begin});
+      found = found || has_reseed_mark({buffer + begin, end - begin});
       begin = end + 1;
     }
     held -= begin;
@@ -80,8 +80,8 @@ bool maps_marked(pid_t process) {
   return found;
 }
 
-// False when it keeps nothing, or what it keeps is renewed.
-bool is_unrenewed(pid_t process, char* who, size_t capacity) {
+// False when it keeps nothing, or what it keeps is reseeded.
+bool is_unreseeded(pid_t process, char* who, size_t capacity) {
   static char status[4096];
   char executable[PATH_MAX];
   char path[64];
@@ -91,7 +91,7 @@ bool is_unrenewed(pid_t process, char* who, size_t capacity) {
   snprintf(path, sizeof path, "/proc/%d/exe", process);
   const ssize_t length = readlink(path, executable, sizeof executable);
   const Bytes runs = {executable, length > 0 ? static_cast<size_t>(length) : 0};
-  if (is_renewed({runs, facts, maps_marked(process)})) return false;
+  if (is_reseeded({runs, facts, maps_marked(process)})) return false;
   const int shown = static_cast<int>(runs.size < 100 ? runs.size : 100);
   snprintf(who, capacity, "process %d (%.*s)", process, shown, executable);
   return true;
@@ -99,10 +99,10 @@ bool is_unrenewed(pid_t process, char* who, size_t capacity) {
 
 }  // namespace
 
-bool has_renewal_mark(Bytes line) {
+bool has_reseed_mark(Bytes line) {
   // "FROM-TO PERMISSIONS OFFSET DEVICE INODE   PATH"
   char offset[24];
-  snprintf(offset, sizeof offset, " %08lx ", kRenewalMarkOffset);
+  snprintf(offset, sizeof offset, " %08lx ", kReseedMarkOffset);
   const Bytes file = bytes_of(kGenerationFile);
   if (line.size <= file.size || line.data[line.size - file.size - 1] != ' ') return false;
   return equal({line.data + line.size - file.size, file.size}, file) &&
@@ -117,11 +117,11 @@ bool catches_sigurg(Bytes status) {
   return strtoull(digits, nullptr, 16) >> (SIGURG - 1) & 1;
 }
 
-bool is_renewed(const ProcessFacts& facts) {
+bool is_reseeded(const ProcessFacts& facts) {
   return facts.maps_marked || (is_python(facts.executable) && catches_sigurg(facts.status));
 }
 
-bool find_unrenewed(const char* processes, char* who, size_t capacity) {
+bool find_unreseeded(const char* processes, char* who, size_t capacity) {
   static char pids[size_t{16} * 1024];
   if (read_file(processes, pids, sizeof pids) == sizeof pids - 1) {
     snprintf(who, capacity, "one of very many processes");  // more than were read
@@ -131,7 +131,7 @@ bool find_unrenewed(const char* processes, char* who, size_t capacity) {
     char* end = at;
     const long process = strtol(at, &end, 10);
     if (end == at) return false;
-    if (is_unrenewed(static_cast<pid_t>(process), who, capacity)) return true;
+    if (is_unreseeded(static_cast<pid_t>(process), who, capacity)) return true;
     at = *end == '\n' ? end + 1 : end;
   }
   return false;

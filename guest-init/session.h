@@ -29,9 +29,9 @@ struct Platform {
   bool (*freeze)(void* context, bool frozen, Failure& failure) = nullptr;
   // What the server's threads do; `input` is init's end of the server's stdin.
   void (*look)(void* context, int input, IdleLook& look) = nullptr;
-  // A process of the frozen server whose random numbers are not renewed in a clone, for people;
+  // A process of the frozen server whose random numbers are not reseeded in a clone, for people;
   // false when there is none. Null = nobody looks.
-  bool (*find_unrenewed)(void* context, char* who, size_t capacity) = nullptr;
+  bool (*find_unreseeded)(void* context, char* who, size_t capacity) = nullptr;
   // A socket from open_names(); -1 = nobody answers for names.
   int names = -1;
   ChildSettings child;

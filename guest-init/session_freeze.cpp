@@ -86,8 +86,8 @@ void Session::freeze_now() {
   freezing_ = Freezing::kFrozen;
   FrameWriter frozen(protocol::kFrozen);
   char who[200];
-  if (state_ == State::kRunning && platform_.find_unrenewed &&
-      platform_.find_unrenewed(platform_.context, who, sizeof who)) {
+  if (state_ == State::kRunning && platform_.find_unreseeded &&
+      platform_.find_unreseeded(platform_.context, who, sizeof who)) {
     frozen.add_text(protocol::kTagText, who);
   }
   control_.send(frozen);

@@ -157,11 +157,11 @@ void Machine::opened(uint32_t port, Fd stream) {
   parts_->loop->post([this, port, shared] { parts_->vsock->opened(port, std::move(*shared)); });
 }
 
-void Machine::renew_generation() {
+void Machine::change_generation() {
   if (!parts_->vmgenid) return;
   parts_->loop->post([this] {
     // A host without random bytes must not go on as if the guest had got new ones.
-    if (auto done = parts_->vmgenid->renew(); !done) {
+    if (auto done = parts_->vmgenid->change(); !done) {
       parts_->finish({End::Kind::kHostError, done.error().message});
     }
   });

@@ -21,8 +21,9 @@ struct Image {
   std::string workdir = "/";               // absolute, in the guest
 };
 
-// In the environment of images whose runtime renews its random numbers in a clone (renewal.h).
-inline constexpr const char* kRenewsVariable = "THIMBLE_RENEWS";
+// In the environment of images whose runtime reseeds its random numbers in a clone (reseed.h). The
+// variable has the name that it has in the manifests of images that are there.
+inline constexpr const char* kReseedsVariable = "THIMBLE_RENEWS";
 
 // The environment of an image that says nothing about it.
 std::map<std::string, std::string> base_environment();

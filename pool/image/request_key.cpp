@@ -3,7 +3,7 @@
 
 #include "pool/image/host_path.h"
 #include "pool/image/manifest.h"
-#include "pool/image/renewal.h"
+#include "pool/image/reseed.h"
 
 namespace thimble::image {
 
@@ -17,8 +17,9 @@ Result<std::string> request_key(const Request& request) {
     return key;
   }
   const std::string node = request.node == NodeSource::kSystem ? " system node" : "";
-  const bool renews = request.kind == Request::Kind::kNpm || request.name != "busybox";
-  return builder + node + (renews ? " renewal " + renewal_digest() : "") +
+  // "renewal": as in the keys of images that are there.
+  const bool reseeds = request.kind == Request::Kind::kNpm || request.name != "busybox";
+  return builder + node + (reseeds ? " renewal " + reseed_digest() : "") +
          (request.guest_root ? kWithScripts : "");
 }
 

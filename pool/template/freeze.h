@@ -39,7 +39,7 @@ struct FrozenGuest {
   // A process whose random numbers would be the same in all clones (guest-init/runtime.h), as
   // "process 45 (/bin/rnd)": all that runs in the guest decides, whatever its image is. Empty
   // without one, and before exec.
-  std::string unrenewed;
+  std::string unreseeded;
 };
 
 // Waits until the guest says that it is frozen. After an error the VM is of no further use: kill

@@ -51,7 +51,7 @@ SPAWN='const child = require("node:child_process").spawn(ARGS, { stdio: ["pipe",
 process.stdin.pipe(child.stdin);'
 spawn() { local code=${SPAWN/ARGS/$1}; echo "${code/OPTIONS/${2:-{\}}}"; } # ARGUMENTS OPTIONS, of node
 create shell -v --image node -- node -e "$(spawn '"sh", ["-c", "echo $RANDOM; cat"]')"
-equal "node with a child that is not renewed: a template is made" 0 "$STATUS"
+equal "node with a child that is not reseeded: a template is made" 0 "$STATUS"
 contains "… frozen before it starts, since that child would draw the same numbers in all clones" \
   "(/usr/bin/busybox) is neither our node nor our python" "$ERR"
 listed=$("$THIMBLE" template ls)
@@ -64,7 +64,7 @@ equal "… the automatic one is frozen before exec, too" "0 1" \
   "$STATUS $("$THIMBLE" template ls | grep -c '^auto-.* before-exec ')"
 contains "… and ls says what was not made" "(/usr/bin/busybox)" "$("$THIMBLE" template ls | grep ' not made ')"
 create nodes --image node -- node -e "$(spawn 'process.execPath, ["-e", "process.stdin.resume()"]')"
-contains "a child that is our node is renewed: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-nodes)"
+contains "a child that is our node is reseeded: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-nodes)"
 create bare --image node -- node -e "$(spawn 'process.execPath, ["-e", "process.stdin.resume()"]' '{ env: {} }')"
 contains "… one without our preload is not" "(/usr/bin/node)" "$ERR"
 create forced --freeze ready --image node -- node -e "$(spawn '"cat", []')"
@@ -73,7 +73,7 @@ contains "… with a warning" "(/usr/bin/busybox)" "$ERR"
 create children --image python -- python3 -c 'import os, sys
 if os.fork() == 0: sys.stdin.read()
 else: os.wait()'
-contains "python: a child that it forks is renewed: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-children)"
+contains "python: a child that it forks is reseeded: frozen ready" '"frozen": "ready"' "$("$THIMBLE" template inspect test-children)"
 
 # Secrets: frozen before the server starts, and started anew in each clone.
 export TOKEN=s3cret-$RANDOM$RANDOM$RANDOM

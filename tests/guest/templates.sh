@@ -54,7 +54,7 @@ ask -v --vcpus 2 -- python3 -c "$SERVER" >/dev/null
 equal "other limits are another template" 0 "$(grep -c "a clone of $name" "$SCRATCH/err")"
 wait_until "… which is made" there_are ready 2
 
-# Secrets and runtimes that cannot be renewed: frozen before exec, shared by all commands.
+# Secrets and runtimes that cannot be reseeded: frozen before exec, shared by all commands.
 out=$(TOKEN=one ask -v --env TOKEN -- python3 -c 'import os,sys; print(os.environ["TOKEN"]); sys.stdin.read()')
 equal "a server with a secret is served" "one" "$out"
 wait_until "… and its template frozen before it starts" there_are before-exec 1

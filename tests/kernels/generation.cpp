@@ -18,13 +18,13 @@ int main(int argc, char** argv) {
   options.command_line = argv[3];
   std::string console;
   thimble::Machine* running = nullptr;
-  bool renewed = false;
+  bool changed = false;
   options.on_serial = [&](std::span<const uint8_t> bytes) {
     std::fwrite(bytes.data(), 1, bytes.size(), stdout);
     console.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (renewed || console.find(kReady) == std::string::npos) return;
-    renewed = true;
-    running->renew_generation();
+    if (changed || console.find(kReady) == std::string::npos) return;
+    changed = true;
+    running->change_generation();
   };
   auto machine = thimble::Machine::create(std::move(options));
   if (!machine) {

@@ -119,7 +119,7 @@ Result<std::vector<std::string>> make_environment(const std::vector<std::string>
   auto missing = add_environment(wanted, base);
   if (!missing) return std::unexpected(missing.error());
   for (const std::string& name : *missing) say("--env " + name + ": not set here, left out");
-  base.erase(image::kRenewsVariable);  // for us, not for the server
+  base.erase(image::kReseedsVariable);  // for us, not for the server
   std::vector<std::string> environment;
   environment.reserve(base.size());
   for (const auto& [name, value] : base) {

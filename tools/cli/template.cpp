@@ -43,9 +43,9 @@ for CMD by itself, and `auto` makes that one ahead.
 POINT is where to freeze:
   ready        CMD has been started and waits; clones share what it had in memory by then
   before-exec  the guest is up, CMD not started: each clone starts it anew
-Without --freeze: ready for the images of node and python, whose random numbers are renewed in each
+Without --freeze: ready for the images of node and python, whose random numbers are reseeded in each
 clone, unless --env gives CMD something to keep or CMD has started a program whose numbers are not
-renewed (C, Go, a shell); before-exec for everything else. ls shows what was not made, and why.
+reseeded (C, Go, a shell); before-exec for everything else. ls shows what was not made, and why.
 
 A template holds what CMD had in memory, keys too: it is readable by you alone. --in-memory keeps it
 off the disk. prune removes what was not used for long (30d) and the least used ones until the rest
@@ -154,7 +154,7 @@ Result<int> make(const std::string& name, const CreateOptions& create, const Run
   if (!prepared) return std::unexpected(prepared.error());
   if (!prepared->not_found.empty()) return fail(prepared->not_found);
   TemplateOrder order = make_order(create, options, *prepared);
-  order.accepts_unrenewed = !name.empty() && !create.freeze.empty();
+  order.accepts_unreseeded = !name.empty() && !create.freeze.empty();
   for (;;) {
     auto chosen =
         name.empty() ? automatic_name(order.point, options, *prepared) : Result<std::string>(name);

@@ -7,7 +7,7 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_lines.h"
-#include "pool/image/renewal.h"
+#include "pool/image/reseed.h"
 #include "tools/cli/guest_files.h"
 #include "tools/cli/say.h"
 #include "tools/cli/server_vm.h"
@@ -105,9 +105,9 @@ std::string refusal_of(const std::string& process) {
 }  // namespace
 
 PointChoice choose_point(const RunOptions& options, const image::Prepared& prepared) {
-  if (!prepared.image.env.contains(image::kRenewsVariable)) {
+  if (!prepared.image.env.contains(image::kReseedsVariable)) {
     return {Point::kBeforeExec,
-            "frozen before CMD starts, since its random numbers could not be renewed in clones "
+            "frozen before CMD starts, since its random numbers could not be reseeded in clones "
             "(--freeze ready)"};
   }
   if (!options.env.empty()) {
@@ -139,9 +139,9 @@ Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrd
   auto frozen = freeze_guest(*vm, *request);
   if (lines.leave_line()) end_line();
   if (!frozen) return std::unexpected(frozen.error());
-  if (!frozen->unrenewed.empty()) {
-    std::string refusal = refusal_of(frozen->unrenewed);
-    if (!order.accepts_unrenewed) return TemplateMade{std::move(refusal)};
+  if (!frozen->unreseeded.empty()) {
+    std::string refusal = refusal_of(frozen->unreseeded);
+    if (!order.accepts_unreseeded) return TemplateMade{std::move(refusal)};
     say("--freeze ready: " + refusal);
   }
   auto files = staging->files();

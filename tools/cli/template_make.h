@@ -13,7 +13,8 @@
 namespace thimble::cli {
 
 // Where to freeze, when nobody said: once the server is ready, if what its runtime keeps of random
-// numbers is renewed in clones and --env gives it nothing that a template's memory should not keep.
+// numbers is reseeded in clones and --env gives it nothing that a template's memory should not
+// keep.
 struct PointChoice {
   FreezeRequest::Point point = FreezeRequest::Point::kReady;
   const char* why = "";  // for before-exec: a line for the user
@@ -29,7 +30,7 @@ struct TemplateOrder {
   FreezeRequest::Point point = FreezeRequest::Point::kReady;
   std::chrono::milliseconds ready_limit{std::chrono::minutes(1)};
   // The user wants it ready although clones would draw the same random numbers.
-  bool accepts_unrenewed = false;
+  bool accepts_unreseeded = false;
   std::string note;  // TemplateFacts::note
 };
 struct TemplateMade {

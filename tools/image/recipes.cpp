@@ -9,7 +9,7 @@
 #include "tools/image/libraries.h"
 #include "tools/image/npm.h"
 #include "tools/image/process.h"
-#include "tools/image/renewal_files.h"
+#include "tools/image/reseed_files.h"
 
 namespace thimble::image {
 namespace fs = std::filesystem;
@@ -108,7 +108,7 @@ Result<Manifest> make_node(Building& building, NodeSource source) {
   manifest.name = "node";
   manifest.command = {"node"};
   manifest.env = base_environment();
-  if (Result<void> added = add_node_renewal(building, manifest); !added) {
+  if (Result<void> added = add_node_reseed(building, manifest); !added) {
     return std::unexpected(added.error());
   }
   return manifest;
@@ -158,7 +158,7 @@ Result<Manifest> make_python(Building& building) {
   manifest.name = "python";
   manifest.command = {"python3"};
   manifest.env = base_environment();
-  if (Result<void> added = add_python_renewal(building, manifest); !added) {
+  if (Result<void> added = add_python_reseed(building, manifest); !added) {
     return std::unexpected(added.error());
   }
   building.progress("compiling the standard library");

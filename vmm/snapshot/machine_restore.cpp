@@ -178,7 +178,7 @@ Result<void> Machine::Parts::claim_vmgenid(const SnapshotState& state, IrqLine& 
   if (!made) return std::unexpected(made.error());
   vmgenid = std::move(*made);
   if (auto done = restore_device<VmGenIdState>(state, "vmgenid", *vmgenid); !done) return done;
-  return vmgenid->renew();
+  return vmgenid->change();
 }
 
 // Otherwise the guest's watchdog would take the time that it was away for a CPU that hangs. KVM

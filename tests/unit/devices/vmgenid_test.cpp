@@ -29,11 +29,11 @@ TEST_F(VmGenIdTest, FirstIdIsDrawnAndWrittenWithoutAnInterrupt) {
   EXPECT_EQ(irq.pulses, 0);
 }
 
-TEST_F(VmGenIdTest, RenewalChangesTheIdAndInterrupts) {
+TEST_F(VmGenIdTest, AChangeChangesTheIdAndInterrupts) {
   const auto device = make();
   ASSERT_TRUE(device);
   const auto before = device->id();
-  ASSERT_TRUE(device->renew());
+  ASSERT_TRUE(device->change());
   EXPECT_NE(device->id(), before);
   EXPECT_EQ(in_memory(), device->id());
   EXPECT_EQ(irq.pulses, 1);

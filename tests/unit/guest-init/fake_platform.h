@@ -61,9 +61,9 @@ inline void fake_look(void* context, int input, init::IdleLook& found) {
   init::look_at_server(processes.c_str(), input, found);
 }
 
-// `context` as above: what its file "unrenewed" says.
-inline bool fake_find_unrenewed(void* context, char* who, size_t capacity) {
-  std::ifstream file(*static_cast<std::string*>(context) + "/unrenewed");
+// `context` as above: what its file "unreseeded" says.
+inline bool fake_find_unreseeded(void* context, char* who, size_t capacity) {
+  std::ifstream file(*static_cast<std::string*>(context) + "/unreseeded");
   std::string line;
   if (!std::getline(file, line)) return false;
   who[line.copy(who, capacity - 1)] = '\0';

@@ -44,16 +44,16 @@ TEST(Freeze, ADetachedServerIsFrozenOnceItAwaitsItsInput) {
   EXPECT_GT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(250));
 }
 
-TEST(Freeze, AProcessWhoseRandomNumbersAreNotRenewedIsNamed) {
-  for (const bool unrenewed : {false, true}) {
+TEST(Freeze, AProcessWhoseRandomNumbersAreNotReseededIsNamed) {
+  for (const bool unreseeded : {false, true}) {
     Guest guest;
-    if (unrenewed) std::ofstream(guest.directory() + "/unrenewed") << "process 45 (/bin/rnd)";
+    if (unreseeded) std::ofstream(guest.directory() + "/unreseeded") << "process 45 (/bin/rnd)";
     start_detached(guest, "exec cat");
     guest.send(kFreeze, when_idle(10000));
     const Message frozen = guest.receive();
     EXPECT_EQ(frozen.type, kFrozen);
-    EXPECT_EQ(frozen.has(kTagText), unrenewed);
-    EXPECT_EQ(frozen.text(kTagText), unrenewed ? "process 45 (/bin/rnd)" : "");
+    EXPECT_EQ(frozen.has(kTagText), unreseeded);
+    EXPECT_EQ(frozen.text(kTagText), unreseeded ? "process 45 (/bin/rnd)" : "");
   }
 }
 

@@ -55,7 +55,7 @@ uint32_t oom_kills(void*) { return 3; }
   platform.set_clock = set_clock;
   platform.freeze = fake_freeze;
   platform.look = fake_look;
-  platform.find_unrenewed = fake_find_unrenewed;
+  platform.find_unreseeded = fake_find_unreseeded;
   platform.oom_kills = oom_kills;
   platform.cpu_ms = fake_cpu_ms;
   platform.child.passwd_path = passwd.c_str();

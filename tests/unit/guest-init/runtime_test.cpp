@@ -1,4 +1,4 @@
-// Which processes are taken for runtimes whose random numbers are renewed in a clone.
+// Which processes are taken for runtimes whose random numbers are reseeded in a clone.
 #include "guest-init/runtime.h"
 
 #include <gtest/gtest.h>
@@ -18,42 +18,41 @@ Bytes bytes(const std::string& text) { return {text.data(), text.size()}; }
 const std::string kUrgent = "Name:\tx\nState:\tS (sleeping)\nSigCgt:\t0000000000400002\n";
 const std::string kNotUrgent = "Name:\tx\nState:\tS (sleeping)\nSigCgt:\t0000000000800002\n";
 
-bool renewed(const std::string& executable, const std::string& status, bool marked = false) {
-  return is_renewed({bytes(executable), bytes(status), marked});
+bool reseeded(const std::string& executable, const std::string& status, bool marked = false) {
+  return is_reseeded({bytes(executable), bytes(status), marked});
 }
 
-TEST(Runtime, PythonIsRenewedWhileItsHandlerIsInPlace) {
-  EXPECT_TRUE(renewed("/usr/bin/python3.11", kUrgent));
-  EXPECT_TRUE(renewed("/usr/bin/python3", kUrgent));
-  EXPECT_FALSE(renewed("/usr/bin/python3.11", kNotUrgent));  // python3 -S, or a handler taken away
-  EXPECT_FALSE(renewed("/usr/bin/python3.11", ""));
+TEST(Runtime, PythonIsReseededWhileItsHandlerIsInPlace) {
+  EXPECT_TRUE(reseeded("/usr/bin/python3.11", kUrgent));
+  EXPECT_TRUE(reseeded("/usr/bin/python3", kUrgent));
+  EXPECT_FALSE(reseeded("/usr/bin/python3.11", kNotUrgent));  // python3 -S, or a handler taken away
+  EXPECT_FALSE(reseeded("/usr/bin/python3.11", ""));
 }
 
 TEST(Runtime, AGoProgramCatchesTheSameSignalAndIsNone) {
-  EXPECT_FALSE(renewed("/usr/bin/go-server", kUrgent));
-  EXPECT_FALSE(renewed("/usr/bin/python3-config", kUrgent));
-  EXPECT_FALSE(renewed("/usr/bin/mypython3", kUrgent));
-  EXPECT_FALSE(renewed("/usr/bin/python3.11 (deleted)", kUrgent));
-  EXPECT_FALSE(renewed("python3", kUrgent));
-  EXPECT_FALSE(renewed("", kUrgent));
+  EXPECT_FALSE(reseeded("/usr/bin/go-server", kUrgent));
+  EXPECT_FALSE(reseeded("/usr/bin/python3-config", kUrgent));
+  EXPECT_FALSE(reseeded("/usr/bin/mypython3", kUrgent));
+  EXPECT_FALSE(reseeded("/usr/bin/python3.11 (deleted)", kUrgent));
+  EXPECT_FALSE(reseeded("python3", kUrgent));
+  EXPECT_FALSE(reseeded("", kUrgent));
 }
 
 TEST(Runtime, NodeIsKnownByItsMarkOnly) {
-  EXPECT_TRUE(renewed("/usr/bin/node", kNotUrgent, true));
-  EXPECT_FALSE(renewed("/usr/bin/node", kNotUrgent));  // node with an environment of its own
-  EXPECT_FALSE(renewed("/usr/bin/busybox", kNotUrgent));
+  EXPECT_TRUE(reseeded("/usr/bin/node", kNotUrgent, true));
+  EXPECT_FALSE(reseeded("/usr/bin/node", kNotUrgent));  // node with an environment of its own
+  EXPECT_FALSE(reseeded("/usr/bin/busybox", kNotUrgent));
 }
 
 TEST(Runtime, TheMarkIsTheSecondPageOfTheGenerationFile) {
   const std::string range = "7f0c3a2f1000-7f0c3a2f2000 r--s ";
   const std::string file = " 00:15 12                         /run/thimble/generation";
-  EXPECT_TRUE(has_renewal_mark(bytes(range + "00001000" + file)));
-  EXPECT_FALSE(
-      has_renewal_mark(bytes(range + "00000000" + file)));  // what every child of node maps
-  EXPECT_FALSE(has_renewal_mark(bytes(range + "00001000" + file + "s")));
-  EXPECT_FALSE(has_renewal_mark(bytes(range + "00001000 00:15 12   /x/run/thimble/generation")));
-  EXPECT_FALSE(has_renewal_mark(bytes("/run/thimble/generation")));
-  EXPECT_FALSE(has_renewal_mark({}));
+  EXPECT_TRUE(has_reseed_mark(bytes(range + "00001000" + file)));
+  EXPECT_FALSE(has_reseed_mark(bytes(range + "00000000" + file)));  // what every child of node maps
+  EXPECT_FALSE(has_reseed_mark(bytes(range + "00001000" + file + "s")));
+  EXPECT_FALSE(has_reseed_mark(bytes(range + "00001000 00:15 12   /x/run/thimble/generation")));
+  EXPECT_FALSE(has_reseed_mark(bytes("/run/thimble/generation")));
+  EXPECT_FALSE(has_reseed_mark({}));
 }
 
 TEST(Runtime, TheSignalIsReadFromItsOwnLine) {
@@ -79,7 +78,7 @@ class Processes : public testing::Test {
     std::ofstream out(list);
     for (const pid_t process : processes) out << process << '\n';
     out.close();
-    return find_unrenewed(list.c_str(), who, sizeof who);
+    return find_unreseeded(list.c_str(), who, sizeof who);
   }
 
   char who[200] = {};
@@ -105,11 +104,11 @@ TEST_F(Processes, WhatHasEndedKeepsNothing) {
   EXPECT_TRUE(find({ended, getpid()}));
 }
 
-TEST_F(Processes, MoreThanCanBeReadAreNotTakenForRenewed) {
+TEST_F(Processes, MoreThanCanBeReadAreNotTakenForReseeded) {
   const std::string list = std::string(20000, '\n');
   const std::string path = std::filesystem::temp_directory_path() / "thimble-many-processes";
   std::ofstream(path) << list;
-  EXPECT_TRUE(find_unrenewed(path.c_str(), who, sizeof who));
+  EXPECT_TRUE(find_unreseeded(path.c_str(), who, sizeof who));
   std::filesystem::remove(path);
 }
 

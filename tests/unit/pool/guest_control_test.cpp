@@ -326,7 +326,7 @@ TEST(GuestControl, AFrozenServerIsThawedByItsOwnHostWithoutANewIdentity) {
   EXPECT_EQ(control.state(), State::kRunning);
 }
 
-TEST(GuestControl, AFrozenServerMayNameAProcessThatIsNotRenewed) {
+TEST(GuestControl, AFrozenServerMayNameAProcessThatIsNotReseeded) {
   for (const bool named : {false, true}) {
     GuestControl control;
     run_until_started(control);

@@ -77,7 +77,7 @@ pid_t start_init(const std::string& control, const std::string& streams,
   platform.context = &context;
   platform.freeze = fake_freeze;
   platform.look = fake_look;
-  platform.find_unrenewed = fake_find_unrenewed;
+  platform.find_unreseeded = fake_find_unreseeded;
   static init::Session session;
   session.open(control_listener, stream_listener, platform);
   session.run();

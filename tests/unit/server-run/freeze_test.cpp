@@ -35,8 +35,8 @@ class FreezeGuest : public testing::Test {
     return frozen;
   }
 
-  void note_unrenewed(const std::string& process) const {
-    std::ofstream(directory_ + "/unrenewed") << process;
+  void note_unreseeded(const std::string& process) const {
+    std::ofstream(directory_ + "/unreseeded") << process;
   }
   const std::string& directory() const { return directory_; }
 
@@ -52,14 +52,14 @@ TEST_F(FreezeGuest, AServerThatAwaitsItsInputIsFrozenAndItsErrorsAreShown) {
   EXPECT_TRUE(frozen) << frozen.error().message;
   EXPECT_EQ(errors, "ready\n");
   ASSERT_TRUE(frozen);
-  EXPECT_EQ(frozen->unrenewed, "");
+  EXPECT_EQ(frozen->unreseeded, "");
 }
 
-TEST_F(FreezeGuest, AProcessThatIsNotRenewedIsNamed) {
-  note_unrenewed("process 45 (/bin/rnd)");
+TEST_F(FreezeGuest, AProcessThatIsNotReseededIsNamed) {
+  note_unreseeded("process 45 (/bin/rnd)");
   const auto frozen = freeze("exec cat");
   ASSERT_TRUE(frozen) << frozen.error().message;
-  EXPECT_EQ(frozen->unrenewed, "process 45 (/bin/rnd)");
+  EXPECT_EQ(frozen->unreseeded, "process 45 (/bin/rnd)");
 }
 
 TEST_F(FreezeGuest, AServerThatEndsIsReportedWithItsStatusAndItsLastWords) {

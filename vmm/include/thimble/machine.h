@@ -243,7 +243,7 @@ class Machine {
 
   // Gives the VM another generation ID, which makes a guest that knows ACPI reseed its random
   // numbers. Without ACPI tables it does nothing. While run() runs; from any thread.
-  void renew_generation();
+  void change_generation();
 
   // What KVM has counted for the VM and its vCPUs, the same names of several vCPUs one after
   // another. Only with on_trace, and only once; empty where the host's kernel cannot say.

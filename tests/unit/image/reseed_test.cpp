@@ -1,5 +1,5 @@
 // What is added to the environment of a server that is frozen when it is ready.
-#include "pool/image/renewal.h"
+#include "pool/image/reseed.h"
 
 #include <gtest/gtest.h>
 
@@ -8,22 +8,23 @@ namespace {
 
 using Environment = std::vector<std::string>;
 
-constexpr const char* kRenew = "NODE_OPTIONS=--require=/usr/lib/thimble/renew.cjs";
+constexpr const char* kReseed = "NODE_OPTIONS=--require=/usr/lib/thimble/renew.cjs";
 constexpr const char* kAhead = " --require=/usr/lib/thimble/compile_ahead.cjs";
 
 TEST(CompileAhead, ComesAfterOurPartAndBeforeTheUsersOptions) {
-  const std::string renew = kRenew;
-  Environment environment = {"A=1", renew, "B=2"};
+  const std::string reseed = kReseed;
+  Environment environment = {"A=1", reseed, "B=2"};
   compile_ahead(environment);
-  EXPECT_EQ(environment, (Environment{"A=1", renew + kAhead, "B=2"}));
-  environment = {renew + " --trace-gc"};
+  EXPECT_EQ(environment, (Environment{"A=1", reseed + kAhead, "B=2"}));
+  environment = {reseed + " --trace-gc"};
   compile_ahead(environment);
-  EXPECT_EQ(environment, (Environment{renew + kAhead + " --trace-gc"}));
+  EXPECT_EQ(environment, (Environment{reseed + kAhead + " --trace-gc"}));
 }
 
 TEST(CompileAhead, LeavesEnvironmentsAloneThatLackOurPart) {
-  const Environment others = {"NODE_OPTIONS=--trace-gc", "NODE_OPTIONS=", std::string(kRenew) + "x",
-                              std::string("X") + kRenew, "PATH=/bin"};
+  const Environment others = {"NODE_OPTIONS=--trace-gc",
+                              "NODE_OPTIONS=", std::string(kReseed) + "x",
+                              std::string("X") + kReseed, "PATH=/bin"};
   Environment environment = others;
   compile_ahead(environment);
   EXPECT_EQ(environment, others);

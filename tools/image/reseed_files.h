@@ -1,4 +1,4 @@
-// Puts the parts of pool/image/renewal.h into an image.
+// Puts the parts of pool/image/reseed.h into an image.
 #pragma once
 
 #include "devices/result.h"
@@ -7,9 +7,9 @@
 
 namespace thimble::image {
 
-Result<void> add_node_renewal(const Building& building, Manifest& manifest);
+Result<void> add_node_reseed(const Building& building, Manifest& manifest);
 
 // Before the standard library is compiled: the module becomes part of it.
-Result<void> add_python_renewal(const Building& building, Manifest& manifest);
+Result<void> add_python_reseed(const Building& building, Manifest& manifest);
 
 }  // namespace thimble::image

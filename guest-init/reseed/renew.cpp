@@ -8,7 +8,7 @@
 // and only then does the caller go on. It costs one comparison for each call.
 //
 // The same file is a node add-on (renew.cjs loads it): it shows the generation to JavaScript, whose
-// own caches of random numbers are renewed there.
+// own caches of random numbers are reseeded there.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -42,7 +42,7 @@ constexpr size_t kPage = 4096;
 using Word = std::atomic<uint64_t>;
 static_assert(Word::is_always_lock_free);
 
-// Null outside of a guest, or before init has written the file: nothing is renewed then.
+// Null outside of a guest, or before init has written the file: nothing is reseeded then.
 const Word* generation = nullptr;
 Word seen{0};
 
@@ -59,9 +59,9 @@ void map_generation() {
 }
 
 // Seen by init in this process' maps (guest-init/runtime.h), which else does not take it for a
-// runtime that is renewed: this library alone is no sign, every program that node starts has it.
+// runtime that is reseeded: this library alone is no sign, every program that node starts has it.
 // The page lies behind the file's end and is never touched.
-void show_renewal() {
+void show_reseeding() {
   if (!dlsym(RTLD_DEFAULT, "RAND_poll")) return;
   const int fd = open(kGenerationFile, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
@@ -79,7 +79,7 @@ void reseed_openssl() {
   if (const auto poll = reinterpret_cast<Poll>(dlsym(RTLD_DEFAULT, "RAND_poll"))) poll();
 }
 
-void renew_if_cloned() {
+void reseed_if_cloned() {
   if (!generation) return;
   const uint64_t now = generation->load(std::memory_order_acquire);
   uint64_t before = seen.load(std::memory_order_relaxed);
@@ -107,7 +107,7 @@ extern "C" {
   static std::atomic<void*> real;
   using Function = int (*)(int, epoll_event*, int, int, const sigset_t*);
   const int result = next<Function>(real, "epoll_pwait")(epoll, events, count, timeout, mask);
-  renew_if_cloned();
+  reseed_if_cloned();
   return result;
 }
 
@@ -116,7 +116,7 @@ extern "C" {
   static std::atomic<void*> real;
   using Function = int (*)(int, epoll_event*, int, int);
   const int result = next<Function>(real, "epoll_wait")(epoll, events, count, timeout);
-  renew_if_cloned();
+  reseed_if_cloned();
   return result;
 }
 
@@ -124,7 +124,7 @@ extern "C" {
   static std::atomic<void*> real;
   using Function = int (*)(pollfd*, nfds_t, int);
   const int result = next<Function>(real, "poll")(entries, count, timeout);
-  renew_if_cloned();
+  reseed_if_cloned();
   return result;
 }
 
@@ -132,7 +132,7 @@ extern "C" {
   static std::atomic<void*> real;
   using Function = ssize_t (*)(int, void*, size_t);
   const ssize_t result = next<Function>(real, "read")(fd, buffer, size);
-  renew_if_cloned();
+  reseed_if_cloned();
   return result;
 }
 
@@ -145,7 +145,7 @@ extern "C" {
   if (napi_create_external_arraybuffer(env, page, sizeof(Word), nullptr, nullptr, &buffer) == 0) {
     napi_set_named_property(env, exports, "generation", buffer);
     static std::atomic_flag shown;  // each of node's threads loads the add-on
-    if (!shown.test_and_set()) show_renewal();
+    if (!shown.test_and_set()) show_reseeding();
   }
   return exports;
 }

@@ -1,14 +1,14 @@
-// See renewal.h. THIMBLE_RENEWAL_DIGEST is what SHA-256 makes of all parts (guest-init/init.mk).
-#include "pool/image/renewal.h"
+// See reseed.h. THIMBLE_RESEED_DIGEST is what SHA-256 makes of all parts (guest-init/init.mk).
+#include "pool/image/reseed.h"
 
 namespace thimble::image {
 
 std::string preload(const char* file) {
-  return std::string("--require=/") + kRenewalFolder + "/" + file;
+  return std::string("--require=/") + kReseedFolder + "/" + file;
 }
 
 void compile_ahead(std::vector<std::string>& environment) {
-  const std::string ours = "NODE_OPTIONS=" + preload(kRenewFile);
+  const std::string ours = "NODE_OPTIONS=" + preload(kReseedFile);
   for (std::string& variable : environment) {
     // The user's own options may follow.
     if (variable == ours || variable.starts_with(ours + " ")) {
@@ -17,6 +17,6 @@ void compile_ahead(std::vector<std::string>& environment) {
   }
 }
 
-std::string renewal_digest() { return THIMBLE_RENEWAL_DIGEST; }
+std::string reseed_digest() { return THIMBLE_RESEED_DIGEST; }
 
 }  // namespace thimble::image

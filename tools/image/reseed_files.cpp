@@ -1,12 +1,12 @@
-// See renewal_files.h. THIMBLE_RENEW is the folder of the sources, THIMBLE_RENEW_SO the compiled
+// See reseed_files.h. THIMBLE_RESEED is the folder of the sources, THIMBLE_RESEED_SO the compiled
 // library; they are given by guest-init/init.mk.
-#include "tools/image/renewal_files.h"
+#include "tools/image/reseed_files.h"
 
 #include <string_view>
 
 #include "pool/image/files.h"
 #include "pool/image/image.h"
-#include "pool/image/renewal.h"
+#include "pool/image/reseed.h"
 
 // A file of the project as bytes in the program.
 #define THIMBLE_EMBED(name, path)                 \
@@ -18,39 +18,39 @@
   extern "C" const char name[];      /* NOLINT */ \
   extern "C" const char name##_end[] /* NOLINT */
 
-THIMBLE_EMBED(thimble_renew_so, THIMBLE_RENEW_SO);
-THIMBLE_EMBED(thimble_renew_cjs, THIMBLE_RENEW "/renew.cjs");
-THIMBLE_EMBED(thimble_compile_ahead_cjs, THIMBLE_RENEW "/compile_ahead.cjs");
-THIMBLE_EMBED(thimble_renew_py, THIMBLE_RENEW "/thimble_renew.py");
+THIMBLE_EMBED(thimble_reseed_so, THIMBLE_RESEED_SO);
+THIMBLE_EMBED(thimble_reseed_cjs, THIMBLE_RESEED "/renew.cjs");
+THIMBLE_EMBED(thimble_compile_ahead_cjs, THIMBLE_RESEED "/compile_ahead.cjs");
+THIMBLE_EMBED(thimble_reseed_py, THIMBLE_RESEED "/thimble_renew.py");
 
 namespace thimble::image {
 
-Result<void> add_node_renewal(const Building& building, Manifest& manifest) {
-  const std::filesystem::path folder = building.root / kRenewalFolder;
+Result<void> add_node_reseed(const Building& building, Manifest& manifest) {
+  const std::filesystem::path folder = building.root / kReseedFolder;
   Result<void> done = make_directories(folder);
   if (done) {
     done =
-        write_file(folder / "renew.so", std::string_view(thimble_renew_so, thimble_renew_so_end));
+        write_file(folder / "renew.so", std::string_view(thimble_reseed_so, thimble_reseed_so_end));
   }
   if (done) {
-    done =
-        write_file(folder / kRenewFile, std::string_view(thimble_renew_cjs, thimble_renew_cjs_end));
+    done = write_file(folder / kReseedFile,
+                      std::string_view(thimble_reseed_cjs, thimble_reseed_cjs_end));
   }
   if (done) {
     done = write_file(folder / kCompileAheadFile,
                       std::string_view(thimble_compile_ahead_cjs, thimble_compile_ahead_cjs_end));
   }
-  manifest.env[kRenewsVariable] = "1";
-  manifest.env["LD_PRELOAD"] = std::string("/") + kRenewalFolder + "/renew.so";
-  manifest.env["NODE_OPTIONS"] = preload(kRenewFile);
+  manifest.env[kReseedsVariable] = "1";
+  manifest.env["LD_PRELOAD"] = std::string("/") + kReseedFolder + "/renew.so";
+  manifest.env["NODE_OPTIONS"] = preload(kReseedFile);
   return done;
 }
 
-Result<void> add_python_renewal(const Building& building, Manifest& manifest) {
-  manifest.env[kRenewsVariable] = "1";
+Result<void> add_python_reseed(const Building& building, Manifest& manifest) {
+  manifest.env[kReseedsVariable] = "1";
   const std::filesystem::path library = building.root / "usr/lib";
   Result<void> done = write_file(library / "python3.11/thimble_renew.py",
-                                 std::string_view(thimble_renew_py, thimble_renew_py_end));
+                                 std::string_view(thimble_reseed_py, thimble_reseed_py_end));
   if (done) done = make_directories(library / "python3/dist-packages");
   // The interpreter imports what stands in a .pth file, also when it is isolated (-I).
   if (done) {
