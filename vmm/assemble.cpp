@@ -70,7 +70,7 @@ Result<std::unique_ptr<Machine::Parts>> Machine::Parts::assemble(MachineOptions 
     if (auto done = (*parts.*step)(); !done) return std::unexpected(done.error());
   }
   if (auto done = parts->set_up_vcpus(known); !done) return std::unexpected(done.error());
-  if (show) parts->bring_in_working_set(claim);
+  if (show) parts->prefault_working_set(claim);
   if (auto done = parts->set_up_trace(); !done) return std::unexpected(done.error());
   return parts;
 }

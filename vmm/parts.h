@@ -127,7 +127,7 @@ struct Machine::Parts {
   // Its memory file is mapped now.
   Result<void> keep_template(const Snapshot& snapshot);
   // Follows options.working_set.
-  void bring_in_working_set(When claim);
+  void prefault_working_set(When claim);
   Result<void> claim_vcpus(const SnapshotState& state, const VcpuAbi& abi);
   Result<void> claim_devices(const SnapshotState& state);
   Result<void> claim_vmgenid(const SnapshotState& state, IrqLine& line);

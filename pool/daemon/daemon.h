@@ -30,7 +30,7 @@ namespace thimble {
 
 struct DaemonOptions {
   PoolLimits limits;
-  bool working_sets = true;  // warm VMs have those of their templates brought in
+  bool working_sets = true;  // warm VMs prefault those of their templates
   std::optional<std::chrono::milliseconds> reclaim_after;  // VmSpec::reclaim_after
   // Ends by itself after so long without a client, a VM and a template in use. Nothing: never.
   std::optional<std::chrono::seconds> idle_exit;

@@ -1,4 +1,4 @@
-// Working sets with the real /dev/kvm: recorded by a clone, brought in for prepared machines.
+// Working sets with the real /dev/kvm: recorded by a clone, prefaulted for prepared machines.
 #include "vmm/snapshot/working_set.h"
 
 #include <fcntl.h>

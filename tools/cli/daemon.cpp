@@ -73,7 +73,7 @@ void declare(Options& declared, DaemonOptions& options, RawOptions& raw) {
   declared.add_earlier("--max-shells", "--max-warm");
   declared.add_flag(
       "!--no-working-sets", options.working_sets,
-      "Bring nothing in that clones before have touched: less memory, slower answers");
+      "Prefault nothing that clones before have touched: less memory, slower answers");
   declared.add("--reclaim-after", raw.reclaim_after,
                "VMs give their memory back when they had nothing to do for so long, until they "
                "have; or 'never' (0.5s, or THIMBLE_RECLAIM_AFTER)");

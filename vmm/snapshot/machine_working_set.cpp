@@ -1,4 +1,4 @@
-// The working set of a clone (working_set.h): taken from one, brought in for others.
+// The working set of a clone (working_set.h): taken from one, prefaulted for others.
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,7 +60,7 @@ Result<WorkingSet> Machine::Parts::touched_so_far() const {
 // Advice: what fails here leaves faults to the guest, and a line for the log. A machine that is to
 // run at once gains nothing, since it would wait as long for the pages as its guest would
 // (measured: docs/benchmarks.md).
-void Machine::Parts::bring_in_working_set(When claim) {
+void Machine::Parts::prefault_working_set(When claim) {
   const Fd file = std::move(options.working_set);
   if (!file || claim == When::kAtOnce) return;
   auto set = read_set(file.get(), options.memory_bytes / kPage);

@@ -98,7 +98,7 @@ Result<WorkingSet> WorkingSet::read(std::span<const uint8_t> file, uint64_t page
     }
   }
   if (set.count_written() > kMaxWritten || set.count_touched() > kMaxTouched) {
-    return fail(text("the working set has %lu pages: too many to bring in", set.count_touched()));
+    return fail(text("the working set has %lu pages: too many to prefault", set.count_touched()));
   }
   return set;
 }

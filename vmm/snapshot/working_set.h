@@ -1,5 +1,5 @@
 // The working set of a template: the pages of its guest's memory that a clone touches until it has
-// answered its first requests. One clone records it, later ones have these pages brought in at once
+// answered its first requests. One clone records it, later ones have these pages prefaulted at once
 // instead of one by one, each by a fault.
 //
 //   header    8  magic "THMBWSET"
