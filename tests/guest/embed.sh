@@ -1,15 +1,10 @@
 #!/usr/bin/env bash
 # Programs that embed the library, and an installed thimble, with Linux guests. Runs where those can run;
-# needs KERNEL, the path of a vmlinux.
-#   embed.sh install   outside: installs into build/prefix
+# needs KERNEL, the path of a vmlinux, and `make install PREFIX=$PWD/build/prefix` before.
 set -uo pipefail
-PREFIX=$PWD/build/prefix
-if [[ ${1:-} == install ]]; then
-  rm -rf "$PREFIX"
-  exec make -s install PREFIX="$PREFIX" DESTDIR=
-fi
 . tests/guest/properties.sh
 : "${KERNEL:?}"
+PREFIX=$PWD/build/prefix
 
 for program in clones_c clones_cpp; do
   try "build/tests/$program" "$KERNEL" build/tests/embed_guest.cpio

@@ -14,10 +14,9 @@ SOCKET=$XDG_RUNTIME_DIR/thimble/daemon.sock
 unset DBUS_SESSION_BUS_ADDRESS THIMBLE_RUNTIME
 mkdir -p "$UNITS" -m 700 "$XDG_RUNTIME_DIR"
 
-try make --silent --no-print-directory install PREFIX="$SCRATCH/usr"
-equal "make install" 0 "$STATUS"
-THIMBLE=$SCRATCH/usr/bin/thimble
-cp "$SCRATCH"/usr/lib/systemd/user/thimble.* "$UNITS"
+PREFIX=$PWD/build/prefix # where the units say that thimble is
+THIMBLE=$PREFIX/bin/thimble
+holds "make install PREFIX=build/prefix, before" cp "$PREFIX"/lib/systemd/user/thimble.{service,socket} "$UNITS"
 
 service() { systemctl --user show --property "$1" --value thimble.service; }
 service_is() { [[ $(service ActiveState) == "$1" ]]; }

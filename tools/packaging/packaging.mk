@@ -39,8 +39,8 @@ install-manual: all
 	@$(call man_page,thimble.3)
 	@install -m 644 $(wildcard tests/embed/*.c tests/embed/*.cpp) $(INSTALLED)/share/doc/thimble/examples/
 
-# The kernel that tools/kernel has built for this tree, if it has.
+# The kernel that tools/kernel has built for this tree, if it has; tools/setup/prepare links it.
 install-kernel:
-	@if kernel=$$(tools/kernel path 2>/dev/null); then \
+	@if kernel=$$(tools/kernel path 2>/dev/null) || kernel=$$(readlink -e $(BUILD)/vmlinux); then \
 	  install -d $(INSTALLED)/lib/thimble && install -m 644 $$kernel $(INSTALLED)/lib/thimble/vmlinux; \
 	else echo "install: no guest kernel is built: tools/kernel build, then make install-kernel"; fi

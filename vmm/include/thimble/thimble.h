@@ -53,9 +53,11 @@
 #define THIMBLE_API __attribute__((visibility("default")))
 #ifdef __cplusplus
 #define THIMBLE_NOTHROW noexcept
+#define THIMBLE_ENUM : unsigned /* as C has them: any number may come */
 extern "C" {
 #else
 #define THIMBLE_NOTHROW
+#define THIMBLE_ENUM
 #endif
 
 /* The version of the library that runs: may be newer than THIMBLE_VERSION. */
@@ -63,7 +65,7 @@ THIMBLE_API const char* thimble_version(void) THIMBLE_NOTHROW;
 
 /* ---- errors ------------------------------------------------------------------------------- */
 
-typedef enum thimble_error_kind {
+typedef enum thimble_error_kind THIMBLE_ENUM {
   THIMBLE_OK = 0,
   THIMBLE_ERROR_OTHER = 1,       /* of none of these kinds: the message tells */
   THIMBLE_ERROR_INVALID = 2,     /* an argument or option that cannot be, here or anywhere */
@@ -122,7 +124,7 @@ THIMBLE_API void thimble_machine_options_set_initrd_fd(thimble_machine_options* 
 THIMBLE_API void thimble_machine_options_set_command_line(thimble_machine_options* options,
                                                           const char* words) THIMBLE_NOTHROW;
 
-typedef enum thimble_kernel_entry {
+typedef enum thimble_kernel_entry THIMBLE_ENUM {
   THIMBLE_ENTRY_AUTO = 0,    /* what the file calls for */
   THIMBLE_ENTRY_LINUX64 = 1, /* Linux' 64-bit entry, of a vmlinux or a bzImage */
   THIMBLE_ENTRY_PVH = 2      /* the 32-bit entry that an ELF note names */
@@ -130,7 +132,7 @@ typedef enum thimble_kernel_entry {
 THIMBLE_API void thimble_machine_options_set_kernel_entry(
     thimble_machine_options* options, thimble_kernel_entry entry) THIMBLE_NOTHROW;
 
-typedef enum thimble_acpi {
+typedef enum thimble_acpi THIMBLE_ENUM {
   THIMBLE_ACPI_AUTO = 0, /* tables, unless the kernel cannot read them */
   THIMBLE_ACPI_ON = 1,   /* the guest finds CPUs and devices by ACPI tables */
   THIMBLE_ACPI_OFF = 2   /* by an MP table, and virtio_mmio.device=… on its command line */
@@ -198,7 +200,7 @@ THIMBLE_API void thimble_machine_options_on_notice(thimble_machine_options* opti
                                                    thimble_notice callback,
                                                    void* user) THIMBLE_NOTHROW;
 
-typedef enum thimble_thread_kind {
+typedef enum thimble_thread_kind THIMBLE_ENUM {
   THIMBLE_THREAD_VCPU = 0,
   THIMBLE_THREAD_LOOP = 1,       /* serves the devices */
   THIMBLE_THREAD_DISK_WORKER = 2 /* only where the host has no io_uring */
@@ -242,7 +244,7 @@ THIMBLE_API thimble_error_kind thimble_machine_wait(thimble_machine* machine,
  * closed. Any thread, and callbacks. Of NULL: -1. */
 THIMBLE_API int thimble_machine_ended_fd(const thimble_machine* machine) THIMBLE_NOTHROW;
 
-typedef enum thimble_end_kind {
+typedef enum thimble_end_kind THIMBLE_ENUM {
   THIMBLE_END_NONE = 0,           /* it has not ended */
   THIMBLE_END_POWER_OFF = 1,      /* the guest switched itself off */
   THIMBLE_END_RESET = 2,          /* the guest asked for a reset (reboot; a panic with panic=-1) */
@@ -330,7 +332,7 @@ THIMBLE_API thimble_error_kind thimble_machine_save(thimble_machine* machine, in
                                                     int memory_fd,
                                                     thimble_error** error) THIMBLE_NOTHROW;
 
-typedef enum thimble_memory_check {
+typedef enum thimble_memory_check THIMBLE_ENUM {
   THIMBLE_MEMORY_VERIFY = 0, /* reads all of the memory file and compares it with its digest */
   THIMBLE_MEMORY_TRUST = 1   /* the caller has verified these very files already */
 } thimble_memory_check;
@@ -383,7 +385,7 @@ THIMBLE_API thimble_error_kind thimble_machine_claim(thimble_machine* machine,
 
 /* ---- trace: for people who work on kernels ------------------------------------------------ */
 
-typedef enum thimble_trace_kind {
+typedef enum thimble_trace_kind THIMBLE_ENUM {
   THIMBLE_TRACE_PORT_IN = 0,
   THIMBLE_TRACE_PORT_OUT = 1,
   THIMBLE_TRACE_MMIO_READ = 2,
