@@ -21,19 +21,20 @@ override CPPFLAGS += -I. -Ivmm/include -Idevices/include -MMD -MP -D_GNU_SOURCE
 COMPILE = $(CXX) $(CPPFLAGS) $(STANDARD) $(HARDENING) $(CXXFLAGS)
 
 sources = $(sort $(wildcard $(addsuffix /*.cpp,$(1)) $(addsuffix /*/*.cpp,$(1))))
-# pool/image is a library of its own: what makes VMs does without it.
+# pool/image and pool/launch are libraries of their own: what makes VMs does without them.
 objects = $(patsubst %.cpp,$(BUILD)/obj/%.o,$(1))
 
 devices_SRC := $(call sources,devices)
 vmm_SRC := $(call sources,vmm)
-pool_SRC := $(filter-out pool/image/%,$(call sources,pool))
+pool_SRC := $(filter-out pool/image/% pool/launch/%,$(call sources,pool))
 images_SRC := $(call sources,pool/image)
+launch_SRC := $(call sources,pool/launch)
 agent_SRC := $(call sources,mcp-agent)
 image_SRC := $(call sources,tools/image)
 doctor_SRC := $(call sources,tools/doctor)
 cli_SRC := $(call sources,tools/cli)
 
-ROOMS := devices vmm pool images agent image doctor
+ROOMS := devices vmm pool images launch agent image doctor
 $(foreach room,$(ROOMS),$(eval $(BUILD)/lib/libthimble_$(room).a: $(call objects,$($(room)_SRC))))
 
 # What a room needs from below, in link order.
@@ -43,8 +44,9 @@ vmm_LIBS := vmm devices
 pool_LIBS := pool vmm devices
 agent_LIBS := agent pool vmm devices
 image_LIBS := image images vmm devices
+launch_LIBS := launch images pool vmm devices
 doctor_LIBS := doctor vmm devices
-all_LIBS := doctor image agent images pool vmm devices
+all_LIBS := doctor image agent launch images pool vmm devices
 SYSTEM_LIBS := -luring -lcap-ng -lcrypto -pthread
 # Tests make filters of their own, to take calls away from what they test.
 TEST_LIBS := -lseccomp $(SYSTEM_LIBS)
@@ -85,7 +87,7 @@ $(BUILD)/bin/thimble: $(call objects,$(cli_SRC)) $(call lib,$(all_LIBS))
 	$(CXX) -static-pie $(CXXFLAGS) -o $@ $^ $(PROGRAM_LIBS)
 
 # ---- unit tests: one binary per room -------------------------------------------------------------
-TEST_ROOMS := devices vmm pool images agent image doctor
+TEST_ROOMS := devices vmm pool images launch agent image doctor
 define unit_test
 $(1)_TEST_SRC := $$(call sources,tests/unit/$(if $(filter agent,$(1)),mcp-agent,$(1)))
 $(BUILD)/tests/$(1)_unit: $$(call objects,$$($(1)_TEST_SRC)) $(call lib,$($(1)_LIBS))

@@ -196,9 +196,8 @@ void ServerSession::on_guest_event(const GuestEvent& event) {
     case GuestEvent::Kind::kConfigured:
     case GuestEvent::Kind::kThawed:
     case GuestEvent::Kind::kStarted:
-      return;  // the guest session's
-    case GuestEvent::Kind::kFrozen:
-      return;  // nobody here freezes: the guest control lets it through only as an answer
+    case GuestEvent::Kind::kFrozen:  // nobody here freezes: it comes only as an answer
+      return;                        // the others are the guest session's
     case GuestEvent::Kind::kFailed:
       return on_failed(event);
     case GuestEvent::Kind::kExited:

@@ -2,10 +2,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "pool/launch/guest_files.h"
+#include "pool/launch/server_vm.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/console_session.h"
 #include "tools/cli/disk_option.h"
-#include "tools/cli/guest_files.h"
 #include "tools/cli/host_check.h"
 #include "tools/cli/units.h"
 
@@ -104,8 +105,8 @@ Result<VmSpec> make_vm(const BootOptions& options) {
   VmSpec spec;
   auto memory = parse_size(options.memory);
   if (!memory) return fail_in("--memory", memory);
-  if (auto enough = check_memory(*memory); !enough) return std::unexpected(enough.error());
-  auto kernel = find_kernel(options.kernel);
+  if (auto enough = launch::check_memory(*memory); !enough) return std::unexpected(enough.error());
+  auto kernel = launch::find_kernel(options.kernel);
   if (!kernel) return std::unexpected(kernel.error());
   if (!options.initrd.empty() && ::access(options.initrd.c_str(), R_OK) != 0) {
     return fail_errno("--initrd " + options.initrd);

@@ -1,7 +1,7 @@
 # The thimble binary's own rules: the initramfs inside it, and its unit tests.
 
-$(BUILD)/obj/tools/cli/embedded_init.o: $(BUILD)/thimble-init.cpio
-$(BUILD)/obj/tools/cli/embedded_init.o: override CPPFLAGS += -DTHIMBLE_INIT_CPIO='"$(BUILD)/thimble-init.cpio"'
+$(BUILD)/obj/pool/launch/embedded_init.o: $(BUILD)/thimble-init.cpio
+$(BUILD)/obj/pool/launch/embedded_init.o: override CPPFLAGS += -DTHIMBLE_INIT_CPIO='"$(BUILD)/thimble-init.cpio"'
 
 # Everything of the binary but main().
 cli_TEST_SRC := $(call sources,tests/unit/cli)

@@ -1,8 +1,8 @@
 // `thimble doctor`: what this host can do, in plain words. All that is found out is tools/doctor's.
 #include "tools/doctor/doctor.h"
 
+#include "pool/launch/guest_files.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/guest_files.h"
 #include "tools/cli/say.h"
 #include "tools/doctor/report.h"
 
@@ -45,8 +45,8 @@ int doctor_command(const Arguments& arguments) {
     json = true;
   }
   doctor::Places places;
-  places.cache = cache_directory();
-  if (auto kernel = find_kernel(""); kernel) places.kernel = kernel->string();
+  places.cache = launch::cache_directory();
+  if (auto kernel = launch::find_kernel(""); kernel) places.kernel = kernel->string();
   const auto [probe, findings] = doctor::examine(places);
   if (json) {
     print_json(doctor::as_json(findings, probe));

@@ -2,14 +2,15 @@
 #pragma once
 
 #include "devices/result.h"
+#include "pool/image/plan.h"
+#include "pool/launch/server_config.h"
 
 namespace thimble::cli {
 
 // The error is one line that says why not, and names the lab where that is the way out.
 Result<void> check_host();
 
-// More memory than the host has would be promised to the guest and then taken away by the host's
-// out-of-memory killer: refused.
-Result<void> check_memory(uint64_t bytes);
+// With what it tells on stderr.
+Result<image::Prepared> prepare_server(const launch::ServerConfig& config);
 
 }  // namespace thimble::cli

@@ -15,12 +15,12 @@
 
 #include "devices/text.h"
 #include "mcp-agent/server_run.h"
+#include "pool/launch/environment.h"
+#include "pool/launch/template_make.h"
 #include "tools/cli/commands.h"
-#include "tools/cli/environment.h"
 #include "tools/cli/launched.h"
 #include "tools/cli/launching.h"
 #include "tools/cli/say.h"
-#include "tools/cli/template_make.h"
 
 namespace thimble::cli {
 
@@ -66,7 +66,7 @@ Result<void> check_words(const LaunchOptions& options) {
   if ((words || !options.command.empty()) && !options.from_template.empty()) {
     return fail("--template has its command already");
   }
-  return check_environment(options.env);
+  return launch::check_environment(options.env);
 }
 
 // The arguments for `thimble run`. Without a command the name is a template's.
@@ -86,7 +86,7 @@ Result<Arguments> run_arguments(const LaunchOptions& options, const std::string&
                      {"--env-file", std::filesystem::absolute(file, code).string()});
   }
   if (!from_template.empty()) {
-    auto store = open_templates_with(from_template);
+    auto store = launch::open_templates_with(from_template);
     if (!store) return std::unexpected(store.error());
     if (auto facts = store->facts(from_template); !facts) return std::unexpected(facts.error());
     arguments.insert(arguments.end(), {"--template", from_template});

@@ -7,13 +7,14 @@
 #include <csignal>
 
 #include "mcp-agent/server_run.h"
-#include "tools/cli/auto_template.h"
-#include "tools/cli/boot_turn.h"
+#include "pool/launch/auto_template.h"
+#include "pool/launch/boot_turn.h"
+#include "pool/launch/server_vm.h"
 #include "tools/cli/commands.h"
 #include "tools/cli/early_end.h"
+#include "tools/cli/host_check.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
-#include "tools/cli/server_vm.h"
 #include "tools/cli/template_run.h"
 
 namespace thimble::cli {
@@ -23,11 +24,11 @@ namespace {
 // Boots. `on_started` hears that the server runs.
 Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared, ServerSpec server,
                      const std::function<void()>& on_started) {
-  auto vm = make_vm(options, prepared);
+  auto vm = launch::make_vm(options, prepared);
   if (!vm) return std::unexpected(vm.error());
   auto identity = make_identity();
   if (!identity) return std::unexpected(identity.error());
-  auto mounts = make_mounts(prepared);
+  auto mounts = launch::make_mounts(prepared);
   if (!mounts) return std::unexpected(mounts.error());
   ServerRun run;
   run.identity = std::move(*identity);
@@ -47,23 +48,25 @@ Result<int> run_cold(const RunOptions& options, const image::Prepared& prepared,
 
 // A clone of the template that is there for CMD. Nothing: there is none, or it was refused.
 // `on_started` hears that its server runs.
-std::optional<Result<int>> try_clone(const RunOptions& options, const AutoTemplate& templates,
+std::optional<Result<int>> try_clone(const RunOptions& options,
+                                     const launch::AutoTemplate& templates,
                                      const Arguments& arguments, std::string& refused,
                                      const std::function<void()>& on_started) {
   auto order = templates.find();
   if (!order) return std::nullopt;
   const std::string name = order->id.name;
   if (options.verbose) say("a clone of " + name);
-  order->on_refused = [&](std::string_view why) {
+  CloneRun clone{.order = std::move(*order)};
+  clone.on_refused = [&](std::string_view why) {
     say("template " + name + ": " + std::string(why) + ": booting instead");
     refused = name;
   };
-  const bool is_best = order->opened.facts.point == templates.best_point();
-  order->on_started = [&templates, &arguments, &on_started, is_best] {
+  const bool is_best = clone.order.opened.facts.point == templates.best_point();
+  clone.on_started = [&templates, &arguments, &on_started, is_best] {
     on_started();
     if (!is_best) templates.make_in_background(arguments, {}, {});
   };
-  auto status = run_clone(options, std::move(*order));
+  auto status = run_clone(options, std::move(clone));
   if (status && *status == kExitRefused) return std::nullopt;
   return status;
 }
@@ -83,9 +86,9 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
     say(prepared->not_found);
     return kExitNotFound;
   }
-  auto server = make_server(options, *prepared);
+  auto server = launch::make_server(options, *prepared, say);
   if (!server) return std::unexpected(server.error());
-  const auto templates = AutoTemplate::open(options, *prepared, *server);
+  const auto templates = launch::AutoTemplate::open(options, *prepared, *server, say);
   std::string refused;
   if (templates) {
     if (auto status = try_clone(options, *templates, arguments, refused, [] {})) {
@@ -94,8 +97,8 @@ Result<int> run(const RunOptions& options, const Arguments& arguments) {
   }
   // One that was refused is not waited for.
   const bool may_be_clone = templates && refused.empty();
-  auto turn = take_boot_turn(may_be_clone ? templates->names() : std::vector<std::string>(),
-                             options.verbose);
+  auto turn = launch::take_boot_turn(may_be_clone ? templates->names() : std::vector<std::string>(),
+                                     options.verbose, say);
   if (!turn) return std::unexpected(turn.error());
   // Others that wait need not wait for a VM that nobody would hear of.
   if (turn->waited() && client_has_left()) return kExitSignalBase + SIGPIPE;

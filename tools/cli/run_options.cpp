@@ -5,7 +5,8 @@
 
 #include <charconv>
 
-#include "tools/cli/environment.h"
+#include "mcp-agent/stdio_bridge.h"
+#include "pool/launch/environment.h"
 #include "tools/cli/units.h"
 
 namespace thimble::cli {
@@ -13,6 +14,7 @@ namespace thimble::cli {
 namespace {
 
 constexpr const char* kName = "thimble run";
+constexpr std::chrono::seconds kStdinGrace{10};
 
 constexpr const char* kFooter =
     R"(Runs CMD in a virtual machine of its own. Its stdin, stdout, stderr, signals and exit status are those
@@ -77,7 +79,7 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
 Result<void> read_env_files(const std::vector<std::string>& files, RunOptions& options) {
   std::vector<std::string> all;
   for (const std::string& file : files) {
-    auto variables = read_env_file(file);
+    auto variables = launch::read_env_file(file);
     if (!variables) return std::unexpected(variables.error());
     all.insert(all.end(), variables->begin(), variables->end());
   }
@@ -95,7 +97,9 @@ Result<int> parse_ready_fd(const std::string& word) {
 }
 
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
-  if (auto names = check_environment(options.env); !names) return names;
+  // Where nobody awaits the server, it is not one: `thimble run -- python3 job.py </dev/null`.
+  options.awaits_client = input_is_a_client(STDIN_FILENO);
+  if (auto names = launch::check_environment(options.env); !names) return names;
   if (auto read = read_env_files(raw.env_files, options); !read) return read;
   auto memory = parse_size(raw.memory);
   if (!memory) return fail_in("--memory", memory);
@@ -113,6 +117,8 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
     if (!grace) return fail_in("--stdin-grace", grace);
     // 0 means "never" in the protocol; a user who writes 0 wants no waiting.
     options.stdin_grace = std::max(*grace, std::chrono::milliseconds(1));
+  } else if (options.awaits_client) {
+    options.stdin_grace = kStdinGrace;
   }
   if (!options.workdir.empty() && options.workdir.front() != '/') {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");

@@ -7,15 +7,17 @@
 #include <utility>
 
 #include "devices/text.h"
+#include "mcp-agent/server_lines.h"
 #include "mcp-agent/server_run.h"
-#include "tools/cli/boot_turn.h"
+#include "pool/launch/boot_turn.h"
+#include "pool/launch/server_vm.h"
+#include "pool/launch/template_key.h"
+#include "pool/launch/template_make.h"
 #include "tools/cli/commands.h"
+#include "tools/cli/host_check.h"
 #include "tools/cli/run_options.h"
 #include "tools/cli/say.h"
-#include "tools/cli/server_vm.h"
-#include "tools/cli/template_key.h"
 #include "tools/cli/template_list.h"
-#include "tools/cli/template_make.h"
 #include "tools/cli/template_prune.h"
 #include "tools/cli/units.h"
 
@@ -83,52 +85,73 @@ Result<void> understand(CreateOptions& create) {
   if (!ready_within) return fail_in("--ready-within", ready_within);
   create.ready_limit = *ready_within;
   if (create.freeze.empty()) return {};
-  auto point = parse_point(create.freeze);
+  auto point = launch::parse_point(create.freeze);
   if (!point) return std::unexpected(point.error());
   create.point = *point;
   return {};
 }
 
-TemplateOrder make_order(const CreateOptions& create, const RunOptions& options,
-                         const image::Prepared& prepared) {
-  TemplateOrder order;
+launch::TemplateOrder make_order(const CreateOptions& create, const RunOptions& options,
+                                 const image::Prepared& prepared) {
+  launch::TemplateOrder order;
   order.ready_limit = create.ready_limit;
   if (create.point) {
     order.point = *create.point;
     return order;
   }
-  const PointChoice choice = choose_point(options, prepared);
+  const launch::PointChoice choice = launch::choose_point(options, prepared);
   if (*choice.why != 0) say(choice.why);
   order.point = choice.point;
   return order;
 }
 
-TemplatePlace place_of(const RunOptions& options) {
-  return options.in_memory ? TemplatePlace::kMemory : TemplatePlace::kDisk;
+launch::TemplatePlace place_of(const RunOptions& options) {
+  return options.in_memory ? launch::TemplatePlace::kMemory : launch::TemplatePlace::kDisk;
 }
 
 Result<std::string> automatic_name(FreezeRequest::Point point, const RunOptions& options,
                                    const image::Prepared& prepared) {
-  auto server = make_server(options, prepared);
+  auto server = launch::make_server(options, prepared, say);
   if (!server) return std::unexpected(server.error());
-  auto key = TemplateKey::collect(options, prepared, *server);
+  auto key = launch::TemplateKey::collect(options, prepared, *server);
   if (!key) return std::unexpected(key.error());
   return key->name(point);
 }
 
+// What the server writes to stderr meanwhile goes to ours.
+Result<launch::TemplateMade> make_shown(const TemplateStore& store,
+                                        const launch::TemplateOrder& order,
+                                        const RunOptions& options,
+                                        const image::Prepared& prepared) {
+  ServerLines lines;
+  launch::MakingListener listener;
+  listener.on_stderr = [&lines](std::string_view bytes) { pass_on(lines.pass(bytes)); };
+  listener.on_end_of_stderr = [&lines] {
+    if (lines.leave_line()) end_line();
+  };
+  listener.on_notice = [&listener](std::string_view line) {
+    listener.on_end_of_stderr();
+    say(line);
+  };
+  listener.say = say;
+  return launch::make_template(store, order, options, prepared, listener);
+}
+
 // Makes it where it is missing. What cannot be made is noted for later runs.
-Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& order,
-                              const CreateOptions& create, const RunOptions& options,
-                              const image::Prepared& prepared, Fd passed_on) {
+Result<launch::TemplateMade> make_one(const TemplateStore& store,
+                                      const launch::TemplateOrder& order,
+                                      const CreateOptions& create, const RunOptions& options,
+                                      const image::Prepared& prepared, Fd passed_on) {
   auto lock = store.lock(order.name);
   if (!lock) return std::unexpected(lock.error());
   if (!*lock) return fail("template " + order.name + " is being made by somebody else");
   const bool by_itself = order.name.starts_with(kAutoPrefix);
-  if (by_itself && !create.anew && store.has(order.name)) return TemplateMade{};
-  const auto turn = create.in_background ? take_background_turn(order.name, std::move(passed_on))
-                                         : take_boot_turn({}, options.verbose);
+  if (by_itself && !create.anew && store.has(order.name)) return launch::TemplateMade{};
+  const auto turn = create.in_background
+                        ? launch::take_background_turn(order.name, std::move(passed_on))
+                        : launch::take_boot_turn({}, options.verbose, say);
   if (!turn) return std::unexpected(turn.error());
-  auto made = make_template(store, order, options, prepared);
+  auto made = make_shown(store, order, options, prepared);
   if (!made) {
     if (create.in_background) store.note_failure(order.name, made.error().message);
     return made;
@@ -148,12 +171,12 @@ Result<TemplateMade> make_one(const TemplateStore& store, const TemplateOrder& o
 Result<int> make(const std::string& name, const CreateOptions& create, const RunOptions& options) {
   Fd passed_on(create.with_turn ? ::fcntl(kPassedOn, F_DUPFD_CLOEXEC, kPassedOn + 1) : -1);
   if (passed_on) ::close(kPassedOn);
-  auto store = open_templates(place_of(options));
+  auto store = launch::open_templates(place_of(options));
   if (!store) return std::unexpected(store.error());
   auto prepared = prepare_server(options);
   if (!prepared) return std::unexpected(prepared.error());
   if (!prepared->not_found.empty()) return fail(prepared->not_found);
-  TemplateOrder order = make_order(create, options, *prepared);
+  launch::TemplateOrder order = make_order(create, options, *prepared);
   order.accepts_unreseeded = !name.empty() && !create.freeze.empty();
   for (;;) {
     auto chosen =

@@ -7,8 +7,8 @@
 
 #include "devices/printable.h"
 #include "devices/text.h"
+#include "pool/launch/template_make.h"
 #include "tools/cli/say.h"
-#include "tools/cli/template_make.h"
 #include "tools/cli/template_prune.h"
 #include "tools/cli/units.h"
 
@@ -23,8 +23,9 @@ constexpr uint64_t kMinutesInTwoDays = 2880;
 // The stores of both places, as far as they are there.
 std::vector<TemplateStore> all_stores() {
   std::vector<TemplateStore> stores;
-  for (const TemplatePlace place : {TemplatePlace::kDisk, TemplatePlace::kMemory}) {
-    if (auto store = open_templates(place)) stores.push_back(std::move(*store));
+  for (const launch::TemplatePlace place :
+       {launch::TemplatePlace::kDisk, launch::TemplatePlace::kMemory}) {
+    if (auto store = launch::open_templates(place)) stores.push_back(std::move(*store));
   }
   return stores;
 }
@@ -32,7 +33,7 @@ std::vector<TemplateStore> all_stores() {
 nlohmann::json to_json(const TemplateStore& store, const std::string& name,
                        const TemplateFacts& facts) {
   return {{"name", name},
-          {"frozen", point_name(facts.point)},
+          {"frozen", launch::point_name(facts.point)},
           {"command", facts.command},
           {"note", facts.note},
           {"created", facts.created},
@@ -59,7 +60,8 @@ std::string ago(uint64_t then) {
 }
 
 void print_line(const TemplateStore& store, const std::string& name, const TemplateFacts& facts) {
-  print(text("%-30s %-12s %6llu MiB  used %5s ago  %s", name.c_str(), point_name(facts.point),
+  print(text("%-30s %-12s %6llu MiB  used %5s ago  %s", name.c_str(),
+             launch::point_name(facts.point),
              static_cast<unsigned long long>(store.stored_bytes(name) >> 20),
              ago(store.last_use(name)).c_str(), joined(facts.command).c_str()));
   if (!facts.note.empty()) print("  " + printable(facts.note));
@@ -101,7 +103,7 @@ Result<int> list_templates(const Arguments& arguments) {
 
 Result<int> inspect_templates(const Arguments& arguments) {
   if (arguments.size() != 1) return usage_error(kName, "inspect takes one NAME");
-  auto store = open_templates_with(arguments.front());
+  auto store = launch::open_templates_with(arguments.front());
   if (!store) return std::unexpected(store.error());
   auto facts = store->facts(arguments.front());
   if (!facts) return std::unexpected(facts.error());
@@ -112,7 +114,7 @@ Result<int> inspect_templates(const Arguments& arguments) {
 Result<int> remove_templates(const Arguments& arguments) {
   if (arguments.empty()) return usage_error(kName, "rm takes one NAME or more");
   for (const std::string& name : arguments) {
-    auto store = open_templates_with(name);
+    auto store = launch::open_templates_with(name);
     if (!store) return std::unexpected(store.error());
     if (auto removed = store->remove(name); !removed) return std::unexpected(removed.error());
   }

@@ -1,5 +1,5 @@
 // Which variables --env and --env-file give to a command.
-#include "tools/cli/environment.h"
+#include "pool/launch/environment.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -18,8 +18,8 @@ TEST(Environment, OnlyNamedVariablesCross) {
   ::setenv("THIMBLE_TEST_NAMED", "value", 1);
   ::setenv("THIMBLE_TEST_SECRET", "secret", 1);
   std::map<std::string, std::string> environment{{"PATH", "/bin"}};
-  auto missing =
-      add_environment({"THIMBLE_TEST_NAMED", "K=", "PATH=/x", "THIMBLE_TEST_NONE"}, environment);
+  auto missing = launch::add_environment(
+      {"THIMBLE_TEST_NAMED", "K=", "PATH=/x", "THIMBLE_TEST_NONE"}, environment);
   ASSERT_TRUE(missing);
   EXPECT_EQ(*missing, (std::vector<std::string>{"THIMBLE_TEST_NONE"}));
   const std::map<std::string, std::string> expected{
@@ -29,16 +29,16 @@ TEST(Environment, OnlyNamedVariablesCross) {
 
 TEST(Environment, AVariableWithoutANameIsRefused) {
   std::map<std::string, std::string> environment;
-  EXPECT_FALSE(add_environment({"=value"}, environment));
-  EXPECT_FALSE(add_environment({""}, environment));
+  EXPECT_FALSE(launch::add_environment({"=value"}, environment));
+  EXPECT_FALSE(launch::add_environment({""}, environment));
 }
 
 TEST(Environment, NamesAreNames) {
   for (const char* good : {"A", "_a1=", "npm_config_x=1", "NOTION_*", "A.b-c=", "?X"}) {
-    EXPECT_TRUE(check_environment({"OTHER", good})) << good;
+    EXPECT_TRUE(launch::check_environment({"OTHER", good})) << good;
   }
   for (const char* bad : {"", "=x", "1A", "A B=c", "A\x1b[2J=x", "A\n", "A*=x", "ä=1"}) {
-    const auto checked = check_environment({"OTHER", bad});
+    const auto checked = launch::check_environment({"OTHER", bad});
     ASSERT_FALSE(checked) << bad;
     EXPECT_NE(checked.error().message.find("number 2"), std::string::npos);
     EXPECT_TRUE(std::holds_alternative<int>(parse_run({"--env", bad, "--", "x"}))) << bad;
@@ -48,8 +48,8 @@ TEST(Environment, NamesAreNames) {
 TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
   std::map<std::string, std::string> environment = {
       {"NODE_OPTIONS", "--require=/r.cjs"}, {"LD_PRELOAD", "/r.so"}, {"OTHER", "old"}};
-  ASSERT_TRUE(add_environment({"NODE_OPTIONS=--trace-gc", "LD_PRELOAD=/mine.so", "OTHER=new"},
-                              environment));
+  ASSERT_TRUE(launch::add_environment(
+      {"NODE_OPTIONS=--trace-gc", "LD_PRELOAD=/mine.so", "OTHER=new"}, environment));
   EXPECT_EQ(environment["NODE_OPTIONS"], "--require=/r.cjs --trace-gc");
   EXPECT_EQ(environment["LD_PRELOAD"], "/r.so:/mine.so");
   EXPECT_EQ(environment["OTHER"], "new");
@@ -57,9 +57,9 @@ TEST(Environment, WhatACloneNeedsIsAddedToNotReplaced) {
 
 TEST(Environment, ThePathOfTheImageStaysBehindTheUsers) {
   std::map<std::string, std::string> environment = {{"PATH", "/usr/bin:/bin"}};
-  ASSERT_TRUE(add_environment({"PATH=/opt/tools"}, environment));
+  ASSERT_TRUE(launch::add_environment({"PATH=/opt/tools"}, environment));
   EXPECT_EQ(environment["PATH"], "/opt/tools:/usr/bin:/bin");
-  ASSERT_TRUE(add_environment({"PATH="}, environment));
+  ASSERT_TRUE(launch::add_environment({"PATH="}, environment));
   EXPECT_EQ(environment["PATH"], "/opt/tools:/usr/bin:/bin");
 }
 
@@ -68,7 +68,7 @@ TEST(Environment, APatternStandsForAllThatAreSet) {
   ::setenv("THIMBLE_TEST_A_TWO", "a=b", 1);
   ::setenv("THIMBLE_TEST_B", "no", 1);
   std::map<std::string, std::string> environment;
-  auto missing = add_environment({"THIMBLE_TEST_A_*", "THIMBLE_NONE_*"}, environment);
+  auto missing = launch::add_environment({"THIMBLE_TEST_A_*", "THIMBLE_NONE_*"}, environment);
   ASSERT_TRUE(missing);
   EXPECT_EQ(*missing, Words{"THIMBLE_NONE_*"});
   const std::map<std::string, std::string> expected{{"THIMBLE_TEST_A_ONE", "1"},
@@ -82,7 +82,7 @@ class EnvFile : public testing::Test {
 
   Result<Words> read(const std::string& text) {
     std::ofstream(name_) << text;
-    return read_env_file(name_);
+    return launch::read_env_file(name_);
   }
 
   std::string name_ = testing::TempDir() + "thimble-env-" + std::to_string(::getpid());
@@ -104,8 +104,8 @@ TEST_F(EnvFile, ErrorsNameTheLineAndNeverItsText) {
     EXPECT_NE(variables.error().message.find(":2: "), std::string::npos);
     EXPECT_EQ(variables.error().message.find("secret"), std::string::npos);
   }
-  EXPECT_FALSE(read_env_file("/no/such/file"));
-  EXPECT_FALSE(read_env_file("/"));
+  EXPECT_FALSE(launch::read_env_file("/no/such/file"));
+  EXPECT_FALSE(launch::read_env_file("/"));
 }
 
 TEST_F(EnvFile, WhatIsNamedOnTheCommandLineCounts) {
@@ -114,7 +114,7 @@ TEST_F(EnvFile, WhatIsNamedOnTheCommandLineCounts) {
   auto* options = std::get_if<RunOptions>(&result);
   ASSERT_NE(options, nullptr);
   std::map<std::string, std::string> environment;
-  ASSERT_TRUE(add_environment(options->env, environment));
+  ASSERT_TRUE(launch::add_environment(options->env, environment));
   EXPECT_EQ(environment["KEY"], "word");
   EXPECT_EQ(environment["OTHER"], "file");
 }

@@ -93,7 +93,7 @@ Result<void> ClaimedServer::read_output() {
 }
 
 // The first line goes out as soon as there is something to send it by.
-void ClaimedServer::begin(std::string first_line) {
+void ClaimedServer::begin(const std::string& first_line) {
   guest_.begin({.on_streams =
                     [this, first_line](ServerStreams streams) {
                       streams_ = std::move(streams);

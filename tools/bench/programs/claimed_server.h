@@ -34,7 +34,7 @@ class ClaimedServer {
       : guest_(std::move(vm),
                {.identity = std::move(identity), .server = ServerSpec(), .is_clone = true}) {}
 
-  void begin(std::string first_line);
+  void begin(const std::string& first_line);
   void on_guest(const GuestEvent& event);
   void on_vm(const VmEvent& event);
   Result<void> serve();

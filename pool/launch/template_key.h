@@ -12,14 +12,14 @@
 
 #include "devices/result.h"
 #include "pool/image/plan.h"
+#include "pool/launch/server_config.h"
 #include "pool/template/freeze.h"
-#include "tools/cli/run_options.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 class TemplateKey {
  public:
-  static Result<TemplateKey> collect(const RunOptions& options, const image::Prepared& prepared,
+  static Result<TemplateKey> collect(const ServerConfig& config, const image::Prepared& prepared,
                                      const ServerSpec& server);
 
   [[nodiscard]] std::string name(FreezeRequest::Point point) const;
@@ -32,4 +32,4 @@ class TemplateKey {
   std::string server_;  // … if that is ready
 };
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

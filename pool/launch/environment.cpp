@@ -1,5 +1,5 @@
 // See environment.h.
-#include "tools/cli/environment.h"
+#include "pool/launch/environment.h"
 
 #include <fnmatch.h>
 #include <unistd.h>
@@ -9,7 +9,7 @@
 
 #include "devices/text.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -129,4 +129,4 @@ Result<std::vector<std::string>> add_environment(const std::vector<std::string>&
   return missing;
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

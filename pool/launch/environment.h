@@ -8,7 +8,7 @@
 
 #include "devices/result.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 // The variables of a file as --env takes them: lines "K=V", "K" (the value from here) or "K*";
 // empty lines and those that begin with # are none. A value in quotes loses them, a leading
@@ -25,4 +25,4 @@ Result<void> check_environment(const std::vector<std::string>& wanted);
 Result<std::vector<std::string>> add_environment(const std::vector<std::string>& wanted,
                                                  std::map<std::string, std::string>& environment);
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

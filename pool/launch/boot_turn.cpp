@@ -1,13 +1,12 @@
 // See boot_turn.h.
-#include "tools/cli/boot_turn.h"
+#include "pool/launch/boot_turn.h"
 
 #include <sys/resource.h>
 
 #include "devices/text.h"
 #include "pool/daemon/runtime_folder.h"
-#include "tools/cli/say.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -23,7 +22,8 @@ Result<StartSlots> open_slots(unsigned count) {
 
 }  // namespace
 
-Result<StartSlot> take_boot_turn(std::span<const std::string> wanted, bool verbose) {
+Result<StartSlot> take_boot_turn(std::span<const std::string> wanted, bool verbose,
+                                 const Say& say) {
   const auto count = boots_at_once();
   if (!count) return std::unexpected(count.error());
   if (*count == 0) return StartSlot();
@@ -52,4 +52,4 @@ Result<StartSlot> take_background_turn(const std::string& made, Fd passed_on) {
   return slot;
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

@@ -1,18 +1,16 @@
 // See template_make.h.
-#include "tools/cli/template_make.h"
+#include "pool/launch/template_make.h"
 
 #include <poll.h>
 #include <cstdlib>
 #include <ctime>
 
 #include "devices/text.h"
-#include "mcp-agent/server_lines.h"
 #include "pool/image/reseed.h"
-#include "tools/cli/guest_files.h"
-#include "tools/cli/say.h"
-#include "tools/cli/server_vm.h"
+#include "pool/launch/guest_files.h"
+#include "pool/launch/server_vm.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -44,54 +42,51 @@ Result<void> save(VmProcess& vm, SnapshotFiles files) {
 bool is_inherited(const std::string& variable) { return variable.find('=') == std::string::npos; }
 
 Result<TemplateFacts> describe(const FreezeRequest& request, const TemplateOrder& order,
-                               const RunOptions& options, const image::Prepared& prepared) {
+                               const ServerConfig& config, const image::Prepared& prepared,
+                               const Say& say) {
   TemplateFacts facts;
   facts.point = request.point;
   facts.note = order.note;
-  facts.memory_bytes = options.memory_bytes;
-  facts.vcpus = options.vcpus;
+  facts.memory_bytes = config.memory_bytes;
+  facts.vcpus = config.vcpus;
   facts.disks.push_back({prepared.image.erofs.string(), "root"});
   for (size_t i = 0; i < prepared.mounts.size(); ++i) {
     facts.disks.push_back({prepared.mounts[i].erofs.string(), text("mount%zu", i)});
   }
   facts.created = static_cast<uint64_t>(::time(nullptr));
-  facts.command = options.command.empty() ? request.server.arguments : options.command;
+  facts.command = config.command.empty() ? request.server.arguments : config.command;
   facts.server.term_grace_ms = request.server.term_grace_ms;
   // A server that runs already has them; the file keeps no more of them than it needs.
   if (request.point == Point::kReady) return facts;
   facts.server = request.server;
   std::vector<std::string> fixed;
-  for (const std::string& variable : options.env) {
+  for (const std::string& variable : config.env) {
     (is_inherited(variable) ? facts.inherited : fixed).push_back(variable);
   }
-  auto environment = make_environment(fixed, base_environment(options, prepared));
+  auto environment = make_environment(fixed, base_environment(config, prepared), say);
   if (!environment) return std::unexpected(environment.error());
   facts.server.environment = std::move(*environment);
   return facts;
 }
 
-Result<FreezeRequest> make_request(const TemplateOrder& order, const RunOptions& options,
-                                   const image::Prepared& prepared, ServerLines& lines) {
+Result<FreezeRequest> make_request(const TemplateOrder& order, const ServerConfig& config,
+                                   const image::Prepared& prepared,
+                                   const MakingListener& listener) {
   FreezeRequest request;
   request.point = order.point;
   auto identity = make_identity();
   if (!identity) return std::unexpected(identity.error());
   auto mounts = make_mounts(prepared);
   if (!mounts) return std::unexpected(mounts.error());
-  auto server = make_server(options, prepared);
+  auto server = make_server(config, prepared, listener.say);
   if (!server) return std::unexpected(server.error());
   request.identity = std::move(*identity);
   request.identity.mounts = std::move(*mounts);
   request.server = std::move(*server);
   if (order.point == Point::kReady) image::compile_ahead(request.server.environment);
   request.ready_limit = order.ready_limit;
-  request.on_stderr = [&lines](std::string_view bytes) { pass_on(lines.pass(bytes)); };
-  if (options.verbose) {
-    request.on_notice = [&lines](std::string_view line) {
-      if (lines.leave_line()) end_line();
-      say(line);
-    };
-  }
+  request.on_stderr = listener.on_stderr;
+  if (config.verbose) request.on_notice = listener.on_notice;
   return request;
 }
 
@@ -104,13 +99,13 @@ std::string refusal_of(const std::string& process) {
 
 }  // namespace
 
-PointChoice choose_point(const RunOptions& options, const image::Prepared& prepared) {
+PointChoice choose_point(const ServerConfig& config, const image::Prepared& prepared) {
   if (!prepared.image.env.contains(image::kReseedsVariable)) {
     return {Point::kBeforeExec,
             "frozen before CMD starts, since its random numbers could not be reseeded in clones "
             "(--freeze ready)"};
   }
-  if (!options.env.empty()) {
+  if (!config.env.empty()) {
     return {Point::kBeforeExec,
             "frozen before CMD starts, since --env may give it secrets (--freeze ready)"};
   }
@@ -126,30 +121,30 @@ Result<Point> parse_point(const std::string& name) {
 const char* point_name(Point point) { return point == Point::kReady ? "ready" : "before-exec"; }
 
 Result<TemplateMade> make_template(const TemplateStore& store, const TemplateOrder& order,
-                                   const RunOptions& options, const image::Prepared& prepared) {
+                                   const ServerConfig& config, const image::Prepared& prepared,
+                                   const MakingListener& listener) {
   auto staging = store.stage(order.name);
   if (!staging) return std::unexpected(staging.error());
-  ServerLines lines;
-  auto request = make_request(order, options, prepared, lines);
+  auto request = make_request(order, config, prepared, listener);
   if (!request) return std::unexpected(request.error());
-  auto spec = make_vm(options, prepared);
+  auto spec = make_vm(config, prepared);
   if (!spec) return std::unexpected(spec.error());
   auto vm = VmProcess::start(std::move(*spec));
   if (!vm) return std::unexpected(vm.error());
   auto frozen = freeze_guest(*vm, *request);
-  if (lines.leave_line()) end_line();
+  if (listener.on_end_of_stderr) listener.on_end_of_stderr();
   if (!frozen) return std::unexpected(frozen.error());
   if (!frozen->unreseeded.empty()) {
     std::string refusal = refusal_of(frozen->unreseeded);
     if (!order.accepts_unreseeded) return TemplateMade{std::move(refusal)};
-    say("--freeze ready: " + refusal);
+    listener.say("--freeze ready: " + refusal);
   }
   auto files = staging->files();
   if (!files) return std::unexpected(files.error());
   auto saved = save(*vm, std::move(*files));
   vm->kill();
   if (!saved) return fail_in("save the template", saved);
-  auto facts = describe(*request, order, options, prepared);
+  auto facts = describe(*request, order, config, prepared, listener.say);
   if (!facts) return std::unexpected(facts.error());
   if (auto done = staging->publish(std::move(*facts)); !done) return std::unexpected(done.error());
   return TemplateMade{};
@@ -172,4 +167,4 @@ Result<TemplateStore> open_templates_with(const std::string& name) {
   return open_templates(TemplatePlace::kDisk);
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

@@ -1,6 +1,6 @@
 // See template_key.h. What goes in is written as "name=length:value" lines, so that no two sets of
 // inputs give the same text.
-#include "tools/cli/template_key.h"
+#include "pool/launch/template_key.h"
 
 #include <cpuid.h>
 #include <elf.h>
@@ -11,10 +11,10 @@
 #include <cstring>
 
 #include "pool/image/sha256.h"
+#include "pool/launch/guest_files.h"
 #include "pool/template/file_mark.h"
-#include "tools/cli/guest_files.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -76,8 +76,9 @@ std::string cpu_features() {
   return all;
 }
 
-Result<void> add_files(const RunOptions& options, const image::Prepared& prepared, Inputs& inputs) {
-  auto kernel = find_kernel(options.kernel);
+Result<void> add_files(const ServerConfig& config, const image::Prepared& prepared,
+                       Inputs& inputs) {
+  auto kernel = find_kernel(config.kernel);
   if (!kernel) return std::unexpected(kernel.error());
   auto kernel_mark = file_mark(*kernel);
   if (!kernel_mark) return std::unexpected(kernel_mark.error());
@@ -103,7 +104,8 @@ void add_server(const ServerSpec& server, Inputs& inputs) {
 
 }  // namespace
 
-Result<TemplateKey> TemplateKey::collect(const RunOptions& options, const image::Prepared& prepared,
+Result<TemplateKey> TemplateKey::collect(const ServerConfig& config,
+                                         const image::Prepared& prepared,
                                          const ServerSpec& server) {
   Inputs inputs;
   std::string program;
@@ -116,9 +118,9 @@ Result<TemplateKey> TemplateKey::collect(const RunOptions& options, const image:
   ::uname(&host);
   inputs.add("host", host.release);
   inputs.add("cpu", cpu_features());
-  inputs.add("memory", std::to_string(options.memory_bytes));
-  inputs.add("vcpus", std::to_string(options.vcpus));
-  if (auto added = add_files(options, prepared, inputs); !added) {
+  inputs.add("memory", std::to_string(config.memory_bytes));
+  inputs.add("vcpus", std::to_string(config.vcpus));
+  if (auto added = add_files(config, prepared, inputs); !added) {
     return std::unexpected(added.error());
   }
   Inputs of_server;
@@ -134,4 +136,4 @@ std::string TemplateKey::name(FreezeRequest::Point point) const {
   return "auto-" + image::sha256_text(all).substr(0, kDigits);
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

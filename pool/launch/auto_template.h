@@ -9,22 +9,21 @@
 
 #include "devices/result.h"
 #include "pool/image/plan.h"
+#include "pool/launch/clone_order.h"
+#include "pool/launch/server_config.h"
+#include "pool/launch/template_key.h"
 #include "pool/start_slots.h"
 #include "pool/template/template.h"
-#include "tools/cli/options.h"
-#include "tools/cli/run_options.h"
-#include "tools/cli/template_key.h"
-#include "tools/cli/template_run.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 class AutoTemplate {
  public:
   // Nothing: --cold, THIMBLE_TEMPLATES=off, or a host where templates have no place (said with
   // --verbose).
-  static std::optional<AutoTemplate> open(const RunOptions& options,
-                                          const image::Prepared& prepared,
-                                          const ServerSpec& server);
+  static std::optional<AutoTemplate> open(const ServerConfig& config,
+                                          const image::Prepared& prepared, const ServerSpec& server,
+                                          Say say);
 
   // The clone to run: of the server itself, or else of its guest before the server started.
   [[nodiscard]] std::optional<CloneOrder> find() const;
@@ -38,24 +37,26 @@ class AutoTemplate {
   [[nodiscard]] bool is_there() const;
 
   // Starts a process of its own, in no hurry, that makes what is missing and is not being made by
-  // another; `arguments` are those of `thimble run`. Does nothing when nothing is missing, or when
+  // another; `words` are those of `thimble run`. Does nothing when nothing is missing, or when
   // the last try failed not long ago. One that was just `refused` by name is made anew, and there
   // until the new one takes its place: the refusal may have been of the moment. The process goes on
   // in `turn` where other starts wait for what it makes.
-  void make_in_background(const Arguments& arguments, const std::string& refused,
+  void make_in_background(const std::vector<std::string>& words, const std::string& refused,
                           StartSlot turn) const;
 
  private:
-  AutoTemplate(const RunOptions& options, ServerSpec server, std::vector<TemplateStore> stores,
-               std::vector<FreezeRequest::Point> points, TemplateKey key);
+  AutoTemplate(const ServerConfig& config, Say say, ServerSpec server,
+               std::vector<TemplateStore> stores, std::vector<FreezeRequest::Point> points,
+               TemplateKey key);
   [[nodiscard]] const TemplateStore* store_of(const std::string& name) const;
   void forget(const std::string& name) const;
 
   ServerSpec server_;
+  Say say_;
   std::vector<TemplateStore> stores_;         // where new ones go comes first
   std::vector<FreezeRequest::Point> points_;  // the best comes first
   TemplateKey key_;
   bool verbose_;
 };
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

@@ -1,20 +1,18 @@
 // See server_vm.h.
-#include "tools/cli/server_vm.h"
+#include "pool/launch/server_vm.h"
 
 #include <sys/mount.h>
+#include <sys/sysinfo.h>
 
 #include <array>
 #include <cstring>
 
 #include "devices/text.h"
-#include "mcp-agent/server_run.h"
-#include "tools/cli/environment.h"
-#include "tools/cli/guest_files.h"
-#include "tools/cli/host_check.h"
-#include "tools/cli/say.h"
+#include "pool/launch/environment.h"
+#include "pool/launch/guest_files.h"
 #include "vmm/load/read_file.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -23,19 +21,30 @@ constexpr const char* kCommandLine =
     "console=ttyS0 quiet panic=-1 reboot=k 8250.nr_uarts=1 "
     "swiotlb=noforce thimble.root=/dev/vda thimble.rootfstype=erofs";
 
-constexpr std::chrono::milliseconds kStdinGrace{10'000};
 constexpr std::chrono::milliseconds kTermGrace{5'000};
 
 }  // namespace
 
-Result<image::Prepared> prepare_server(const RunOptions& options) {
-  if (auto memory = check_memory(options.memory_bytes); !memory) {
+Result<void> check_memory(uint64_t bytes) {
+  struct sysinfo info{};
+  if (::sysinfo(&info) != 0) return {};
+  const uint64_t total = static_cast<uint64_t>(info.totalram) * info.mem_unit;
+  if (bytes <= total) return {};
+  return fail(text("--memory %lluM: this host has %lluM of memory",
+                   static_cast<unsigned long long>(bytes >> 20),
+                   static_cast<unsigned long long>(total >> 20)));
+}
+
+Result<image::Prepared> prepare_server(const ServerConfig& config,
+                                       const std::function<Result<void>()>& check_host,
+                                       const Say& say) {
+  if (auto memory = check_memory(config.memory_bytes); !memory) {
     return std::unexpected(memory.error());
   }
-  auto context = image::PlanContext::from_process(options.image);
+  auto context = image::PlanContext::from_process(config.image);
   if (!context) return std::unexpected(context.error());
-  context->user = options.user;
-  auto plan = image::plan_command(options.command, *context);
+  context->user = config.user;
+  auto plan = image::plan_command(config.command, *context);
   if (!plan) return std::unexpected(plan.error());
   for (const std::string& note : plan->notes) say(note);
   // A mistake in the command is told before one of the host.
@@ -45,7 +54,7 @@ Result<image::Prepared> prepare_server(const RunOptions& options) {
   auto store = image::Store::open();
   if (!store) return std::unexpected(store.error());
   auto prepared = image::prepare_plan(*store, *plan, {.progress = say});
-  if (prepared && options.verbose && !prepared->image.digest.empty()) {
+  if (prepared && config.verbose && !prepared->image.digest.empty()) {
     say("image " + store->title(prepared->image));
   }
   return prepared;
@@ -60,17 +69,17 @@ Result<Disk> open_disk(const std::filesystem::path& path, std::string name) {
   return disk;
 }
 
-Result<VmSpec> make_vm(const RunOptions& options, const image::Prepared& prepared) {
+Result<VmSpec> make_vm(const ServerConfig& config, const image::Prepared& prepared) {
   VmSpec spec;
   MachineOptions& machine = spec.machine;
-  machine.memory_bytes = options.memory_bytes;
-  machine.vcpus = options.vcpus;
+  machine.memory_bytes = config.memory_bytes;
+  machine.vcpus = config.vcpus;
   machine.command_line = kCommandLine;
   machine.vsock.emplace();
-  spec.report_console = options.verbose;
-  spec.require_confinement = options.require_confinement;
+  spec.report_console = config.verbose;
+  spec.require_confinement = config.require_confinement;
 
-  auto kernel = find_kernel(options.kernel);
+  auto kernel = find_kernel(config.kernel);
   if (!kernel) return std::unexpected(kernel.error());
   machine.kernel = kernel->string();
   auto init = init_file();
@@ -109,13 +118,13 @@ Result<std::vector<protocol::Mount>> make_mounts(const image::Prepared& prepared
   return out;
 }
 
-uint32_t stdin_grace_ms(const RunOptions& options) {
-  const auto by_kind = input_is_a_client(STDIN_FILENO) ? kStdinGrace : std::chrono::milliseconds(0);
-  return static_cast<uint32_t>(options.stdin_grace.value_or(by_kind).count());
+uint32_t stdin_grace_ms(const ServerConfig& config) {
+  return static_cast<uint32_t>(config.stdin_grace.value_or(std::chrono::milliseconds(0)).count());
 }
 
 Result<std::vector<std::string>> make_environment(const std::vector<std::string>& wanted,
-                                                  std::map<std::string, std::string> base) {
+                                                  std::map<std::string, std::string> base,
+                                                  const Say& say) {
   auto missing = add_environment(wanted, base);
   if (!missing) return std::unexpected(missing.error());
   for (const std::string& name : *missing) say("--env " + name + ": not set here, left out");
@@ -131,24 +140,25 @@ Result<std::vector<std::string>> make_environment(const std::vector<std::string>
   return environment;
 }
 
-std::map<std::string, std::string> base_environment(const RunOptions& options,
+std::map<std::string, std::string> base_environment(const ServerConfig& config,
                                                     const image::Prepared& prepared) {
   std::map<std::string, std::string> base = prepared.env;
-  if (!options.user.empty()) base.erase("HOME");
+  if (!config.user.empty()) base.erase("HOME");
   return base;
 }
 
-Result<ServerSpec> make_server(const RunOptions& options, const image::Prepared& prepared) {
+Result<ServerSpec> make_server(const ServerConfig& config, const image::Prepared& prepared,
+                               const Say& say) {
   ServerSpec server;
   server.arguments = prepared.argv;
-  auto environment = make_environment(options.env, base_environment(options, prepared));
+  auto environment = make_environment(config.env, base_environment(config, prepared), say);
   if (!environment) return std::unexpected(environment.error());
   server.environment = std::move(*environment);
-  server.workdir = options.workdir.empty() ? prepared.workdir : options.workdir;
-  server.user = options.user;
-  server.stdin_grace_ms = stdin_grace_ms(options);
+  server.workdir = config.workdir.empty() ? prepared.workdir : config.workdir;
+  server.user = config.user;
+  server.stdin_grace_ms = stdin_grace_ms(config);
   server.term_grace_ms = static_cast<uint32_t>(kTermGrace.count());
   return server;
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

@@ -1,5 +1,5 @@
 // See guest_files.h.
-#include "tools/cli/guest_files.h"
+#include "pool/launch/guest_files.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -13,9 +13,9 @@
 
 #include "devices/base/owned_folder.h"
 #include "devices/text.h"
-#include "tools/cli/embedded_init.h"
+#include "pool/launch/embedded_init.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -149,4 +149,4 @@ Result<Fd> init_file() {
 
 std::string path_of(const Fd& fd) { return text("/proc/self/fd/%d", fd.get()); }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

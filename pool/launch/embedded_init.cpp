@@ -1,5 +1,5 @@
 // See embedded_init.h. THIMBLE_INIT_CPIO is the file's path, given by tools/cli/cli.mk.
-#include "tools/cli/embedded_init.h"
+#include "pool/launch/embedded_init.h"
 
 __asm__(
     ".section .rodata\n"
@@ -15,10 +15,10 @@ extern const uint8_t thimble_embedded_init[];
 extern const uint8_t thimble_embedded_init_end[];
 }
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 std::span<const uint8_t> embedded_init() {
   return {thimble_embedded_init, thimble_embedded_init_end};
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

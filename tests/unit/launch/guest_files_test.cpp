@@ -1,5 +1,5 @@
 // The kernel of the cache: one that another user could have put there is none.
-#include "tools/cli/guest_files.h"
+#include "pool/launch/guest_files.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
-namespace thimble::cli {
+namespace thimble::launch {
 namespace {
 
 namespace fs = std::filesystem;
@@ -103,4 +103,4 @@ TEST_F(CachedKernelTest, AnInstalledOneComesFirst) {
 }
 
 }  // namespace
-}  // namespace thimble::cli
+}  // namespace thimble::launch

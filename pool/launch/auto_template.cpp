@@ -1,5 +1,5 @@
 // See auto_template.h.
-#include "tools/cli/auto_template.h"
+#include "pool/launch/auto_template.h"
 
 #include <unistd.h>
 
@@ -7,12 +7,10 @@
 #include <cstdlib>
 
 #include "devices/base/detached_program.h"
-#include "mcp-agent/server_run.h"
-#include "tools/cli/say.h"
-#include "tools/cli/template_key.h"
-#include "tools/cli/template_make.h"
+#include "pool/launch/template_key.h"
+#include "pool/launch/template_make.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 namespace {
 
@@ -23,46 +21,47 @@ bool are_off() {
   return value != nullptr && std::string_view(value) == "off";
 }
 
-// Where nobody awaits the server, it is not one: `thimble run -- python3 job.py </dev/null`.
-bool may_be_ready(const RunOptions& options, const image::Prepared& prepared) {
-  return choose_point(options, prepared).point == Point::kReady && input_is_a_client(STDIN_FILENO);
+bool may_be_ready(const ServerConfig& config, const image::Prepared& prepared) {
+  return choose_point(config, prepared).point == Point::kReady && config.awaits_client;
 }
 
 }  // namespace
 
-AutoTemplate::AutoTemplate(const RunOptions& options, ServerSpec server,
+AutoTemplate::AutoTemplate(const ServerConfig& config, Say say, ServerSpec server,
                            std::vector<TemplateStore> stores, std::vector<Point> points,
                            TemplateKey key)
     : server_(std::move(server)),
+      say_(std::move(say)),
       stores_(std::move(stores)),
       points_(std::move(points)),
       key_(std::move(key)),
-      verbose_(options.verbose) {}
+      verbose_(config.verbose) {}
 
-std::optional<AutoTemplate> AutoTemplate::open(const RunOptions& options,
+std::optional<AutoTemplate> AutoTemplate::open(const ServerConfig& config,
                                                const image::Prepared& prepared,
-                                               const ServerSpec& server) {
-  if (options.cold || are_off()) return std::nullopt;
+                                               const ServerSpec& server, Say say) {
+  if (config.cold || are_off()) return std::nullopt;
   std::vector<TemplatePlace> places = {TemplatePlace::kDisk, TemplatePlace::kMemory};
-  if (options.in_memory) std::swap(places[0], places[1]);
+  if (config.in_memory) std::swap(places[0], places[1]);
   std::vector<TemplateStore> stores;
   for (const TemplatePlace place : places) {
     auto store = open_templates(place);
     if (store) {
       stores.push_back(std::move(*store));
-    } else if (options.verbose || place == places[0]) {
+    } else if (config.verbose || place == places[0]) {
       say(store.error().message);
     }
     if (!store && place == places[0]) return std::nullopt;
   }
   std::vector<Point> points = {Point::kBeforeExec};
-  if (may_be_ready(options, prepared)) points.insert(points.begin(), Point::kReady);
-  auto key = TemplateKey::collect(options, prepared, server);
+  if (may_be_ready(config, prepared)) points.insert(points.begin(), Point::kReady);
+  auto key = TemplateKey::collect(config, prepared, server);
   if (!key) {
-    if (options.verbose) say(key.error().message);
+    if (config.verbose) say(key.error().message);
     return std::nullopt;
   }
-  return AutoTemplate(options, server, std::move(stores), std::move(points), std::move(*key));
+  return AutoTemplate(config, std::move(say), server, std::move(stores), std::move(points),
+                      std::move(*key));
 }
 
 const TemplateStore* AutoTemplate::store_of(const std::string& name) const {
@@ -91,11 +90,11 @@ std::optional<CloneOrder> AutoTemplate::find() const {
     if (store == nullptr) continue;
     auto order = order_clone(*store, name);
     if (!order && order.error().kind == FileFault::Kind::kPassing) {
-      say(order.error().message + ": booting instead");
+      say_(order.error().message + ": booting instead");
       return std::nullopt;
     }
     if (!order) {
-      say(order.error().message + ": it is made anew");
+      say_(order.error().message + ": it is made anew");
       forget(name);
       continue;
     }
@@ -108,35 +107,36 @@ std::optional<CloneOrder> AutoTemplate::find() const {
 void AutoTemplate::forget(const std::string& name) const {
   const TemplateStore* const store = store_of(name);
   if (store == nullptr) return;
-  if (auto removed = store->remove(name); !removed && verbose_) say(removed.error().message);
+  if (auto removed = store->remove(name); !removed && verbose_) say_(removed.error().message);
 }
 
-void AutoTemplate::make_in_background(const Arguments& arguments, const std::string& refused,
-                                      StartSlot turn) const {
+void AutoTemplate::make_in_background(const std::vector<std::string>& words,
+                                      const std::string& refused, StartSlot turn) const {
   for (const Point point : points_) {
     const std::string name = key_.name(point);
     const bool anew = name == refused;
     if (!anew && store_of(name) != nullptr) return;  // what is less good is not missed
     if (const auto why = stores_.front().failure(name)) {
-      if (verbose_) say("no template frozen " + std::string(point_name(point)) + ": " + *why);
+      if (verbose_) say_("no template frozen " + std::string(point_name(point)) + ": " + *why);
       continue;
     }
-    if (verbose_) say("making a template for the next run: " + name);
-    Arguments command = {"template", "auto", "--in-background", "--freeze", point_name(point)};
+    if (verbose_) say_("making a template for the next run: " + name);
+    std::vector<std::string> command = {"template", "auto", "--in-background", "--freeze",
+                                        point_name(point)};
     if (anew) command.emplace_back("--anew");
     const Fd given = turn.pass_on();
     if (given) command.emplace_back("--with-turn");
-    command.insert(command.end(), arguments.begin(), arguments.end());
+    command.insert(command.end(), words.begin(), words.end());
     command.insert(command.begin(), "thimble");
     DetachedProgram maker{.arguments = std::move(command),
                           .environment = environment_of_this_process(),
                           .passed = {}};
     if (given) maker.passed.push_back(given.get());
     if (auto started = start_detached(maker); !started && verbose_) {
-      say(started.error().message);
+      say_(started.error().message);
     }
     return;
   }
 }
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

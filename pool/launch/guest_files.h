@@ -7,7 +7,7 @@
 #include "devices/fd.h"
 #include "devices/result.h"
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 // The file that runs, as /proc has it; empty without /proc.
 std::filesystem::path this_program();
@@ -28,4 +28,4 @@ std::string path_of(const Fd& fd);
 // The cache: ${THIMBLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/thimble}; empty without a home.
 std::filesystem::path cache_directory();
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <span>
 
-namespace thimble::cli {
+namespace thimble::launch {
 
 std::span<const uint8_t> embedded_init();
 
-}  // namespace thimble::cli
+}  // namespace thimble::launch
