@@ -9,7 +9,7 @@
  *   thimble_machine* machine = NULL;
  *   thimble_error* error = NULL;
  *   if (thimble_machine_create(options, &machine, &error) != THIMBLE_OK)
- *     fprintf(stderr, "%s\n", thimble_error_message(error));
+ *     complain(thimble_error_message(error));
  *   else
  *     thimble_machine_run(machine, &error);
  *
