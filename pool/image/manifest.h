@@ -15,7 +15,7 @@
 namespace thimble::image {
 
 // Raised whenever the same request would be built differently: older images are built anew.
-inline constexpr int kBuilderVersion = 4;
+inline constexpr int kBuilderVersion = 5;
 
 struct Manifest {
   std::string name;  // what was built, with the exact version: "npm:@scope/pkg@1.2.3"

@@ -64,6 +64,16 @@ contains "… to one file" "bundled to one file" "$ERR"
 bytes=$(sha256sum "$(erofs_of good)" | cut -d' ' -f1)
 tools=$(cd "$THIMBLE_CACHE/npm/pinned" && sha256sum */*)
 
+build finds
+equal "a package with a dependency that has commands builds" 0 "$STATUS"
+fsck.erofs --extract="$SCRATCH/finds" "$(erofs_of finds)" >/dev/null 2>&1
+equal "… whose command is linked where npm links it" ../told/cli.js \
+  "$(readlink "$SCRATCH/finds/opt/thimble/app/node_modules/.bin/told")"
+equal "… and is found by its name" /opt/thimble/app/node_modules/.bin \
+  "$("$THIMBLE" image inspect npm:finds@latest --json | grep -oE '"PATH": *"[^:"]+' | cut -d'"' -f4)"
+holds "… and no link leads out of the image's packages" \
+  bash -c '! find "$1" -type l -printf "%l\n" | grep -q "$2"' _ "$SCRATCH/finds/opt" "$CANARIES"
+
 harmless reaches
 harmless nearby
 contains "… and is not bundled for what the jail has" "outside the package" "$ERR"

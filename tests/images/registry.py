@@ -56,6 +56,13 @@ def packages(address):
     made = [
         package("good", "console.log(require('./lib.js').text + require('./data.json').text);",
                 [("lib.js", "exports.text = 'good ' + __dirname.length;"), ("data.json", '{"text": " data"}')]),
+        # A command of a package that it depends on, by name and by the place where npm links it; and a
+        # package whose command is called like one of the system's.
+        package("finds", "const {execFileSync} = require('child_process'); console.log(String("
+                "execFileSync('told', ['by name'])) + execFileSync(__dirname + '/../.bin/told', ['by place']));",
+                dependencies={"told": "1.0.0"}),
+        package("told", "console.log('told ' + process.argv[2]);",
+                bin={"told": "cli.js", "../../../escapes": "cli.js", "out": f"{UP}{OUTSIDE}/victim.js"}),
         # What the bundler is made to read, and what the tied copy is made to write.
         package("reaches", f"""
             const n = process.argv[2];

@@ -35,7 +35,9 @@ Command npm_command(std::string verb, const fs::path& directory, const fs::path&
   return {
       .argv =
           {"npm", std::move(verb), "--ignore-scripts", "--no-audit", "--no-fund",
-           "--no-update-notifier", "--no-progress", "--logs-max=0", "--bin-links=false",
+           "--no-update-notifier", "--no-progress", "--logs-max=0",
+           // Packages look for commands of what they depend on in node_modules/.bin, as npx has it.
+           "--bin-links=true",
            // Without a network it is to say so in seconds: by itself npm waits for 10 and then 60.
            "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000", "--omit=dev",
            "--global=false", "--omit-lockfile-registry-resolved",

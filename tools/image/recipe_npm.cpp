@@ -71,6 +71,9 @@ Result<Manifest> make_npm(Building& building, const NpmSpec& spec, NodeSource so
   if (done) done = add_commands(building, app, *installed, *manifest);
   manifest->name = "npm:" + spec.name + "@" + installed->version;
   manifest->command.clear();
+  // As under npx: a command that the package depends on is found by its name.
+  std::string& path = manifest->env["PATH"];
+  path = std::string(kGuestApp) + "/node_modules/.bin:" + path;
   if (done) done = add_bundle(building, app, *installed, *manifest);
   if (!done) return std::unexpected(done.error());
   return manifest;
