@@ -6,17 +6,12 @@
 #include <new>
 
 #include "vmm/capi/answer.h"
+#include "vmm/capi/descriptor.h"
 
 using namespace thimble;        // NOLINT: the C functions are in no namespace
 using namespace thimble::capi;  // NOLINT
 
 namespace {
-
-Result<Fd> duplicate(int fd, const std::string& what) {
-  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!copy) return fail_as(ErrorKind::kInvalid, fail_errno(what + ": its descriptor").error());
-  return copy;
-}
 
 Result<NamedFile> named(const char* path, const char* what) {
   if (auto done = given(path, what); !done) return std::unexpected(done.error());
@@ -25,7 +20,7 @@ Result<NamedFile> named(const char* path, const char* what) {
 
 Result<NamedFile> opened(int fd, const char* name, const char* what) {
   if (auto done = given(name, what); !done) return std::unexpected(done.error());
-  auto copy = duplicate(fd, std::string(what) + " " + name);
+  auto copy = duplicate(fd, std::string(what) + " " + name + ": its descriptor");
   if (!copy) return std::unexpected(copy.error());
   return NamedFile{name, std::move(*copy)};
 }
@@ -241,7 +236,7 @@ void thimble_machine_options_set_entropy(thimble_machine_options* options, bool 
 
 void thimble_machine_options_set_kvm_fd(thimble_machine_options* options, int fd) noexcept {
   set(options, [&](thimble_machine_options& all) -> Result<void> {
-    auto copy = duplicate(fd, "/dev/kvm");
+    auto copy = duplicate(fd, "/dev/kvm: its descriptor");
     if (!copy) return std::unexpected(copy.error());
     all.kvm = std::move(*copy);
     return {};

@@ -1,6 +1,5 @@
 // Snapshots and clones of thimble.h.
-#include <fcntl.h>
-
+#include "vmm/capi/descriptor.h"
 #include "vmm/capi/machine.h"
 
 using namespace thimble;        // NOLINT: the C functions are in no namespace
@@ -11,12 +10,6 @@ struct thimble_snapshot {
 };
 
 namespace {
-
-Result<Fd> duplicate(int fd, const char* what) {
-  Fd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!copy) return fail_as(ErrorKind::kInvalid, fail_errno(what).error());
-  return copy;
-}
 
 template <class Fact>
 Fact fact_of(const thimble_snapshot* snapshot, Fact SnapshotFacts::* fact) {
