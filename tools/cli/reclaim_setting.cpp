@@ -18,13 +18,15 @@ constexpr const char* kDefault = "500ms";
 }  // namespace
 
 Result<std::optional<std::chrono::milliseconds>> reclaim_setting() {
-  const char* value = std::getenv(kVariable);
-  if (value == nullptr) {
-    value = std::getenv(kEarlierVariable);
-    if (value != nullptr) say(text("%s is called %s now", kEarlierVariable, kVariable));
+  const char* name = kVariable;
+  const char* value = std::getenv(name);
+  if (value == nullptr && std::getenv(kEarlierVariable) != nullptr) {
+    name = kEarlierVariable;
+    value = std::getenv(name);
+    say(text("%s is called %s now", kEarlierVariable, kVariable));
   }
   auto after = parse_duration_or_never(value != nullptr ? value : kDefault);
-  if (!after) return fail_in(kVariable, after);
+  if (!after) return fail_in(name, after);
   return after;
 }
 
