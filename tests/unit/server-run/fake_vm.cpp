@@ -15,9 +15,11 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "guest-init/session.h"
 #include "guest-init/transport.h"
+#include "pool/guest/control_codec.h"
 #include "tests/unit/guest-init/fake_platform.h"
 
 namespace thimble::test {
@@ -105,6 +107,12 @@ void freeze_server(const std::string& control_path, const ServerSpec& server) {
   }
 }
 
+void say(int control, uint16_t type, const std::vector<uint8_t>& payload) {
+  const protocol::FrameHeader header{static_cast<uint32_t>(payload.size()), type, 0};
+  (void)!::write(control, &header, sizeof header);
+  (void)!::write(control, payload.data(), payload.size());
+}
+
 int serve(int channel, const std::string& directory, const ServerSpec* frozen = nullptr) {
   const std::string control = directory + "/control";
   const std::string streams = directory + "/streams";
@@ -152,6 +160,39 @@ VmProcess::Body guest_that(std::function<void(int control)> behave) {
     for (;;) ::pause();
     return 0;
   };
+}
+
+void say_hello(int control) {
+  FieldWriter fields;
+  fields.add_number(protocol::kTagVersion, protocol::kVersion);
+  fields.add_number(protocol::kTagState, static_cast<uint32_t>(protocol::kStateFresh));
+  say(control, protocol::kHello, fields.take());
+}
+
+void say_notice(int control, std::string_view line) {
+  FieldWriter fields;
+  fields.add_text(protocol::kTagText, line);
+  say(control, protocol::kNotice, fields.take());
+}
+
+uint64_t read_wall_clock(int control) {
+  protocol::FrameHeader frame{};
+  if (::recv(control, &frame, sizeof frame, MSG_WAITALL) != sizeof frame) return 0;
+  std::vector<uint8_t> payload(frame.length);
+  (void)::recv(control, payload.data(), payload.size(), MSG_WAITALL);
+  for (size_t at = 0; at + sizeof(protocol::FieldHeader) <= payload.size();) {
+    protocol::FieldHeader field{};
+    std::memcpy(&field, payload.data() + at, sizeof field);
+    at += sizeof field;
+    uint64_t time = 0;
+    if (field.tag == protocol::kTagWallClock && field.length == sizeof time &&
+        at + sizeof time <= payload.size()) {
+      std::memcpy(&time, payload.data() + at, sizeof time);
+      return time;
+    }
+    at += field.length;
+  }
+  return 0;
 }
 
 }  // namespace thimble::test

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <string_view>
 
 #include "devices/fd.h"
 #include "pool/guest/guest_control.h"
@@ -22,5 +23,10 @@ VmProcess::Body frozen_guest_without_vm(std::filesystem::path directory, ServerS
 // The body of a VM process whose guest does `behave` with its control channel, once it is
 // connected.
 VmProcess::Body guest_that(std::function<void(int control)> behave);
+
+// What such a guest may say: that it is a fresh one; a line; and hear: the time of its kConfigure.
+void say_hello(int control);
+void say_notice(int control, std::string_view text);
+uint64_t read_wall_clock(int control);
 
 }  // namespace thimble::test
