@@ -6,9 +6,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "guest-init/account.h"
@@ -40,6 +42,26 @@ bool make_pipe(Pipe& pipe) {
   return true;
 }
 
+// The master's descriptors become init's ends, and those of the terminal itself the server's.
+bool make_terminal(const protocol::Window& window, Pipe& input, Pipe& output, Pipe& error) {
+  input.write_end = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (input.write_end < 0) return false;
+  int lock = 0;
+  winsize size = {};
+  size.ws_row = window.rows;
+  size.ws_col = window.columns;
+  if (ioctl(input.write_end, TIOCSPTLCK, &lock) < 0) return false;
+  if (ioctl(input.write_end, TIOCSWINSZ, &size) < 0) return false;
+  // By the master, since the server's root may have another /dev/pts.
+  input.read_end = ioctl(input.write_end, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (input.read_end < 0) return false;
+  output.read_end = fcntl(input.write_end, F_DUPFD_CLOEXEC, 3);
+  output.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
+  error.read_end = fcntl(input.write_end, F_DUPFD_CLOEXEC, 3);
+  error.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
+  return error.read_end >= 0 && output.read_end >= 0 && output.write_end >= 0 && error.write_end >= 0;
+}
+
 // Until all others who have its write end have closed that.
 void await_end(Pipe& pipe) {
   close(pipe.write_end);
@@ -55,7 +77,10 @@ struct Pipes {
   Pipe error;
   Pipe verdict;
 
-  bool make() {
+  bool make(const Start& start) {
+    if (start.has_terminal) {
+      return make_terminal(start.window, input, output, error) && make_pipe(verdict);
+    }
     if (!make_pipe(input) || !make_pipe(output) || !make_pipe(error)) return false;
     // They stay smaller where that is not allowed.
     fcntl(input.read_end, F_SETPIPE_SZ, kPipeBytes);
@@ -127,6 +152,16 @@ void reset_signals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// The session's, so that ^C and a resize reach whoever is in its foreground; and its user's, as
+// login(1) makes it.
+bool take_terminal(int terminal, const Account* account, Failure& failure) {
+  if (ioctl(terminal, TIOCSCTTY, 0) == 0 &&
+      (!account || fchown(terminal, account->uid, account->gid) == 0)) {
+    return true;
+  }
+  return fail(failure, protocol::kStepFork, errno, "take the terminal");
+}
+
 // dup2 onto 0, 1, 2 is safe only when no source is among them: init keeps those occupied.
 bool place_stdio(const Pipes& pipes) {
   return dup2(pipes.input.read_end, 0) >= 0 && dup2(pipes.output.write_end, 1) >= 0 &&
@@ -155,6 +190,9 @@ void tell_server(const Pipes& pipes, pid_t server) {
   if (settings.oom_score_adj) write_word(settings.oom_score_adj, "0");
   reset_signals();
   umask(022);
+  if (start.has_terminal && !take_terminal(pipes.input.read_end, account, failure)) {
+    give_up(pipes, failure);
+  }
   if (!place_stdio(pipes)) {
     fail(failure, protocol::kStepFork, errno, "connect the server's stdio");
   } else if (set_limits(start, failure) && (!account || become(*account, failure)) &&
@@ -222,9 +260,9 @@ bool set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_
 bool start_server(Start& start, const ChildSettings& settings, ServerProcess& server,
                   ServerPipes& pipes, Failure& failure) {
   Pipes all;
-  if (!all.make() || !set_nonblocking(all.input.write_end) ||
+  if (!all.make(start) || !set_nonblocking(all.input.write_end) ||
       !set_nonblocking(all.output.read_end) || !set_nonblocking(all.error.read_end)) {
-    fail(failure, protocol::kStepFork, errno, "make pipes for the server");
+    fail(failure, protocol::kStepFork, errno, start.has_terminal ? "make a terminal" : "make pipes");
     all.close_all();
     return false;
   }
@@ -239,7 +277,9 @@ bool start_server(Start& start, const ChildSettings& settings, ServerProcess& se
   all.verdict.write_end = -1;
   const bool started = await_exec(all.verdict.read_end, server.pid, failure);
   if (started) {
-    pipes = {all.input.write_end, all.output.read_end, all.error.read_end};
+    pipes.to_stdin = all.input.write_end;
+    pipes.from_stdout = all.output.read_end;
+    (start.has_terminal ? pipes.terminal : pipes.from_stderr) = all.error.read_end;
     all.input.write_end = all.output.read_end = all.error.read_end = -1;
   } else {
     waitpid(server.parent, nullptr, 0);

@@ -130,8 +130,21 @@ const char* add_rlimit(const Field& field, Start& message) {
   return nullptr;
 }
 
+const char* read_process(const Field& field, uint32_t& process) {
+  if (!read_value(field, process)) return "a process of a wrong size";
+  const bool known = process > 0 && process <= protocol::kMaxProcesses;
+  return known ? nullptr : "there is no such process";
+}
+
 const char* start_field(const Field& field, uint32_t& seen, Start& message) {
   switch (field.tag) {
+    case protocol::kTagProcess:
+      if (!first_time(seen, 5)) return "process given twice";
+      return read_process(field, message.process);
+    case protocol::kTagTerminal:
+      if (!first_time(seen, 6)) return "terminal given twice";
+      message.has_terminal = true;
+      return read_value(field, message.window) ? nullptr : "terminal of a wrong size";
     case protocol::kTagArgument:
       return add_argument(field, message);
     case protocol::kTagEnvironment:
@@ -163,6 +176,37 @@ const char* start_field(const Field& field, uint32_t& seen, Start& message) {
     }
     default:
       return "unknown field in start";
+  }
+}
+
+const char* signal_field(const Field& field, uint32_t& seen, Signal& message) {
+  switch (field.tag) {
+    case protocol::kTagProcess:
+      if (!first_time(seen, 0)) return "process given twice";
+      return read_process(field, message.process);
+    case protocol::kTagSignal: {
+      uint32_t number = 0;
+      if (!first_time(seen, 1)) return "signal given twice";
+      if (!read_value(field, number)) return "signal of a wrong size";
+      if (number == 0 || number > 64) return "there is no such signal";
+      message.number = static_cast<int>(number);
+      return nullptr;
+    }
+    default:
+      return "unknown field in signal";
+  }
+}
+
+const char* resize_field(const Field& field, uint32_t& seen, Resize& message) {
+  switch (field.tag) {
+    case protocol::kTagProcess:
+      if (!first_time(seen, 0)) return "process given twice";
+      return read_process(field, message.process);
+    case protocol::kTagTerminal:
+      if (!first_time(seen, 1)) return "terminal given twice";
+      return read_value(field, message.window) ? nullptr : "terminal of a wrong size";
+    default:
+      return "unknown field in resize";
   }
 }
 
@@ -216,7 +260,7 @@ const char* decode_single(char* payload, size_t size, uint16_t tag, T& value) {
 const char* check_header(const FrameHeader& header) {
   if (header.length > protocol::kMaxPayload) return "the frame is too long";
   if (header.zero != 0) return "a reserved header field is not zero";
-  if (header.type < protocol::kConfigure || header.type > protocol::kSetClock) {
+  if (header.type < protocol::kConfigure || header.type > protocol::kResize) {
     return "unknown message type";
   }
   return nullptr;
@@ -235,21 +279,26 @@ const char* decode_start(char* payload, size_t size, Start& message) {
   message.workdir = "/";
   message.user = nullptr;
   message.stdin_grace_ms = message.term_grace_ms = 0;
-  message.detached = false;
+  message.detached = message.has_terminal = false;
+  message.process = protocol::kServerProcess;
   if (const char* why = decode_fields(payload, size, message, start_field)) return why;
   message.arguments[message.argument_count] = nullptr;
   message.environment[message.environment_count] = nullptr;
   return message.argument_count > 0 ? nullptr : "start without a command";
 }
 
-uint32_t awaited_streams(const char* payload, size_t size) {
+Awaited awaited_streams(const char* payload, size_t size) {
   FieldCursor cursor{const_cast<char*>(payload), size};  // a cursor alone writes nothing
   Field field;
-  uint32_t streams = kAllStreams;
+  Awaited awaited;
+  bool detached = false;
   while (cursor.step(field)) {
-    if (field.tag == protocol::kTagDetached && read_value(field, streams)) return streams;
+    // What is wrong with a value is told when the start is decoded.
+    if (field.tag == protocol::kTagProcess) (void)read_value(field, awaited.process);
+    if (field.tag == protocol::kTagDetached) detached = read_value(field, awaited.streams);
+    if (field.tag == protocol::kTagTerminal && !detached) awaited.streams = kTerminalStreams;
   }
-  return streams;
+  return awaited;
 }
 
 const char* decode_freeze(char* payload, size_t size, Freeze& message) {
@@ -262,13 +311,15 @@ const char* decode_thaw(char* payload, size_t size, Thaw& message) {
   return decode_fields(payload, size, message, thaw_field);
 }
 
-const char* decode_signal(char* payload, size_t size, int& signal) {
-  uint32_t number = 0;
-  const char* why = decode_single(payload, size, protocol::kTagSignal, number);
-  if (why) return why;
-  if (number == 0 || number > 64) return "there is no such signal";
-  signal = static_cast<int>(number);
-  return nullptr;
+const char* decode_signal(char* payload, size_t size, Signal& message) {
+  message = Signal{};
+  if (const char* why = decode_fields(payload, size, message, signal_field)) return why;
+  return message.number != 0 ? nullptr : "signal without a number";
+}
+
+const char* decode_resize(char* payload, size_t size, Resize& message) {
+  message = Resize{};
+  return decode_fields(payload, size, message, resize_field);
 }
 
 const char* decode_ping(char* payload, size_t size, uint64_t& nonce) {

@@ -31,6 +31,19 @@ struct Start {
   uint32_t stdin_grace_ms;  // 0 = never
   uint32_t term_grace_ms;   // 0 = never
   bool detached;
+  uint32_t process;  // 0: the server
+  bool has_terminal;
+  protocol::Window window;
+};
+
+struct Signal {
+  int number;
+  uint32_t process;
+};
+
+struct Resize {
+  protocol::Window window;
+  uint32_t process;
 };
 
 struct Freeze {
@@ -53,13 +66,19 @@ constexpr uint32_t kMaxHostname = 64;
 [[nodiscard]] const char* check_header(const protocol::FrameHeader& header);
 [[nodiscard]] const char* decode_configure(char* payload, size_t size, Configure& message);
 [[nodiscard]] const char* decode_start(char* payload, size_t size, Start& message);
-// The streams that a start, not decoded yet, awaits: 1 << protocol::Stream; leaves the payload as
-// it is.
+// The streams that a start, not decoded yet, awaits: 1 << protocol::Stream, and whose they are;
+// leaves the payload as it is.
 constexpr uint32_t kAllStreams = 7;
-[[nodiscard]] uint32_t awaited_streams(const char* payload, size_t size);
+constexpr uint32_t kTerminalStreams = 1U << protocol::kStdin | 1U << protocol::kStdout;
+struct Awaited {
+  uint32_t process = protocol::kServerProcess;
+  uint32_t streams = kAllStreams;
+};
+[[nodiscard]] Awaited awaited_streams(const char* payload, size_t size);
 [[nodiscard]] const char* decode_freeze(char* payload, size_t size, Freeze& message);
 [[nodiscard]] const char* decode_thaw(char* payload, size_t size, Thaw& message);
-[[nodiscard]] const char* decode_signal(char* payload, size_t size, int& signal);
+[[nodiscard]] const char* decode_signal(char* payload, size_t size, Signal& message);
+[[nodiscard]] const char* decode_resize(char* payload, size_t size, Resize& message);
 [[nodiscard]] const char* decode_ping(char* payload, size_t size, uint64_t& nonce);
 [[nodiscard]] const char* decode_set_clock(char* payload, size_t size, uint64_t& since_epoch_ns);
 [[nodiscard]] const char* decode_empty(size_t size);

@@ -27,7 +27,7 @@ class PollSet {
   [[nodiscard]] int at(int index) const { return index == kNone ? 0 : entries_[index].revents; }
 
  private:
-  static constexpr int kCapacity = 24;
+  static constexpr int kCapacity = 72;
   pollfd entries_[kCapacity];
   int count_ = 0;
 };

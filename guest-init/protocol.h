@@ -8,7 +8,7 @@
 
 namespace thimble::protocol {
 
-constexpr uint32_t kVersion = 3;
+constexpr uint32_t kVersion = 4;
 
 // vsock ports. The host always connects to the guest; the one exception is the announcement.
 constexpr uint32_t kControlPort = 1024;  // guest listens: one control channel
@@ -43,25 +43,33 @@ constexpr uint32_t kMaxEnvironment = 4096;  // environment entries
 constexpr uint32_t kMaxMounts = 16;
 constexpr uint32_t kMaxRlimits = 16;
 
+// Processes. 0 is the server, which the guest is there for. The host may start others beside it, at
+// any time but while the guest is frozen, and numbers them 1 to kMaxProcesses; a number is free again
+// once its kExited or kFailed has come. Each has streams of its own. kTagProcess names one in kStart,
+// kSignal and kResize, and in their answers; without it they are about the server.
+constexpr uint32_t kServerProcess = 0;
+constexpr uint32_t kMaxProcesses = 8;
+
 enum MessageType : uint16_t {
   // host -> guest
   kConfigure = 1,  // identity and mounts: once before kStart, and again in each clone while frozen
-  kStart = 2,      // start the server
-  kSignal = 3,     // send a signal to the server's process group
+  kStart = 2,      // start the server, or a process beside it
+  kSignal = 3,     // send a signal to its process group
   kPing = 4,       // health probe
   kEnd = 5,        // end the server in order: close stdin, wait, SIGTERM, wait, SIGKILL
   kPowerOff = 6,   // end the VM now
   kFreeze = 7,     // stop the server where it is, for a snapshot; closes the streams
   kThaw = 8,       // let it go on
   kSetClock = 9,   // the host's wall clock was set, or the host woke up: no answer
+  kResize = 10,    // the terminal of a process has another size: no answer
 
   // guest -> host
   kHello = 65,       // first message after the host connects
   kConfigured = 66,  // answer to kConfigure
-  kStarted = 67,     // answer to kStart: the server was exec'd
+  kStarted = 67,     // answer to kStart: it was exec'd
   kFailed = 68,      // answer to a request: what could not be done
-  kExited = 69,      // the server ended; all its output was handed to the streams, if the host sent
-                     // no signal: then it follows
+  kExited = 69,      // it ended; all its output was handed to the streams, if the host sent no
+                     // signal: then it follows
   kPong = 70,        // answer to kPing
   kNotice = 71,      // one line for the host's log
   kFrozen = 72,  // answer to kFreeze: no instruction of the server runs any more; kTagText names a
@@ -91,6 +99,8 @@ enum Tag : uint16_t {
   kTagTermGrace = 26,    // u32 milliseconds from SIGTERM to SIGKILL; 0 = never
   kTagDetached = 27,  // u32, a bit for each stream (1 << Stream): start when those are connected;
                       // the others may be connected later, or after a freeze
+  kTagTerminal = 28,  // Window struct: a terminal in place of pipes; also kResize. stdin and stdout
+                      // are its two directions, and it has no stderr
 
   // kSignal
   kTagSignal = 30,  // u32 signal number
@@ -115,6 +125,10 @@ enum Tag : uint16_t {
   // kFreeze
   kTagIdleLimit = 80,  // u32 milliseconds to wait until the server has come up and awaits its
                        // client; absent = freeze at once
+
+  // kStart, kSignal, kResize; kStarted, kFailed, kExited
+  kTagProcess = 90,  // u32, 1 to kMaxProcesses
+
   // kThaw takes kTagStdinGrace and kTagTermGrace: what is absent stays as it was
 };
 
@@ -150,20 +164,27 @@ struct Rlimit {
   uint64_t hard;
 } __attribute__((packed));
 
+// kTagTerminal, in characters.
+struct Window {
+  uint16_t rows;
+  uint16_t columns;
+} __attribute__((packed));
+
 // ---- Byte streams ------------------------------------------------------------------------------
 // The first bytes that the host sends on a connection to kStreamPort; raw bytes follow. stdin flows
 // to the guest and ends with the host's half close; stdout and stderr flow to the host and end
 // with the guest's. A host that closes stdout's stream is a reader gone: the server gets SIGPIPE.
 struct StreamPreface {
-  uint32_t magic;   // kStreamMagic
-  uint32_t stream;  // Stream
+  uint32_t magic;    // kStreamMagic
+  uint32_t stream;   // Stream
+  uint32_t process;  // whose it is: kServerProcess, or another
 } __attribute__((packed));
 
 constexpr uint32_t kStreamMagic = 0x6d727473;  // "strm"
 
 enum Stream : uint32_t { kStdin = 0, kStdout = 1, kStderr = 2 };
 
-// All three streams must be connected before kStart, unless it says kTagDetached, and before kThaw
-// of a running server.
+// All three streams (with a terminal, two) must be connected before kStart is carried out, unless it
+// says kTagDetached, and before kThaw of a running server: the guest waits for them.
 
 }  // namespace thimble::protocol

@@ -12,6 +12,10 @@ namespace {
 // Chunks passed on before other descriptors get their turn.
 constexpr int kRoundsPerTurn = 16;
 
+// What is taken of a terminal after its process has ended: more than it holds by itself, and an end
+// to what a background process goes on to write.
+constexpr size_t kTerminalRest = size_t{1} << 20;
+
 void close_descriptor(int& fd) {
   if (fd >= 0) close(fd);
   fd = -1;
@@ -58,6 +62,12 @@ void InputRelay::close_all() {
   buffer_.clear();
 }
 
+void InputRelay::reset() {
+  close_all();
+  host_ended_ = false;
+  stream_index_ = pipe_index_ = PollSet::kNone;
+}
+
 void InputRelay::add(PollSet& set) {
   stream_index_ = pipe_index_ = PollSet::kNone;
   if (pipe_ < 0) return;
@@ -75,7 +85,8 @@ bool InputRelay::run(const PollSet& set) {
   const int stream = set.at(stream_index_);
   const int pipe = set.at(pipe_index_);
   if (stream & (POLLRDHUP | POLLHUP | POLLERR)) host_ended_ = true;
-  if (pipe & POLLERR) {
+  // A terminal that nobody has open any more says POLLHUP.
+  if (pipe & (POLLERR | POLLHUP)) {
     server_closed_it();
   } else if (stream || pipe) {
     pump();
@@ -123,8 +134,16 @@ void OutputRelay::finish() {
   if (pipe_ < 0) return;
   int held = 0;
   if (ioctl(pipe_, FIONREAD, &held) < 0) held = 0;
-  left_ = static_cast<size_t>(held);
+  // A terminal counts only a part of what it has: it is read until there is nothing.
+  left_ = isatty(pipe_) ? kTerminalRest : static_cast<size_t>(held);
   pump();
+}
+
+void OutputRelay::reset() {
+  reader_gone();
+  host_half_closed_ = stream_ended_ = false;
+  left_ = SIZE_MAX;
+  stream_index_ = pipe_index_ = PollSet::kNone;
 }
 
 void OutputRelay::add(PollSet& set) {

@@ -47,6 +47,8 @@ class InputRelay {
   void end();
   // The server is gone.
   void close_all();
+  // … and another one may come, with another host's stream.
+  void reset();
 
   void add(PollSet& set);
   // True when bytes moved.
@@ -68,7 +70,7 @@ class InputRelay {
   RelayBuffer buffer_;
 };
 
-// stdout, stderr: server's pipe -> host's stream. Owns both descriptors.
+// stdout, stderr: server's pipe, or its terminal, -> host's stream. Owns both descriptors.
 class OutputRelay {
  public:
   [[nodiscard]] bool connected() const { return stream_ >= 0; }
@@ -79,6 +81,7 @@ class OutputRelay {
   // The server is gone: pass on what the pipe holds now, whoever else still has it open; without a
   // stream it is lost.
   void finish();
+  void reset();
 
   void add(PollSet& set);
   // True when bytes moved.

@@ -56,9 +56,7 @@ void Session::wait_and_serve() {
   // Between a snapshot and its thaw nothing is passed on: not even the end of a client's input.
   const bool relays = !is_frozen();
   if (relays) {
-    input_.add(set);
-    output_.add(set);
-    error_.add(set);
+    for (Process& process : processes_) process.add(set);
   }
   set.wait(timeout_until(next_deadline()));
   if (relays) run_relays(set);
@@ -71,18 +69,14 @@ void Session::wait_and_serve() {
   control_.run(set);
   if (set.at(control_index_)) accept_control();
   serve_control();
-  report_exit_when_drained();
+  report_ends();
   end_when_due();
 }
 
 void Session::run_relays(const PollSet& set) {
-  const bool had_input = !input_.host_ended();
-  bool moved = input_.run(set);
-  // The grace begins with the end of the input, however long the server was idle before.
-  if (had_input && input_.host_ended()) moved = true;
-  moved = output_.run(set) || moved;
-  moved = error_.run(set) || moved;
-  if (moved) note_activity();
+  for (Process& process : processes_) {
+    if (process.run(set) && &process == &server_) note_activity();
+  }
 }
 
 void Session::add_connections(PollSet& set) {
@@ -126,13 +120,6 @@ void Session::accept_stream() {
   }
 }
 
-bool Session::streams_connected(uint32_t wanted) const {
-  const uint32_t connected = (input_.connected() ? 1U << protocol::kStdin : 0) |
-                             (output_.connected() ? 1U << protocol::kStdout : 0) |
-                             (error_.connected() ? 1U << protocol::kStderr : 0);
-  return (wanted & ~connected) == 0;
-}
-
 // Reads no further than the preface: what follows belongs to the server.
 void Session::read_preface(Guest& guest) {
   const size_t missing = sizeof guest.preface - guest.got;
@@ -149,18 +136,24 @@ void Session::read_preface(Guest& guest) {
   }
   StreamPreface preface;
   memcpy(&preface, guest.preface, sizeof preface);
-  if (preface.magic == protocol::kStreamMagic) return attach_stream(fd, preface.stream);
+  if (preface.magic == protocol::kStreamMagic) return attach_stream(fd, preface);
   close(fd);
   protocol_error("a stream's preface has a wrong magic");
 }
 
-void Session::attach_stream(int fd, uint32_t stream) {
-  const bool early = takes_streams();
-  if (early && stream == protocol::kStdin && !input_.connected()) return input_.connect(fd);
-  if (early && stream == protocol::kStdout && !output_.connected()) return output_.connect(fd);
-  if (early && stream == protocol::kStderr && !error_.connected()) return error_.connect(fd);
+void Session::attach_stream(int fd, const StreamPreface& preface) {
+  Process* const process = find(preface.process);
+  if (process && takes_streams(*process) && process->attach(fd, preface.stream)) return;
   close(fd);
   protocol_error("a stream is unknown, or connected twice or too late");
+}
+
+Process* Session::find(uint32_t process) {
+  return process <= protocol::kMaxProcesses ? &processes_[process] : nullptr;
+}
+
+uint32_t Session::number_of(const Process& process) const {
+  return static_cast<uint32_t>(&process - processes_);
 }
 
 void Session::serve_control() {
@@ -204,6 +197,8 @@ const char* Session::dispatch(const Frame& frame) {
       return on_thaw(frame);
     case protocol::kSetClock:
       return on_set_clock(frame);
+    case protocol::kResize:
+      return on_resize(frame);
     case protocol::kPowerOff:
       power_off_ = true;
       return decode_empty(frame.size);
@@ -228,34 +223,66 @@ const char* Session::on_configure(const Frame& frame) {
 }
 
 const char* Session::on_start(const Frame& frame) {
-  if (state_ != State::kConfigured) return "start came before configure, or twice";
+  if (state_ == State::kFresh) return "start came before configure";
   if (freezing_ != Freezing::kNo) return "start came while frozen";
   if (const char* why = decode_start(frame.payload, frame.size, start_)) return why;
+  Process& process = processes_[start_.process];
+  if (process.state() != Process::State::kNone) return "start came twice";
+  return &process == &server_ ? start_server_process() : start_beside(process);
+}
+
+const char* Session::start_server_process() {
   Failure failure;
-  ServerPipes pipes;
-  if (!start_server(start_, platform_.child, server_, pipes, failure)) {
+  if (!server_.start(start_, platform_.child, failure)) {
     send_failed(failure);
     return nullptr;
   }
-  input_.open(pipes.to_stdin);
-  output_.open(pipes.from_stdout);
-  error_.open(pipes.from_stderr);
+  detached_ = start_.detached;
   stdin_grace_ms_ = start_.stdin_grace_ms;
   term_grace_ms_ = start_.term_grace_ms;
   note_activity();
-  state_ = State::kRunning;
+  state_ = State::kStarted;
   FrameWriter started(protocol::kStarted);
-  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_.pid));
+  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(server_.pid()));
   control_.send(started);
   return nullptr;
 }
 
+// Not in the server's cgroup: what it does is not the server's work, and does not keep that from
+// being found idle.
+const char* Session::start_beside(Process& process) {
+  const uint32_t number = number_of(process);
+  ChildSettings settings = platform_.child;
+  settings.cgroup_procs = nullptr;
+  Failure failure;
+  if (!process.start(start_, settings, failure)) {
+    process.forget();
+    send_failed(failure, number);
+    return nullptr;
+  }
+  FrameWriter started(protocol::kStarted);
+  started.add_u32(protocol::kTagPid, static_cast<uint32_t>(process.pid()))
+      .add_u32(protocol::kTagProcess, number);
+  control_.send(started);
+  return nullptr;
+}
+
+// One that has ended meanwhile hears nothing: its end is on its way.
 const char* Session::on_signal(const Frame& frame) {
-  int number = 0;
-  if (const char* why = decode_signal(frame.payload, frame.size, number)) return why;
-  if (state_ == State::kFresh || state_ == State::kConfigured) return "signal came before start";
-  signalled_ = true;
-  signal_server(number);
+  Signal signal;
+  if (const char* why = decode_signal(frame.payload, frame.size, signal)) return why;
+  Process& process = processes_[signal.process];
+  if (&process == &server_ && state_ != State::kStarted) return "signal came before start";
+  if (process.state() == Process::State::kNone) return nullptr;
+  process.note_signal_of_host();
+  process.signal(signal.number);
+  return nullptr;
+}
+
+const char* Session::on_resize(const Frame& frame) {
+  Resize resize;
+  if (const char* why = decode_resize(frame.payload, frame.size, resize)) return why;
+  processes_[resize.process].resize(resize.window);
   return nullptr;
 }
 
@@ -270,9 +297,9 @@ const char* Session::on_ping(const Frame& frame) {
 
 const char* Session::on_end(const Frame& frame) {
   if (const char* why = decode_empty(frame.size)) return why;
-  if (state_ == State::kFresh || state_ == State::kConfigured) return "end came before start";
-  if (state_ != State::kRunning) return nullptr;
-  input_.end();
+  if (state_ != State::kStarted) return "end came before start";
+  if (!server_.runs()) return nullptr;
+  server_.end_input();
   note_activity();
   return nullptr;
 }
@@ -295,11 +322,12 @@ void Session::send_notice(const char* text) {
   control_.send(notice);
 }
 
-void Session::send_failed(const Failure& failure) {
+void Session::send_failed(const Failure& failure, uint32_t process) {
   FrameWriter failed(protocol::kFailed);
   failed.add_u32(protocol::kTagErrno, static_cast<uint32_t>(failure.error))
       .add_u32(protocol::kTagStep, failure.step)
       .add_text(protocol::kTagText, failure.text);
+  if (process != protocol::kServerProcess) failed.add_u32(protocol::kTagProcess, process);
   control_.send(failed);
 }
 
@@ -318,51 +346,46 @@ void Session::reap_children() {
   pid_t pid = -1;
   int status = 0;
   while (reap(pid, status)) {
-    if (pid == server_.parent) on_parent_ended(status);
-    if (pid == server_.pid) on_server_ended(status);
+    for (Process& process : processes_) {
+      const bool ended = process.on_child_ended(pid, status);
+      if (ended && &process == &server_ && freezing_ == Freezing::kAwaitingIdle) {
+        freezing_ = Freezing::kNo;
+      }
+    }
   }
 }
 
-// It ends as the server did. When somebody killed it, the server is init's own child by now,
-// running or not, and is heard of by itself.
-void Session::on_parent_ended(int status) {
-  server_.parent = -1;
-  const bool lives = server_.pid > 0 && kill(server_.pid, 0) == 0;
-  if (state_ == State::kRunning && !lives) on_server_ended(status);
+void Session::report_ends() {
+  for (Process& process : processes_) {
+    if (process.end_is_due()) report_end(process);
+  }
 }
 
-void Session::on_server_ended(int status) {
-  server_.pid = -1;
-  exit_status_ = status;
-  if (freezing_ == Freezing::kAwaitingIdle) freezing_ = Freezing::kNo;
-  state_ = State::kDraining;
-  input_.close_all();
-  output_.finish();
-  error_.finish();
-}
-
-// A host that has sent a signal hears of the end at once: it may be that nobody takes the output.
-void Session::report_exit_when_drained() {
-  if (state_ != State::kDraining) return;
-  if (!signalled_ && (!output_.finished() || !error_.finished())) return;
-  state_ = State::kExited;
+// The server's place stays taken: it is started once.
+void Session::report_end(Process& process) {
+  const int status = process.tell_end();
   FrameWriter exited(protocol::kExited);
-  if (WIFSIGNALED(exit_status_)) {
-    exited.add_u32(protocol::kTagExitSignal, static_cast<uint32_t>(WTERMSIG(exit_status_)));
+  if (WIFSIGNALED(status)) {
+    exited.add_u32(protocol::kTagExitSignal, static_cast<uint32_t>(WTERMSIG(status)));
   } else {
-    exited.add_u32(protocol::kTagExitCode, static_cast<uint32_t>(WEXITSTATUS(exit_status_)));
+    exited.add_u32(protocol::kTagExitCode, static_cast<uint32_t>(WEXITSTATUS(status)));
   }
-  exited.add_u32(protocol::kTagOomKills, platform_.oom_kills(platform_.context));
+  if (&process == &server_) {
+    exited.add_u32(protocol::kTagOomKills, platform_.oom_kills(platform_.context));
+  } else {
+    exited.add_u32(protocol::kTagProcess, number_of(process));
+    process.forget();
+  }
   control_.send(exited);
 }
 
 uint64_t Session::next_deadline() const {
-  if (state_ != State::kRunning || is_frozen()) return kNever;
+  if (!server_.runs() || is_frozen()) return kNever;
   if (freezing_ == Freezing::kAwaitingIdle) return next_look_ms_;
   if (ending_ == Ending::kTerminated && term_grace_ms_) return terminated_ms_ + term_grace_ms_;
-  if (ending_ != Ending::kNone || !stdin_grace_ms_ || !input_.host_ended()) return kNever;
+  if (ending_ != Ending::kNone || !stdin_grace_ms_ || !server_.input_ended()) return kNever;
   // A server whose output the host does not take is not to blame for being silent.
-  if (output_.waits_for_host() || error_.waits_for_host()) return kNever;
+  if (server_.waits_for_host()) return kNever;
   return last_activity_ms_ + (sampled_ ? stdin_grace_ms_ : stdin_grace_ms_ / 2);
 }
 
@@ -387,7 +410,7 @@ void Session::end_when_due() {
   if (deadline == kNever || now_ms() < deadline) return;
   if (freezing_ == Freezing::kAwaitingIdle) return look_for_idle();
   if (ending_ == Ending::kTerminated) {
-    signal_server(SIGKILL);
+    server_.signal(SIGKILL);
     ending_ = Ending::kKilled;
     return;
   }
@@ -397,14 +420,9 @@ void Session::end_when_due() {
     return;
   }
   if (server_worked()) return note_activity();
-  signal_server(SIGTERM);
+  server_.signal(SIGTERM);
   terminated_ms_ = now_ms();
   ending_ = Ending::kTerminated;
-}
-
-// The whole process group: a server behind a shell or npx is to hear it too.
-void Session::signal_server(int number) {
-  if (server_.pid > 0) kill(-server_.pid, number);
 }
 
 }  // namespace thimble::init

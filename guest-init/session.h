@@ -1,5 +1,6 @@
 // The life of one guest as the host steers it: hello, configure, start, stdio, end, exited. One
-// poll loop over the control channel, the stdio relays, SIGCHLD and the timers of the orderly end.
+// poll loop over the control channel, the processes and their stdio, SIGCHLD and the timers of the
+// orderly end.
 // It knows nothing of virtual machines, so that tests run it as an ordinary process.
 #pragma once
 
@@ -9,7 +10,7 @@
 #include "guest-init/codec.h"
 #include "guest-init/control.h"
 #include "guest-init/idle.h"
-#include "guest-init/relay.h"
+#include "guest-init/process.h"
 
 namespace thimble::init {
 
@@ -50,7 +51,7 @@ class Session {
   void run();
 
  private:
-  enum class State { kFresh, kConfigured, kRunning, kDraining, kExited };
+  enum class State { kFresh, kConfigured, kStarted };
   enum class Ending { kNone, kTerminated, kKilled };
   enum class Freezing { kNo, kAwaitingIdle, kFrozen };
 
@@ -69,17 +70,22 @@ class Session {
   void accept_control();
   void accept_stream();
   void read_preface(Guest& guest);
-  [[nodiscard]] bool streams_connected(uint32_t wanted) const;  // bits: 1 << Stream
-  void attach_stream(int fd, uint32_t stream);
+  void attach_stream(int fd, const protocol::StreamPreface& preface);
+  // The server or one beside it; null: there is no such number.
+  [[nodiscard]] Process* find(uint32_t process);
+  [[nodiscard]] uint32_t number_of(const Process& process) const;
   void serve_control();
   // Null when handled, otherwise why the message is a protocol error.
   const char* dispatch(const Frame& frame);
   const char* on_configure(const Frame& frame);
   const char* on_start(const Frame& frame);
+  const char* start_server_process();
+  const char* start_beside(Process& process);
   const char* on_signal(const Frame& frame);
   const char* on_ping(const Frame& frame);
   const char* on_end(const Frame& frame);
   const char* on_set_clock(const Frame& frame);
+  const char* on_resize(const Frame& frame);
   // session_freeze.cpp
   const char* on_freeze(const Frame& frame);
   const char* on_thaw(const Frame& frame);
@@ -88,20 +94,19 @@ class Session {
   void lose_host();
   [[nodiscard]] bool is_frozen() const { return freezing_ == Freezing::kFrozen; }
   [[nodiscard]] uint32_t guest_state() const;
-  [[nodiscard]] bool takes_streams() const;
-  [[nodiscard]] bool awaits_streams(const Frame& frame) const;
+  [[nodiscard]] bool takes_streams(const Process& process) const;
+  [[nodiscard]] bool awaits_streams(const Frame& frame);
+  [[nodiscard]] bool runs_others() const;
   void send_notice(const char* text);
-  void send_failed(const Failure& failure);
+  void send_failed(const Failure& failure, uint32_t process = protocol::kServerProcess);
   void protocol_error(const char* why);
   void reap_children();
-  void on_parent_ended(int status);
-  void on_server_ended(int status);
-  void report_exit_when_drained();
+  void report_ends();
+  void report_end(Process& process);
   void end_when_due();
   void note_activity();
   [[nodiscard]] uint64_t server_cpu_ms() const;
   [[nodiscard]] bool server_worked() const;
-  void signal_server(int number);
   [[nodiscard]] uint64_t next_deadline() const;
 
   Platform platform_;
@@ -121,9 +126,7 @@ class Session {
   uint64_t idle_deadline_ms_ = 0;  // when waiting for the server to settle is given up
   uint64_t next_look_ms_ = 0;
   IdleWatch idle_;
-  ServerProcess server_;
-  int exit_status_ = 0;
-  bool signalled_ = false;  // by the host
+  bool detached_ = false;  // its streams may come after its start
   uint32_t stdin_grace_ms_ = 0;
   uint32_t term_grace_ms_ = 0;
   uint64_t last_activity_ms_ = 0;  // bytes moved to or from the server
@@ -132,9 +135,8 @@ class Session {
   uint64_t terminated_ms_ = 0;     // when SIGTERM was sent
 
   ControlChannel control_;
-  InputRelay input_;
-  OutputRelay output_;
-  OutputRelay error_;
+  Process processes_[1 + protocol::kMaxProcesses];  // by their numbers
+  Process& server_ = processes_[protocol::kServerProcess];
   Guest unnamed_[kMaxUnnamed];
   Configure configure_;
   Start start_;

@@ -21,28 +21,39 @@ uint32_t Session::guest_state() const {
                                       : protocol::kStateFrozenRunning;
 }
 
-bool Session::takes_streams() const {
-  if (state_ == State::kFresh || state_ == State::kConfigured) return true;
-  return is_frozen() || (state_ == State::kRunning && start_.detached);
+bool Session::takes_streams(const Process& process) const {
+  if (&process != &server_) return !is_frozen() && process.state() == Process::State::kNone;
+  if (state_ != State::kStarted) return true;
+  return is_frozen() || (server_.runs() && detached_);
+}
+
+bool Session::runs_others() const {
+  for (const Process& process : processes_) {
+    if (&process != &server_ && process.state() != Process::State::kNone) return true;
+  }
+  return false;
 }
 
 // Connections are not ordered among each other: a request may overtake its streams.
-bool Session::awaits_streams(const Frame& frame) const {
+bool Session::awaits_streams(const Frame& frame) {
   if (frame.type == protocol::kThaw) {
-    return is_frozen() && state_ == State::kRunning && !streams_connected(kAllStreams);
+    return is_frozen() && server_.runs() && !server_.streams_connected(kAllStreams);
   }
-  return frame.type == protocol::kStart && state_ == State::kConfigured &&
-         !streams_connected(awaited_streams(frame.payload, frame.size));
+  if (frame.type != protocol::kStart || state_ == State::kFresh || is_frozen()) return false;
+  const Awaited awaited = awaited_streams(frame.payload, frame.size);
+  const Process* const process = find(awaited.process);
+  return process && process->state() == Process::State::kNone &&
+         !process->streams_connected(awaited.streams);
 }
 
 const char* Session::on_freeze(const Frame& frame) {
   if (const char* why = decode_freeze(frame.payload, frame.size, freeze_)) return why;
   if (freezing_ != Freezing::kNo) return "freeze came twice";
   // The host did not know yet: the report of the end is on its way, and says more.
-  if (state_ == State::kDraining || state_ == State::kExited) return nullptr;
-  if (state_ != State::kConfigured && state_ != State::kRunning) {
-    return "freeze came before configure";
-  }
+  if (state_ == State::kStarted && !server_.runs()) return nullptr;
+  if (state_ == State::kFresh) return "freeze came before configure";
+  // What they have of the host's would be in all clones.
+  if (runs_others()) return "freeze came while processes run beside the server";
   if (state_ == State::kConfigured || !freeze_.when_idle) {
     freeze_now();
     return nullptr;
@@ -56,7 +67,7 @@ const char* Session::on_freeze(const Frame& frame) {
 
 void Session::look_for_idle() {
   IdleLook look;
-  platform_.look(platform_.context, input_.pipe(), look);
+  platform_.look(platform_.context, server_.input_pipe(), look);
   const uint64_t now = now_ms();
   if (idle_.settled(look, now)) return freeze_now();
   next_look_ms_ = now + IdleWatch::kLookMs;
@@ -71,14 +82,12 @@ void Session::look_for_idle() {
 void Session::freeze_now() {
   freezing_ = Freezing::kNo;
   Failure failure;
-  if (state_ == State::kRunning && !platform_.freeze(platform_.context, true, failure)) {
+  if (server_.runs() && !platform_.freeze(platform_.context, true, failure)) {
     send_failed(failure);
     return;
   }
   // Streams are sockets, which do not live on in a clone; what they had not taken yet is kept.
-  input_.detach();
-  output_.detach();
-  error_.detach();
+  for (Process& process : processes_) process.detach();
   for (Guest& guest : unnamed_) {
     if (guest.fd >= 0) close(guest.fd);
     guest = Guest{};
@@ -86,7 +95,7 @@ void Session::freeze_now() {
   freezing_ = Freezing::kFrozen;
   FrameWriter frozen(protocol::kFrozen);
   char who[200];
-  if (state_ == State::kRunning && platform_.find_unreseeded &&
+  if (server_.runs() && platform_.find_unreseeded &&
       platform_.find_unreseeded(platform_.context, who, sizeof who)) {
     frozen.add_text(protocol::kTagText, who);
   }
@@ -101,7 +110,7 @@ const char* Session::on_thaw(const Frame& frame) {
   if (thaw.has_stdin_grace) stdin_grace_ms_ = thaw.stdin_grace_ms;
   if (thaw.has_term_grace) term_grace_ms_ = thaw.term_grace_ms;
   Failure failure;
-  if (state_ == State::kRunning && !platform_.freeze(platform_.context, false, failure)) {
+  if (server_.runs() && !platform_.freeze(platform_.context, false, failure)) {
     send_failed(failure);
     return nullptr;
   }
@@ -116,9 +125,7 @@ const char* Session::on_thaw(const Frame& frame) {
 void Session::lose_host() {
   control_.close();
   identity_known_ = false;
-  input_.detach();
-  output_.detach();
-  error_.detach();
+  for (Process& process : processes_) process.detach();
 }
 
 }  // namespace thimble::init

@@ -13,7 +13,8 @@ namespace thimble::init {
 
 namespace {
 
-constexpr int kBacklog = 8;
+// Several processes may be started at once, with three streams each.
+constexpr int kBacklog = 32;
 
 int listen_on(int family, const void* address, socklen_t size) {
   const int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

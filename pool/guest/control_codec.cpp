@@ -72,6 +72,16 @@ Result<void> check_version(const Field& field) {
   return {};
 }
 
+Result<void> set_process(const Field& field, GuestEvent& event) {
+  auto value = number<uint32_t>(field);
+  if (!value) return std::unexpected(value.error());
+  if (*value == kServerProcess || *value > kMaxProcesses) {
+    return fail(text("a process %u that there cannot be", *value));
+  }
+  event.process = *value;
+  return {};
+}
+
 Result<void> set_state(const Field& field, GuestEvent& event) {
   auto value = number<uint32_t>(field);
   if (!value) return std::unexpected(value.error());
@@ -85,6 +95,10 @@ Result<void> take_field(const Field& field, GuestEvent& event) {
   const auto is = [&](Kind kind, Tag tag) { return event.kind == kind && field.tag == tag; };
   if (is(Kind::kHello, kTagVersion)) return check_version(field);
   if (is(Kind::kHello, kTagState)) return set_state(field, event);
+  if (is(Kind::kStarted, kTagProcess) || is(Kind::kFailed, kTagProcess) ||
+      is(Kind::kExited, kTagProcess)) {
+    return set_process(field, event);
+  }
   if (is(Kind::kStarted, kTagPid)) return set_u32(field, event.pid);
   if (is(Kind::kFailed, kTagErrno)) return set_u32(field, event.error);
   if (is(Kind::kFailed, kTagStep)) return set_u32(field, event.step);
@@ -200,7 +214,7 @@ Result<std::vector<uint8_t>> encode_identity(const GuestIdentity& identity) {
   return fields.take();
 }
 
-Result<std::vector<uint8_t>> encode_server(const ServerSpec& server) {
+Result<std::vector<uint8_t>> encode_server(const ServerSpec& server, uint32_t process) {
   if (server.arguments.empty() || server.arguments.front().empty()) return fail("an empty command");
   if (server.arguments.size() > kMaxArguments) {
     return fail(text("%zu arguments; a guest takes %u", server.arguments.size(), kMaxArguments));
@@ -227,6 +241,8 @@ Result<std::vector<uint8_t>> encode_server(const ServerSpec& server) {
   for (const Rlimit& limit : server.rlimits) fields.add_number<Rlimit>(kTagRlimit, limit);
   fields.add_number<uint32_t>(kTagStdinGrace, server.stdin_grace_ms);
   fields.add_number<uint32_t>(kTagTermGrace, server.term_grace_ms);
+  if (process != kServerProcess) fields.add_number<uint32_t>(kTagProcess, process);
+  if (server.terminal) fields.add_number<Window>(kTagTerminal, *server.terminal);
   if (server.detached) fields.add_number<uint32_t>(kTagDetached, server.awaited_streams);
   return fields.take();
 }

@@ -29,7 +29,8 @@ class FieldWriter {
 };
 
 Result<std::vector<uint8_t>> encode_identity(const GuestIdentity& identity);
-Result<std::vector<uint8_t>> encode_server(const ServerSpec& server);
+// `process`: its number, protocol::kServerProcess for the server.
+Result<std::vector<uint8_t>> encode_server(const ServerSpec& server, uint32_t process);
 
 // Decodes a message from the guest: every tag known to the type, of its exact size, at most once;
 // what the type needs is there.

@@ -49,8 +49,9 @@ void GuestControl::received(std::span<const uint8_t> bytes) {
 void GuestControl::take_frame(uint16_t type, std::span<const uint8_t> payload) {
   auto event = decode_guest_message(type, payload);
   if (!event) return broken(event.error().message);
-  const auto next = after(*event);
-  if (!next) return broken(text("a message of type %u out of turn", type));
+  const bool is_servers = event->process == protocol::kServerProcess;
+  const auto next = is_servers ? after(*event) : std::optional(state_);
+  if (!next || (!is_servers && !take_beside(*event))) return broken(text("a message of type %u out of turn", type));
   state_ = *next;
   events_.push_back(std::move(*event));
 }
@@ -90,6 +91,26 @@ std::optional<GuestControl::State> GuestControl::after(const GuestEvent& event) 
       break;
   }
   return std::nullopt;
+}
+
+bool GuestControl::take_beside(const GuestEvent& event) {
+  Beside& process = beside_.at(event.process);
+  switch (event.kind) {
+    case Kind::kStarted:
+      if (process != Beside::kStarting) return false;
+      process = Beside::kRunning;
+      return true;
+    case Kind::kFailed:
+      if (process != Beside::kStarting) return false;
+      process = Beside::kFree;
+      return true;
+    case Kind::kExited:
+      if (process != Beside::kRunning) return false;
+      process = Beside::kFree;
+      return true;
+    default:
+      return false;
+  }
 }
 
 GuestControl::State GuestControl::after_hello(protocol::GuestState found) {
@@ -150,12 +171,48 @@ Result<void> GuestControl::configure(const GuestIdentity& identity) {
 
 Result<void> GuestControl::start(const ServerSpec& server) {
   if (state_ != State::kConfigured) return fail("start the server: not now");
-  auto payload = encode_server(server);
+  auto payload = encode_server(server, protocol::kServerProcess);
   if (!payload) return std::unexpected(payload.error());
   auto queued = queue(protocol::kStart, std::move(*payload));
   if (!queued) return fail_in("the command and its environment", queued);
   state_ = State::kStarting;
   return {};
+}
+
+Result<uint32_t> GuestControl::start_beside(const ServerSpec& process) {
+  if (state_ != State::kConfigured && state_ != State::kStarting && state_ != State::kRunning) {
+    return fail("start a process beside the server: not now");
+  }
+  const auto free = std::find(beside_.begin() + 1, beside_.end(), Beside::kFree);
+  if (free == beside_.end()) {
+    return fail(text("start a process beside the server: %u run already", protocol::kMaxProcesses));
+  }
+  const auto number = static_cast<uint32_t>(free - beside_.begin());
+  auto payload = encode_server(process, number);
+  if (!payload) return std::unexpected(payload.error());
+  auto queued = queue(protocol::kStart, std::move(*payload));
+  if (!queued) return fail_in("the command and its environment", queued);
+  *free = Beside::kStarting;
+  return number;
+}
+
+Result<void> GuestControl::signal_beside(uint32_t process, uint32_t number) {
+  if (process == 0 || process >= beside_.size()) return fail(text("no process %u", process));
+  if (number == 0 || number > kMaxSignal) return fail(text("no signal %u", number));
+  if (beside_[process] == Beside::kFree) return {};
+  FieldWriter fields;
+  fields.add_number<uint32_t>(protocol::kTagSignal, number);
+  fields.add_number<uint32_t>(protocol::kTagProcess, process);
+  return queue(protocol::kSignal, fields.take());
+}
+
+Result<void> GuestControl::resize(uint32_t process, protocol::Window window) {
+  if (process == 0 || process >= beside_.size()) return fail(text("no process %u", process));
+  if (beside_[process] == Beside::kFree) return {};
+  FieldWriter fields;
+  fields.add_number<protocol::Window>(protocol::kTagTerminal, window);
+  fields.add_number<uint32_t>(protocol::kTagProcess, process);
+  return queue(protocol::kResize, fields.take());
 }
 
 bool GuestControl::takes_signals() const {
@@ -185,6 +242,9 @@ Result<void> GuestControl::end() {
 Result<void> GuestControl::freeze(std::optional<uint32_t> idle_limit_ms) {
   if (state_ != State::kRunning && state_ != State::kConfigured) {
     return fail("freeze the server: not now");
+  }
+  if (std::any_of(beside_.begin(), beside_.end(), [](Beside b) { return b != Beside::kFree; })) {
+    return fail("freeze the server: processes run beside it");
   }
   FieldWriter fields;
   if (idle_limit_ms) fields.add_number<uint32_t>(protocol::kTagIdleLimit, *idle_limit_ms);

@@ -6,6 +6,7 @@
 // Memory is bounded by one frame each way, however the bytes arrive. One thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -27,7 +28,7 @@ struct GuestIdentity {
   std::vector<protocol::Mount> mounts;
 };
 
-// kStart: the server.
+// kStart: the server, or a process beside it.
 struct ServerSpec {
   std::vector<std::string> arguments;
   std::vector<std::string> environment;  // "K=V"
@@ -39,6 +40,7 @@ struct ServerSpec {
   // Start when only these streams are connected, 1 << protocol::Stream.
   bool detached = false;
   uint32_t awaited_streams = 0;
+  std::optional<protocol::Window> terminal;  // in place of pipes
 };
 
 // What is absent stays as kStart said.
@@ -62,6 +64,8 @@ struct GuestEvent {
     kBroken,  // text: what the guest did wrong
   };
   Kind kind = Kind::kNotice;
+  // kStarted, kFailed, kExited: whose. What is not the server's changes nothing for that.
+  uint32_t process = protocol::kServerProcess;
   std::string text;  // printable
   protocol::GuestState found = protocol::kStateFresh;
   uint32_t pid = 0;
@@ -88,9 +92,16 @@ class GuestControl {
   // From start() or thaw() on, answered or not: the guest takes them in order, and the server's
   // output can be here before the answer is.
   Result<void> signal(uint32_t number);
+  // A process beside the server, while the guest is configured and not frozen: its number. The guest
+  // starts it when the streams of that number are connected (server_streams.h). The number is free
+  // again with its kExited or kFailed; a guest has protocol::kMaxProcesses of them.
+  Result<uint32_t> start_beside(const ServerSpec& process);
+  // One that has ended meanwhile is no error.
+  Result<void> signal_beside(uint32_t process, uint32_t number);
+  Result<void> resize(uint32_t process, protocol::Window window);
   Result<void> ping(uint64_t nonce);  // after kHello
   Result<void> end();                 // after kStarted
-  // After kConfigured or kStarted. With a limit the guest waits until the server has come up and
+  // After kConfigured or kStarted, with nothing beside the server. With a limit the guest waits until the server has come up and
   // awaits its client; when that takes longer, kFailed (step kStepIdle) comes and the server runs
   // on.
   Result<void> freeze(std::optional<uint32_t> idle_limit_ms);
@@ -128,12 +139,16 @@ class GuestControl {
   [[nodiscard]] std::optional<State> after(const GuestEvent& event);
   State after_hello(protocol::GuestState found);
   [[nodiscard]] bool may_exit() const;
+  // Of what is beside the server: whether the guest may say that now.
+  bool take_beside(const GuestEvent& event);
   void broken(const std::string& why);
   Result<void> queue(uint16_t type, std::vector<uint8_t> payload);
 
   State state_ = State::kConnecting;
   State configured_ = State::kConfigured;  // what kConfigured leads to
   State thawed_ = State::kConfigured;      // what a frozen guest comes back to
+  enum class Beside { kFree, kStarting, kRunning };
+  std::array<Beside, 1 + protocol::kMaxProcesses> beside_{};  // by number; 0 is not used
   std::vector<uint8_t> input_;
   std::vector<uint8_t> output_;
   size_t output_sent_ = 0;

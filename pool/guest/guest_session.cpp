@@ -120,7 +120,8 @@ void GuestSession::on_guest_event(const GuestEvent& event) {
     case GuestEvent::Kind::kThawed:
       return go_on();
     case GuestEvent::Kind::kStarted:
-      return order_.server ? arrive() : listener_.on_guest(event);
+      return order_.server && event.process == protocol::kServerProcess ? arrive()
+                                                                        : listener_.on_guest(event);
     case GuestEvent::Kind::kFailed:
     case GuestEvent::Kind::kExited:
     case GuestEvent::Kind::kPong:

@@ -29,10 +29,10 @@
 namespace thimble {
 
 struct GuestOrder {
-  GuestIdentity identity;
+  GuestIdentity identity = {};
   // The server to run: one that is frozen already gets its times of grace from it. Without it the
   // guest is left configured, and the listener goes on.
-  std::optional<ServerSpec> server;
+  std::optional<ServerSpec> server = {};
   // Its guest does not announce itself, it is there.
   bool is_clone = false;
   // From the start of the VM to the start of the server; and, for a clone, to the guest's first
@@ -53,7 +53,7 @@ class GuestSession {
     // guest is configured.
     std::function<void()> on_there;
     // Of the guest what is left to hear: kFailed, kExited, kPong, kFrozen, kNotice, kBroken;
-    // kStarted of a server that the listener has started.
+    // kStarted of what the listener has started: its server, or a process beside that.
     std::function<void(const GuestEvent&)> on_guest;
     // What the guest had said by the VM's end was heard before that.
     std::function<void(const VmEvent&)> on_vm;

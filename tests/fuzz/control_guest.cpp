@@ -23,7 +23,8 @@ void decode(uint16_t type, std::vector<char>& payload) {
   static Start start;
   Freeze freeze{};
   Thaw thaw{};
-  int signal = 0;
+  Signal signal{};
+  Resize resize{};
   uint64_t nonce = 0;
   switch (type) {
     case protocol::kConfigure:
@@ -41,10 +42,16 @@ void decode(uint16_t type, std::vector<char>& payload) {
       }
       FUZZ_CHECK(start.arguments[start.argument_count] == nullptr);
       FUZZ_CHECK(start.rlimit_count <= protocol::kMaxRlimits);
+      FUZZ_CHECK(start.process <= protocol::kMaxProcesses);
       return;
     case protocol::kSignal:
       if (decode_signal(payload.data(), payload.size(), signal) != nullptr) return;
-      FUZZ_CHECK(signal >= 1 && signal <= 64);
+      FUZZ_CHECK(signal.number >= 1 && signal.number <= 64);
+      FUZZ_CHECK(signal.process <= protocol::kMaxProcesses);
+      return;
+    case protocol::kResize:
+      if (decode_resize(payload.data(), payload.size(), resize) != nullptr) return;
+      FUZZ_CHECK(resize.process <= protocol::kMaxProcesses);
       return;
     case protocol::kFreeze:
       (void)decode_freeze(payload.data(), payload.size(), freeze);
@@ -66,8 +73,8 @@ void decode(uint16_t type, std::vector<char>& payload) {
 // Fields whose lengths fit.
 std::vector<char> make_payload(Input& input) {
   std::vector<char> payload;
-  static constexpr std::array<uint16_t, 15> kTags = {10, 11, 12, 13, 20, 21, 22, 23,
-                                                     24, 25, 26, 27, 30, 40, 80};
+  static constexpr std::array<uint16_t, 17> kTags = {10, 11, 12, 13, 20, 21, 22, 23, 24,
+                                                     25, 26, 27, 28, 30, 40, 80, 90};
   while (!input.empty()) {
     size_t size = input.take<uint8_t>();
     const uint16_t tag = kTags[input.below(kTags.size())];
@@ -93,11 +100,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)init::check_header(header);
   if (input.coin()) {
     std::vector<char> payload = fuzz::make_payload(input);
-    fuzz::decode(header.type % 10, payload);
+    fuzz::decode(header.type % 11, payload);
   } else {
     const auto raw = input.all();
     std::vector<char> payload(raw.begin(), raw.end());
-    fuzz::decode(header.type % 10, payload);
+    fuzz::decode(header.type % 11, payload);
   }
   return 0;
 }

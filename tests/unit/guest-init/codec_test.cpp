@@ -201,9 +201,9 @@ TEST_F(Decoding, ConfigureRefusesTooManyMounts) {
 
 TEST_F(Decoding, SignalTakesOnlyRealSignals) {
   const auto decode = [this](uint32_t number) {
-    int signal = 0;
+    Signal signal{};
     const std::string bytes = Fields().add_u32(protocol::kTagSignal, number).bytes();
-    return decode_signal(copy(bytes), bytes.size(), signal) == nullptr && signal > 0;
+    return decode_signal(copy(bytes), bytes.size(), signal) == nullptr && signal.number > 0;
   };
   EXPECT_TRUE(decode(15));
   EXPECT_TRUE(decode(64));

@@ -124,9 +124,9 @@ Guest::~Guest() {
 int Guest::connect_raw_control() const { return connect_to(directory_ + "/control"); }
 int Guest::connect_raw_stream() const { return connect_to(directory_ + "/streams"); }
 
-int Guest::connect_stream(uint32_t stream) {
+int Guest::connect_stream(uint32_t stream, uint32_t process) {
   const int fd = connect_raw_stream();
-  const protocol::StreamPreface preface{protocol::kStreamMagic, stream};
+  const protocol::StreamPreface preface{protocol::kStreamMagic, stream, process};
   EXPECT_EQ(::send(fd, &preface, sizeof preface, MSG_NOSIGNAL),
             static_cast<ssize_t>(sizeof preface));
   return fd;

@@ -23,7 +23,7 @@ class Guest {
   void connect_control();
   [[nodiscard]] uint32_t found() const { return found_; }
   void connect_streams();
-  [[nodiscard]] int connect_stream(uint32_t stream);  // with its preface
+  [[nodiscard]] int connect_stream(uint32_t stream, uint32_t process = 0);  // with its preface
   [[nodiscard]] int connect_raw_control() const;
   [[nodiscard]] int connect_raw_stream() const;
   // Control, the three streams, configure: ready for a start.

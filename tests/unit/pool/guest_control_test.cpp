@@ -404,5 +404,86 @@ TEST(GuestControl, WhatNoFreezeAskedForBreaksTheChannel) {
       << "no server that could have ended";
 }
 
+// ---- processes beside the server
+
+Bytes of_process(uint16_t type, uint32_t process, uint16_t tag = kTagPid, uint32_t value = 7) {
+  FieldWriter fields;
+  fields.add_number<uint32_t>(tag, value);
+  if (process != kServerProcess) fields.add_number<uint32_t>(kTagProcess, process);
+  return frame(type, fields.take());
+}
+
+TEST(GuestControlBeside, AProcessHasAnEndOfItsOwnAndTheServerGoesOn) {
+  GuestControl control;
+  run_until_started(control);
+  const auto process = control.start_beside(cat());
+  ASSERT_TRUE(process);
+  EXPECT_EQ(*process, 1u);
+  const auto started = feed(control, of_process(kStarted, 1));
+  ASSERT_EQ(started.size(), 1u);
+  EXPECT_EQ(started[0].process, 1u);
+  const auto exited = feed(control, of_process(kExited, 1, kTagExitCode, 3));
+  ASSERT_EQ(exited.size(), 1u);
+  EXPECT_EQ(exited[0].process, 1u);
+  EXPECT_EQ(exited[0].exit_code, 3u);
+  EXPECT_EQ(control.state(), State::kRunning);
+}
+
+TEST(GuestControlBeside, NumbersAreGivenAgainOnceTheyAreFree) {
+  GuestControl control;
+  run_until_started(control);
+  for (uint32_t number = 1; number <= kMaxProcesses; ++number) {
+    ASSERT_EQ(control.start_beside(cat()).value_or(0), number);
+  }
+  EXPECT_FALSE(control.start_beside(cat()));
+  feed(control, of_process(kFailed, 3, kTagStep, kStepExec));
+  feed(control, of_process(kStarted, 5));
+  feed(control, of_process(kExited, 5, kTagExitSignal, 9));
+  EXPECT_EQ(control.start_beside(cat()).value_or(0), 3u);
+  EXPECT_EQ(control.start_beside(cat()).value_or(0), 5u);
+  EXPECT_FALSE(control.start_beside(cat()));
+  EXPECT_EQ(control.state(), State::kRunning) << "the failure was not the server's";
+}
+
+TEST(GuestControlBeside, WhatNobodyAskedForBreaksTheChannel) {
+  const auto breaks = [](const Bytes& bytes, bool asked) {
+    GuestControl control;
+    run_until_started(control);
+    EXPECT_TRUE(!asked || control.start_beside(cat()));
+    const auto events = feed(control, bytes);
+    return !events.empty() && events.back().kind == Kind::kBroken;
+  };
+  EXPECT_TRUE(breaks(of_process(kStarted, 1), false));
+  EXPECT_TRUE(breaks(of_process(kExited, 1, kTagExitCode, 0), false));
+  EXPECT_TRUE(breaks(of_process(kFailed, 1, kTagStep, kStepExec), false));
+  EXPECT_TRUE(breaks(of_process(kExited, 1, kTagExitCode, 0), true)) << "before it started";
+  EXPECT_TRUE(breaks(of_process(kStarted, 2), true)) << "another one";
+  EXPECT_TRUE(breaks(of_process(kStarted, kMaxProcesses + 1), true));
+  EXPECT_TRUE(breaks(of_process(kPong, 1, kTagNonce), true));
+  FieldWriter zero;
+  zero.add_number<uint32_t>(kTagPid, 7);
+  zero.add_number<uint32_t>(kTagProcess, kServerProcess);
+  EXPECT_TRUE(breaks(frame(kStarted, zero.take()), true)) << "the server by its number";
+}
+
+TEST(GuestControlBeside, RequestsAreRefusedAtTheWrongTimeAndQueueNothing) {
+  GuestControl control;
+  EXPECT_FALSE(control.start_beside(cat()));
+  run_until_started(control);
+  control.sent(control.output().size());
+  EXPECT_FALSE(control.signal_beside(0, 15)) << "the server has its own";
+  EXPECT_FALSE(control.signal_beside(kMaxProcesses + 1, 15));
+  EXPECT_FALSE(control.signal_beside(1, 0));
+  EXPECT_FALSE(control.resize(0, {24, 80}));
+  EXPECT_TRUE(control.signal_beside(1, 15)) << "it has ended, perhaps";
+  EXPECT_TRUE(control.resize(1, {24, 80}));
+  EXPECT_TRUE(control.output().empty());
+  ASSERT_TRUE(control.start_beside(cat()));
+  EXPECT_FALSE(control.freeze(std::nullopt)) << "it would be in all clones";
+  feed(control, of_process(kFailed, 1, kTagStep, kStepExec));
+  ASSERT_TRUE(control.freeze(std::nullopt));
+  EXPECT_FALSE(control.start_beside(cat())) << "a frozen guest starts nothing";
+}
+
 }  // namespace
 }  // namespace thimble
