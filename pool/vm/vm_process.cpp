@@ -309,9 +309,16 @@ Result<Fd> VmProcess::open_pidfd() const {
   return handle;
 }
 
+void VmProcess::serve_port(uint32_t port, Opener opener) { ports_[port] = std::move(opener); }
+
+Result<Fd> VmProcess::open_port(uint32_t port) const {
+  if (const auto served = ports_.find(port); served != ports_.end()) return served->second();
+  if (vsock_path_.empty()) return fail("nobody serves that port");
+  return connect_unix(vsock_path_ + "_" + std::to_string(port));
+}
+
 void VmProcess::open_for_guest(uint32_t port) {
-  Result<Fd> stream = fail("no vsock path");
-  if (!vsock_path_.empty()) stream = connect_unix(vsock_path_ + "_" + std::to_string(port));
+  const auto stream = open_port(port);
   const int fd = stream ? stream->get() : -1;
   // A VMM that asks but does not take the answer does not get it.
   send_vm_message(channel_.get(), VmMessageType::kOpened, port, "", fd, /*wait=*/false);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -110,6 +111,12 @@ class VmProcess {
   // other side when the guest refuses.
   Result<Fd> connect(uint32_t port);
 
+  // What the guest connects to at this port of the host: each time, a stream that `opener` gives (a
+  // connected byte stream socket, to be handed over), or a refusal. From next_event(), so it must
+  // not wait. Before the guest asks; of a clone that is the host's that has it now.
+  using Opener = std::function<Result<Fd>()>;
+  void serve_port(uint32_t port, Opener opener);
+
   // Saves the machine into two empty files; kSaved or kUnsaved follows. It is paused meanwhile, and
   // with `hold` until resume() when that succeeds. One at a time.
   Result<void> save(SnapshotFiles files, bool hold);
@@ -141,13 +148,15 @@ class VmProcess {
   VmEvent lost(const std::string& why);
   void await_end_of_adopted() const;
   void open_for_guest(uint32_t port);
+  [[nodiscard]] Result<Fd> open_port(uint32_t port) const;
 
   std::optional<BoundChild> child_;  // none: adopted
   HandedOver adopted_;
   Fd channel_;
   std::vector<std::string> tail_;
+  std::map<uint32_t, Opener> ports_;  // of the host's that the guest may connect to
   std::unique_ptr<UnixListener> vsock_;  // keeps the socket's name
-  std::string vsock_path_;               // the guest's streams to port N go to PATH_N
+  std::string vsock_path_;               // the guest's streams to any other port N go to PATH_N
 };
 
 // A connected pair of byte streams, close-on-exec. The first is non-blocking.

@@ -39,11 +39,10 @@ void join_callbacks(VmSpec& spec, int channel, ConsoleTail& tail, ConsoleStream*
     send_vm_message(channel, VmMessageType::kNotice, 0, line, -1, /*wait=*/false);
   };
   if (!spec.machine.vsock) return;
-  if (spec.machine.vsock->listener) {
-    spec.machine.vsock->open_host_port = [channel](uint32_t port) {
-      send_vm_message(channel, VmMessageType::kOpen, port, "");
-    };
-  }
+  // What the guest may connect to is the parent's to say, which a warm VM does not know yet.
+  spec.machine.vsock->open_host_port = [channel](uint32_t port) {
+    send_vm_message(channel, VmMessageType::kOpen, port, "");
+  };
   spec.machine.guest_connect_ports = {protocol::kReadyPort};
   auto closed = std::make_shared<Fd>(closed_stream());
   spec.machine.on_guest_connect = [channel, &announced, closed](uint32_t port) {

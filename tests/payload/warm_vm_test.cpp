@@ -8,6 +8,8 @@
 
 #include <array>
 #include <fstream>
+#include <string>
+#include <vector>
 
 #include "pool/vm/vm_process.h"
 #include "tests/payload/warm_vm_files.h"
@@ -257,6 +259,63 @@ TEST(WarmVm, WhoAdoptsItMayKillIt) {
   }
   ASSERT_TRUE(status);
   EXPECT_EQ(describe_wait_status(*status), "signal 9 (Killed)");
+}
+
+// The last one is "ok".
+std::string line_before_last(const VmProcess& vm) {
+  const auto& lines = vm.console_tail();
+  return lines.size() < 2 ? "" : lines[lines.size() - 2];
+}
+
+// Every second stream to port 80 is granted, with a word on it; what the guest made of that.
+std::string answers_of(VmProcess& vm) {
+  int asked = 0;
+  std::vector<Fd> ends;
+  vm.serve_port(80, [&]() -> Result<Fd> {
+    if (asked++ % 2 == 1) return fail("not this one");
+    auto pair = make_stream_pair();
+    if (!pair) return std::unexpected(pair.error());
+    (void)!::write(pair->first.get(), "word", 4);
+    ends.push_back(std::move(pair->first));
+    return std::move(pair->second);
+  });
+  const auto event = next_event(vm);
+  if (!event || event->kind != Kind::kEnded) return "it did not end by itself";
+  return line_before_last(vm);
+}
+
+TEST(HostPorts, AGuestGetsTheStreamsThatItsHostGrants) {
+  VmSpec spec;
+  spec.machine = payload_options("vsock_asks_host");
+  spec.machine.vsock.emplace();
+  auto console = make_stream_pair();
+  ASSERT_TRUE(console);
+  spec.console = std::move(console->second);
+  auto vm = VmProcess::start(std::move(spec));
+  ASSERT_TRUE(vm) << vm.error().message;
+  EXPECT_EQ(::write(console->first.get(), "x", 1), 1);
+  EXPECT_EQ(answers_of(*vm), "y:ny:ny:ny:ny:n");
+}
+
+TEST(HostPorts, ACloneGetsThoseOfTheHostThatClaimedIt) {
+  const auto files = frozen_payload("vsock_asks_host", "x");
+  ASSERT_TRUE(files) << files.error().message;
+  auto vm = prepared_warm_vm(*files);
+  ASSERT_TRUE(vm) << vm.error().message;
+  ASSERT_TRUE(vm->claim(false));
+  EXPECT_EQ(answers_of(*vm), "y:ny:ny:ny:ny:n");
+}
+
+TEST(HostPorts, WhatNobodyServesIsRefused) {
+  const auto files = frozen_payload("vsock_asks_host", "x");
+  ASSERT_TRUE(files) << files.error().message;
+  auto vm = VmProcess::start(spec_of(*files, false));
+  ASSERT_TRUE(vm) << vm.error().message;
+  vm->serve_port(81, []() -> Result<Fd> { return fail("another port"); });
+  const auto event = next_event(*vm);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, Kind::kEnded) << event->text;
+  EXPECT_EQ(line_before_last(*vm), "nnnnnnnnnn");
 }
 
 }  // namespace

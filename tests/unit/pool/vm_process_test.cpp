@@ -11,7 +11,9 @@
 #include <array>
 #include <chrono>
 #include <filesystem>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "pool/vm/console_tail.h"
 
@@ -168,6 +170,46 @@ TEST(VmProcess, AStreamReachesTheProcessWithItsPort) {
   ASSERT_EQ(::poll(&ready, 1, 10000), 1);
   std::array<char, 8> bytes{};
   EXPECT_EQ(::read(stream->get(), bytes.data(), bytes.size()), 5);
+}
+
+// The process of a VM whose guest asks for ports of the host: a byte for each answer, on the first
+// stream that it is given, "s" for one with a stream and "-" for a refusal.
+int ask_for_ports(int channel, std::initializer_list<uint32_t> ports) {
+  Fd told;
+  std::string answers;
+  for (const uint32_t port : ports) {
+    (void)send_vm_message(channel, VmMessageType::kOpen, port, "");
+    auto got = receive_vm_message(channel, VmChannelSide::kVmm, true);
+    auto* message = std::get_if<VmMessage>(&got);
+    if (message == nullptr || message->type != VmMessageType::kOpened || message->value != port) {
+      return 1;
+    }
+    answers += message->stream ? "s" : "-";
+    if (!told) told = std::move(message->stream);
+  }
+  (void)!::write(told.get(), answers.data(), answers.size());
+  return 0;
+}
+
+TEST(VmProcess, TheGuestGetsStreamsToPortsThatAreServedAndNoOthers) {
+  auto vm = VmProcess::start(
+      [](int channel) { return ask_for_ports(channel, {7, 8, 9, 7, 4294967295}); }, {}, true);
+  ASSERT_TRUE(vm);
+  std::vector<Fd> ends;
+  vm->serve_port(7, [&]() -> Result<Fd> {
+    auto pair = make_stream_pair();
+    if (!pair) return std::unexpected(pair.error());
+    ends.push_back(std::move(pair->first));
+    return std::move(pair->second);
+  });
+  vm->serve_port(9, [] -> Result<Fd> { return fail("not now"); });
+  const auto event = wait_event(*vm);
+  ASSERT_TRUE(event);
+  EXPECT_EQ(event->kind, Kind::kLost);
+  ASSERT_EQ(ends.size(), 2u);
+  std::array<char, 8> answers{};
+  EXPECT_EQ(::read(ends[0].get(), answers.data(), answers.size()), 5);
+  EXPECT_STREQ(answers.data(), "s--s-");
 }
 
 TEST(VmProcess, KillingTheParentKillsTheProcess) {
