@@ -30,6 +30,8 @@ struct ServerRun {
   GuestIdentity identity;
   ServerSpec server;
   UserStdio user;
+  // Where others ask for processes beside the server (pool/guest/exec_service.h); or none.
+  Fd exec_listener = {};
   // From the start of the server to its end in order: stdin closed, SIGTERM, SIGKILL.
   std::optional<std::chrono::milliseconds> timeout;
   // From the fork to the start of the server. Nested emulation on a busy machine is slow.

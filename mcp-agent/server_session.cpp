@@ -14,6 +14,7 @@
 
 #include "devices/text.h"
 #include "guest-init/protocol.h"
+#include "mcp-agent/start_failure.h"
 #include "pool/guest/guest_identity.h"
 
 namespace thimble {
@@ -36,16 +37,6 @@ constexpr seconds kDrainTimeout{2};
 
 // How long a VM may take to look at all of its memory.
 constexpr seconds kRecordTimeout{10};
-
-int exec_exit_status(uint32_t error) {
-  return error == ENOENT ? kExitNotFound : kExitNotExecutable;
-}
-
-std::string exec_message(const std::string& command, uint32_t error) {
-  if (error == ENOENT) return command + ": not found in the image (or its interpreter is not)";
-  return text("%s: cannot be executed: %s", command.c_str(),
-              std::strerror(static_cast<int>(error)));
-}
 
 long long milliseconds_since(std::chrono::steady_clock::time_point then) {
   return static_cast<long long>((std::chrono::steady_clock::now() - then) / milliseconds(1));
@@ -80,11 +71,14 @@ int ServerSession::loop() {
 }
 
 void ServerSession::poll_once() {
-  constexpr size_t kOwn = GuestSession::kEntries + 2;
+  constexpr size_t kExec = GuestSession::kEntries + 2;
+  constexpr size_t kOwn = kExec + ExecService::kEntries;
   std::array<pollfd, kOwn + StdioBridge::kEntries> set{};
   std::ranges::copy(guest_.entries(), set.begin());
   set[2] = {signals_.poll_fd(), POLLIN, 0};
   set[3] = {clock_ ? clock_->poll_fd() : -1, POLLIN, 0};
+  std::fill_n(set.begin() + kExec, ExecService::kEntries, pollfd{-1, 0, 0});
+  if (exec_) std::ranges::copy(exec_->entries(), set.begin() + kExec);
   size_t count = kOwn;
   if (bridge_) {
     std::ranges::copy(bridge_->entries(), set.begin() + kOwn);
@@ -105,6 +99,7 @@ void ServerSession::poll_once() {
     watch_client();
     watch_drain();
   }
+  if (exec_) exec_->serve(all.subspan<kExec, ExecService::kEntries>(), guest_);
   guest_.serve(all.first<GuestSession::kEntries>());
   if (bridge_ && bridge_->first_answers_out()) record_working_set();
   on_deadlines();
@@ -191,6 +186,10 @@ void ServerSession::on_closed() {
 }
 
 void ServerSession::on_guest_event(const GuestEvent& event) {
+  if (event.process != protocol::kServerProcess) {
+    if (exec_) exec_->on_guest(event);
+    return;
+  }
   switch (event.kind) {
     case GuestEvent::Kind::kHello:
     case GuestEvent::Kind::kConfigured:
@@ -217,32 +216,15 @@ void ServerSession::on_there() {
   if (run_.timeout) timeout_deadline_ = Clock::now() + *run_.timeout;
   notice(text("the server runs after %lld ms", milliseconds_since(guest_.begun())));
   if (auto watch = ClockWatch::create()) clock_.emplace(std::move(*watch));
+  if (run_.exec_listener) exec_.emplace(std::move(run_.exec_listener), run_.server);
   if (run_.on_started) run_.on_started();
 }
 
 void ServerSession::on_failed(const GuestEvent& event) {
-  if (event.step == protocol::kStepExec) {
-    return finish(exec_exit_status(event.error),
-                  exec_message(run_.server.arguments.front(), event.error));
-  }
-  const std::string& workdir = run_.server.workdir;
-  if (event.step == protocol::kStepUser && event.error == ENOENT) {
-    return finish(kExitFailure,
-                  "--user " + run_.server.user +
-                      ": the image has no such user or group: give a number, or a name "
-                      "of its /etc/passwd and /etc/group");
-  }
-  if (event.step == protocol::kStepWorkdir && (event.error == ENOENT || event.error == ENOTDIR)) {
-    return finish(kExitFailure,
-                  "working directory " + workdir +
-                      ": there is none in the guest, which has the image and what the "
-                      "command names");
-  }
-  const bool ours = event.step == protocol::kStepProtocol;
-  std::string message =
-      (ours ? "the guest refused a message: " : "the guest could not ") + event.text;
-  if (event.error != 0) message += text(": %s", std::strerror(static_cast<int>(event.error)));
-  finish(kExitFailure, message);
+  const auto [status, line] = explain(
+      {event.step, event.error, event.text},
+      {run_.server.arguments.front(), run_.server.workdir, run_.server.user});
+  finish(status, line);
 }
 
 void ServerSession::on_exited(const GuestEvent& event) {
@@ -341,6 +323,7 @@ void ServerSession::on_deadlines() {
   const auto reached = [now](const Deadline& deadline) { return deadline && now >= *deadline; };
   if (result_) return;
   if (reached(recorded_deadline_)) working_set_.reset();
+  if (exec_) exec_->on_deadline(guest_);
   if (reached(guest_.deadline()) && is_mute_clone()) {
     on_refused("its clone does not answer");
   } else if (reached(guest_.deadline())) {
@@ -372,7 +355,8 @@ int ServerSession::poll_timeout() const {
   Deadline next;
   for (const Deadline& deadline :
        {guest_.deadline(), timeout_deadline_, unheard_deadline_, drain_deadline_, answer_deadline_,
-        vm_end_deadline_, working_set_ ? recorded_deadline_ : Deadline()}) {
+        vm_end_deadline_, working_set_ ? recorded_deadline_ : Deadline(),
+        exec_ ? exec_->deadline() : Deadline()}) {
     if (deadline && (!next || *deadline < *next)) next = deadline;
   }
   if (!next) return -1;

@@ -10,6 +10,7 @@
 #include "mcp-agent/server_run.h"
 #include "mcp-agent/signals.h"
 #include "mcp-agent/stdio_bridge.h"
+#include "pool/guest/exec_service.h"
 #include "pool/guest/guest_session.h"
 
 namespace thimble {
@@ -67,6 +68,7 @@ class ServerSession {
   GuestSession guest_;
   std::optional<ClockWatch> clock_;  // while the server runs
   std::optional<StdioBridge> bridge_;
+  std::optional<ExecService> exec_;  // while the server runs
   std::string vm_end_;  // why the VM ended, when it did
 
   Deadline timeout_deadline_;

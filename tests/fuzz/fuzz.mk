@@ -18,7 +18,7 @@ FUZZERS := $(patsubst tests/fuzz/%.cpp,$(BUILD)/fuzz/bin/%,$(FUZZ_SRC))
 FUZZED_SRC := $(devices_SRC) $(sort $(wildcard vmm/load/*.cpp vmm/snapshot/*.cpp)) \
   vmm/cpu/cpuid.cpp vmm/kvm.cpp guest-init/codec.cpp \
   pool/vm/vm_channel.cpp pool/vm/console_tail.cpp pool/guest/control_codec.cpp pool/guest/guest_control.cpp \
-  pool/vm/passed_descriptors.cpp pool/daemon/daemon_wire.cpp
+  pool/vm/passed_descriptors.cpp pool/daemon/daemon_wire.cpp pool/guest/exec_wire.cpp
 
 $(BUILD)/fuzz/obj/%.o: %.cpp
 	@mkdir -p $(@D)

@@ -21,6 +21,7 @@ int stop_command(const Arguments& arguments);
 int logs_command(const Arguments& arguments);
 int status_command(const Arguments& arguments);
 int top_command(const Arguments& arguments);
+int exec_command(const Arguments& arguments);
 int test_command(const Arguments& arguments);
 
 }  // namespace thimble::cli

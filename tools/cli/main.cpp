@@ -37,6 +37,7 @@ constexpr std::array kSubcommands{
     Subcommand{"status", status_command, "what runs"},
     Subcommand{"stop", stop_command, "end launched VMs: NAME… or --all"},
     Subcommand{"logs", logs_command, "what a launched VM wrote to stderr; -f follows"},
+    Subcommand{"exec", exec_command, "run a command in a launched VM, beside its server"},
     Subcommand{"test", test_command, "ask the MCP server in a launched VM whether it answers"},
     Subcommand{"top", top_command, "what runs, live"},
     Subcommand{"daemon", daemon_command, "keep VMs ready; `run` starts it when it is needed"},

@@ -4,9 +4,9 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "devices/base/argument_pointers.h"
 #include "devices/base/descriptor_places.h"
@@ -44,13 +44,12 @@ Result<OwnChild> start_own_child(OwnChildOrder order) {
   }
   order.arguments.insert(order.arguments.begin(), "thimble");
   const std::vector<char*> words = argument_pointers(order.arguments);
-  const std::array descriptors{input->read.get(), output->write.get(), errors->write.get(),
-                               order.passed};
-  const size_t count = descriptors.size() - (order.passed < 0 ? 1 : 0);
+  std::vector<int> descriptors{input->read.get(), output->write.get(), errors->write.get()};
+  descriptors.insert(descriptors.end(), order.passed.begin(), order.passed.end());
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return fail_errno("start a process");
-  if (pid == 0) become(order, std::span(descriptors).first(count), words.data(), parent);
+  if (pid == 0) become(order, descriptors, words.data(), parent);
   return OwnChild{pid, std::move(input->write), std::move(output->read), std::move(errors->read)};
 }
 

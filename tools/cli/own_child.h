@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <csignal>
+#include <vector>
 
 #include "devices/fd.h"
 #include "devices/result.h"
@@ -20,7 +21,7 @@ struct OwnChild {
 
 struct OwnChildOrder {
   Arguments arguments;
-  int passed = -1;              // is its descriptor 3; -1: it has none
+  std::vector<int> passed = {};  // are its descriptors from 3 on
   bool in_root = false;         // in "/": names of the host mean nothing to it
   int signal_at_end = SIGKILL;  // what it gets when this process ends
 };

@@ -1,6 +1,7 @@
 // See run_options.h.
 #include "tools/cli/run_options.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -40,6 +41,7 @@ struct RawOptions {
   std::string timeout;
   std::string stdin_grace;
   std::string ready_fd;
+  std::string exec_fd;
   std::vector<std::string> env_files;
 };
 
@@ -71,6 +73,8 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
                     "Keep the template for later runs in memory, not on the disk");
   declared.add("--ready-fd", raw.ready_fd,
                "Write a newline to this descriptor and close it when CMD has been started");
+  declared.add("--exec-fd", raw.exec_fd,
+               "A listening socket by which `thimble launch` lets others start commands beside CMD");
   declared.add_flag("-v,--verbose", options.verbose,
                     "Tell what happens, and show the guest's console");
 }
@@ -87,11 +91,11 @@ Result<void> read_env_files(const std::vector<std::string>& files, RunOptions& o
   return {};
 }
 
-Result<int> parse_ready_fd(const std::string& word) {
+Result<int> parse_fd(const char* option, const std::string& word) {
   int fd = -1;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), fd);
   if (error != std::errc() || end != word.data() + word.size() || fd <= STDERR_FILENO) {
-    return fail("--ready-fd " + word + ": is no descriptor from 3 on");
+    return fail(option + word + ": is no descriptor from 3 on");
   }
   return fd;
 }
@@ -124,9 +128,14 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
   }
   if (!raw.ready_fd.empty()) {
-    auto fd = parse_ready_fd(raw.ready_fd);
+    auto fd = parse_fd("--ready-fd ", raw.ready_fd);
     if (!fd) return std::unexpected(fd.error());
     options.ready_fd = *fd;
+  }
+  if (!raw.exec_fd.empty()) {
+    auto fd = parse_fd("--exec-fd ", raw.exec_fd);
+    if (!fd) return std::unexpected(fd.error());
+    options.exec_fd = *fd;
   }
   if (options.cold && (options.in_memory || !options.from_template.empty())) {
     return fail("--cold: goes with no template");
@@ -153,6 +162,8 @@ void say_ready(int fd) {
   (void)!::write(fd, "\n", 1);
   ::close(fd);
 }
+
+Fd exec_listener(int fd) { return Fd(fd < 0 ? -1 : ::fcntl(fd, F_DUPFD_CLOEXEC, 3)); }
 
 std::variant<RunOptions, int> parse_run(const Arguments& arguments,
                                         const std::function<void(Options&)>& declare_more) {

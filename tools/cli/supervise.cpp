@@ -33,10 +33,12 @@ namespace {
 constexpr int kReady = STDERR_FILENO + 1;
 constexpr int kBacklog = 8;
 
-Result<Fd> listen_for_client(const Launched& launched) {
+// Two sockets in the VM's folder: one for the server's clients, which the supervisor has, and one
+// for `thimble exec`, which `thimble run` has.
+Result<Fd> listen_for(const Launched& launched, const char* name, int type) {
   const auto folder = launched.folder();
   if (!folder) return std::unexpected(folder.error());
-  return listen_in(*folder, "socket", SOCK_STREAM, kBacklog);
+  return listen_in(*folder, name, type, kBacklog);
 }
 
 // The next server's values are not to be read in the environment of a process that lives on.
@@ -45,9 +47,11 @@ void forget_environment() {
 }
 
 // A server that nobody can reach or stop any more is of no use to anybody: it goes with us.
-Result<OwnChild> start_run(Arguments arguments, const Fd& ready) {
-  arguments.insert(arguments.begin(), {"run", "--verbose", "--ready-fd", std::to_string(kReady)});
-  auto run = start_own_child({.arguments = std::move(arguments), .passed = ready.get()});
+Result<OwnChild> start_run(Arguments arguments, const Fd& ready, const Fd& exec) {
+  arguments.insert(arguments.begin(), {"run", "--verbose", "--ready-fd", std::to_string(kReady),
+                                       "--exec-fd", std::to_string(kReady + 1)});
+  auto run =
+      start_own_child({.arguments = std::move(arguments), .passed = {ready.get(), exec.get()}});
   if (run) ::fcntl(run->input.get(), F_SETFL, O_NONBLOCK);
   return run;
 }
@@ -72,15 +76,18 @@ Result<void> supervise_named(const std::string& name, const Arguments& arguments
                           {"started", ::time(nullptr)}};
   if (auto written = launched->write_facts(facts); !written) return written;
   Fd signals = take_signals();
-  auto listener = listen_for_client(*launched);
+  auto listener = listen_for(*launched, "socket", SOCK_STREAM);
   if (!listener) return std::unexpected(listener.error());
-  auto run = start_run(arguments, ready);
+  auto exec = listen_for(*launched, "exec", SOCK_SEQPACKET);
+  if (!exec) return std::unexpected(exec.error());
+  auto run = start_run(arguments, ready, *exec);
   if (!run) return std::unexpected(run.error());
   ready.reset();
+  exec->reset();
   forget_environment();
   const int status =
       supervise(*launched, std::move(*run), std::move(*listener), std::move(signals));
-  ::unlink(launched->path("socket").c_str());
+  for (const char* socket : {"socket", "exec"}) ::unlink(launched->path(socket).c_str());
   facts["ended"] = ::time(nullptr);
   facts["exit_status"] = status;
   return launched->write_facts(facts);
