@@ -31,6 +31,8 @@ struct ServerConfig {
   bool in_memory = false;            // a template that is made is kept off the disk
   // Somebody will talk to it: a template of it is best frozen once it waits for that.
   bool awaits_client = true;
+  // After so long without work a clone's memory is reclaimed; nothing: never.
+  std::optional<std::chrono::milliseconds> reclaim_after = std::chrono::milliseconds(500);
   bool verbose = false;  // notes tell more, the guest's console too
 };
 
