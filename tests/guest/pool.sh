@@ -103,6 +103,8 @@ contains "many are launched" "many-2 runs (2 of 2)" "$OUT"
 python3 tests/guest/top.py "$THIMBLE" many-2
 try "$THIMBLE" launch wrong --template "no-such-template"
 contains "one of an unknown template is refused" "no template no-such-template" "$ERR"
+try "$THIMBLE" launch wrong --template "$T" --memory 1G
+contains "… and another memory than a template's" "cannot be changed" "$ERR"
 try "$THIMBLE" stop one
 equal "one is stopped" "0 one stopped" "$STATUS $OUT"
 try "$THIMBLE" stop --all

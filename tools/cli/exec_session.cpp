@@ -76,13 +76,13 @@ class ExecSession {
   void on_signals() {
     while (const auto signal = signals_.next()) {
       // Nothing of it runs yet, or any more: it is us who are to end.
-      if (is_ending_signal(*signal) && (!has_streams_ || status_)) {
+      if (is_ending_signal(*signal) && (!runs_ || status_)) {
         outputs_.clear();
         finish(kExitSignalBase + *signal, "");
       } else if (*signal == SIGWINCH && request_.terminal) {
         const auto window = terminal_size();
         tell({"resize", std::to_string(window.rows), std::to_string(window.columns)});
-      } else if (*signal != SIGWINCH && has_streams_) {
+      } else if (*signal != SIGWINCH && runs_) {
         tell({"signal", std::to_string(*signal)});
       }
     }
@@ -102,6 +102,7 @@ class ExecSession {
     }
     const ExecWords& words = message->words;
     if (words[0] == "streams") return on_streams(std::move(message->streams));
+    if (words[0] == "started") runs_ = true;
     if (words[0] == "failed" && words.size() == 4) return on_failed(words);
     if (words.size() != 2) return;
     const int number = std::atoi(words[1].c_str());
@@ -112,7 +113,6 @@ class ExecSession {
   void on_streams(std::vector<Fd> streams) {
     const size_t wanted = request_.terminal ? 2 : kMaxExecStreams;
     if (streams.size() != wanted) return finish(kExitFailure, "the VM gave it other streams");
-    has_streams_ = true;
     // Without the user's input its own ends at once; a terminal's is merely silent.
     if (interactive_) {
       input_.emplace(Endpoint::user_input(STDIN_FILENO), Endpoint::stream(std::move(streams[0])));
@@ -145,7 +145,7 @@ class ExecSession {
   SignalSource signals_;
   const ExecRequest& request_;
   bool interactive_;
-  bool has_streams_ = false;
+  bool runs_ = false;
   std::optional<RawTerminal> terminal_;
   std::optional<ByteFlow> input_;
   std::vector<ByteFlow> outputs_;

@@ -75,6 +75,9 @@ Result<Arguments> run_arguments(const LaunchOptions& options, const std::string&
   if (!options.command.empty()) command = split_words(options.command);
   std::string from_template = options.from_template;
   if (command.empty() && from_template.empty()) from_template = name;
+  if (!from_template.empty() && (!options.memory.empty() || !options.vcpus.empty())) {
+    return fail("--memory, --vcpus: those of template " + from_template + " cannot be changed");
+  }
   // A server whose client has gone waits for the next one.
   Arguments arguments{"--stdin-grace", "never"};
   if (!options.memory.empty()) arguments.insert(arguments.end(), {"--memory", options.memory});

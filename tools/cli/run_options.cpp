@@ -37,7 +37,8 @@ has no CMD.)";
 
 // Options as text, before they are understood.
 struct RawOptions {
-  std::string memory = "512M";
+  std::string memory;
+  uint32_t vcpus = 0;
   std::string timeout;
   std::string stdin_grace;
   std::string ready_fd;
@@ -51,7 +52,7 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
   declared.add("--image", options.image,
                "Image to run in: a name, an erofs file (default: chosen by CMD)");
   declared.add("--memory", raw.memory, "Memory of the VM (default: 512M; only what is used costs)");
-  declared.add("--vcpus", options.vcpus, "CPUs of the VM (default: 1)").between(1, 8);
+  declared.add("--vcpus", raw.vcpus, "CPUs of the VM (default: 1)").between(1, 8);
   declared.add("-e,--env", options.env,
                "Variable for CMD: K=V; K or 'K_*' to take the value from here");
   declared.add("--env-file", raw.env_files, "File with a variable in each line, as for --env");
@@ -105,9 +106,12 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   options.awaits_client = input_is_a_client(STDIN_FILENO);
   if (auto names = launch::check_environment(options.env); !names) return names;
   if (auto read = read_env_files(raw.env_files, options); !read) return read;
-  auto memory = parse_size(raw.memory);
-  if (!memory) return fail_in("--memory", memory);
-  options.memory_bytes = *memory;
+  if (!raw.memory.empty()) {
+    auto memory = parse_size(raw.memory);
+    if (!memory) return fail_in("--memory", memory);
+    options.memory_bytes = *memory;
+  }
+  if (raw.vcpus != 0) options.vcpus = raw.vcpus;
   if (!raw.timeout.empty()) {
     auto timeout = parse_duration(raw.timeout);
     if (!timeout) return fail_in("--timeout", timeout);
@@ -143,11 +147,13 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   if (!options.from_template.empty()) {
     // What the template was made with cannot be changed in its clones.
     if (options.command.empty() && options.image.empty() && options.env.empty() &&
-        options.workdir.empty() && options.user.empty() && options.kernel.empty()) {
+        options.workdir.empty() && options.user.empty() && options.kernel.empty() &&
+        raw.memory.empty() && raw.vcpus == 0) {
       return {};
     }
     return fail("--template " + options.from_template +
-                ": CMD, image, environment, directory, user and kernel are the template's");
+                ": CMD, image, environment, directory, user, kernel, memory and CPUs are the "
+                "template's");
   }
   if (options.command.empty() && options.image.empty()) {
     return fail("no command: write `thimble run -- CMD ARGS…`");

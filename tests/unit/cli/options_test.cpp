@@ -87,6 +87,8 @@ TEST(RunOptions, MistakesEndWithAUsageStatus) {
   EXPECT_EQ(refused({"--timeout", "soon", "--", "cmd"}), kExitUsage);
   EXPECT_EQ(refused({"--stdin-grace", "soon", "--", "cmd"}), kExitUsage);
   EXPECT_EQ(refused({"--workdir", "here", "--", "cmd"}), kExitUsage);
+  EXPECT_EQ(refused({"--template", "t", "--memory", "1G"}), kExitUsage) << "it has its own";
+  EXPECT_EQ(refused({"--template", "t", "--vcpus", "2"}), kExitUsage);
   EXPECT_EQ(refused({}), kExitUsage) << "no command and no image";
   EXPECT_EQ(refused({"--"}), kExitUsage);
 }
