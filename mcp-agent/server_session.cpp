@@ -221,9 +221,11 @@ void ServerSession::on_there() {
 }
 
 void ServerSession::on_failed(const GuestEvent& event) {
-  const auto [status, line] = explain(
-      {event.step, event.error, event.text},
-      {run_.server.arguments.front(), run_.server.workdir, run_.server.user});
+  const ServerSpec& server = run_.server;
+  // That of a clone may have been started before.
+  const std::string command = server.arguments.empty() ? "" : server.arguments.front();
+  const auto [status, line] =
+      explain({event.step, event.error, event.text}, {command, server.workdir, server.user});
   finish(status, line);
 }
 

@@ -55,13 +55,16 @@ Result<TemplateFacts> describe(const FreezeRequest& request, const TemplateOrder
   }
   facts.created = static_cast<uint64_t>(::time(nullptr));
   facts.command = config.command.empty() ? request.server.arguments : config.command;
-  facts.server.term_grace_ms = request.server.term_grace_ms;
-  // A server that runs already has them; the file keeps no more of them than it needs.
-  if (request.point == Point::kReady) return facts;
   facts.server = request.server;
   std::vector<std::string> fixed;
-  for (const std::string& variable : config.env) {
-    (is_inherited(variable) ? facts.inherited : fixed).push_back(variable);
+  if (request.point == Point::kReady) {
+    // It runs already. What is started beside it (exec) has its world, but for what --env gave it,
+    // which may be secret: the file keeps no more of that than it needs.
+    facts.server.arguments.clear();
+  } else {
+    for (const std::string& variable : config.env) {
+      (is_inherited(variable) ? facts.inherited : fixed).push_back(variable);
+    }
   }
   auto environment = make_environment(fixed, base_environment(config, prepared), say);
   if (!environment) return std::unexpected(environment.error());

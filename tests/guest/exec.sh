@@ -124,4 +124,14 @@ try "$THIMBLE" launch box --template "$T"
 equal "a clone is launched" "0 box runs" "$STATUS $OUT"
 inside box -- sh -c 'echo in the clone; exit 3'
 equal "a command runs in a clone" "3 in the clone" "$STATUS $OUT"
+"$THIMBLE" stop box >/dev/null
+"$THIMBLE" template rm "$T"
+
+try "$THIMBLE" template create "$T" --memory 128M --image python --user 1000 -- python3 -c 'import sys; [print(line) for line in sys.stdin]'
+equal "a template of a server that runs is made" 0 "$STATUS"
+contains "… frozen ready" '"ready"' "$("$THIMBLE" template inspect "$T")"
+try "$THIMBLE" launch box --template "$T"
+equal "its clone is launched" "0 box runs" "$STATUS $OUT"
+inside box -- python3 -c 'import os; print(os.getuid(), os.environ["PATH"] != "", os.environ["HOME"])'
+equal "a command has its server's world" "1000 True /home/user" "$OUT"
 finish

@@ -589,5 +589,30 @@ TEST(ServerRun, ACloneWhoseServerWasFrozenServesAsIfItHadJustStarted) {
   fs::remove_all(directory);
 }
 
+// A guest that was frozen with its server, and cannot let it go on.
+void refuse_to_thaw(int control) {
+  FieldWriter hello;
+  hello.add_number<uint32_t>(protocol::kTagVersion, protocol::kVersion);
+  hello.add_number<uint32_t>(protocol::kTagState, protocol::kStateFrozenRunning);
+  send_frame(control, protocol::kHello, std::move(hello));
+  await_frame(control, protocol::kConfigure);
+  send_frame(control, protocol::kConfigured, {});
+  await_frame(control, protocol::kThaw);
+  FieldWriter failed;
+  failed.add_number<uint32_t>(protocol::kTagStep, protocol::kStepFreeze);
+  failed.add_number<uint32_t>(protocol::kTagErrno, EIO);
+  failed.add_text(protocol::kTagText, "thaw");
+  send_frame(control, protocol::kFailed, std::move(failed));
+}
+
+// What is run of it was started before: its words are not known.
+TEST(ServerRun, ACloneThatCannotBeThawedSaysWhy) {
+  Session session(
+      {"unused"}, [](ServerRun& run) { run.server.arguments.clear(); }, guest_that(refuse_to_thaw));
+  EXPECT_EQ(session.wait(), kExitFailure);
+  const std::string said = session.said();
+  EXPECT_NE(said.find("the guest could not thaw"), std::string::npos) << said;
+}
+
 }  // namespace
 }  // namespace thimble::test
