@@ -51,7 +51,7 @@ _thimble() {
     COMPREPLY=($(compgen -W "$(_thimble_options "$help")" -- "$word"))
   elif [[ -n $words ]] && ((COMP_CWORD == 2)); then
     COMPREPLY=($(compgen -W "$words" -- "$word"))
-  elif [[ $sub == stop || $sub == logs || $sub == test ]]; then
+  elif [[ $sub == stop || $sub == logs || $sub == test || $sub == exec ]]; then
     COMPREPLY=($(compgen -W "$(_thimble_names)" -- "$word"))
   else
     COMPREPLY=($(compgen -A file -- "$word"))
