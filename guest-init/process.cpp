@@ -7,6 +7,12 @@
 
 namespace thimble::init {
 
+void Process::buffer_in(Buffers& buffers) {
+  input_.buffer_in(buffers[0]);
+  output_.buffer_in(buffers[1]);
+  error_.buffer_in(buffers[2]);
+}
+
 bool Process::attach(int fd, uint32_t stream) {
   switch (stream) {
     case protocol::kStdin:

@@ -14,8 +14,18 @@ namespace thimble::init {
 class Process {
  public:
   enum class State { kNone, kRunning, kDraining, kEnded };
+
+  // What its three streams are buffered in. Once, before all else.
+  using Buffers = RelayBuffer::Bytes[3];
+  void buffer_in(Buffers& buffers);
+
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] bool runs() const { return state_ == State::kRunning; }
+  // Nothing is connected for it, and nothing runs.
+  [[nodiscard]] bool is_free() const {
+    return state_ == State::kNone && !input_.connected() && !output_.connected() &&
+           !error_.connected();
+  }
   [[nodiscard]] pid_t pid() const { return child_.pid; }
 
   // Takes over a stream of the host's. False, and it stays the caller's: there is no such stream, or

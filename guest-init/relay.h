@@ -10,9 +10,16 @@
 
 namespace thimble::init {
 
-// Filled at the end, emptied at the front, starts over when empty.
+// Filled at the end, emptied at the front, starts over when empty. Its bytes lie elsewhere: what is
+// looked at all the time stays together, on pages that a clone has changed anyway.
 class RelayBuffer {
  public:
+  static constexpr size_t kCapacity = size_t{64} * 1024;
+  using Bytes = char[kCapacity];
+
+  // Once, before all else. They outlive this.
+  void lie_in(Bytes& bytes) { data_ = bytes; }
+
   enum class Fill { kData, kBlocked, kEnd };
   enum class Drain { kEmpty, kBlocked, kBroken };
 
@@ -27,15 +34,15 @@ class RelayBuffer {
   Drain drain(int fd, bool& moved);
 
  private:
-  static constexpr size_t kCapacity = size_t{64} * 1024;
   size_t begin_ = 0;
   size_t end_ = 0;
-  char data_[kCapacity];
+  char* data_ = nullptr;
 };
 
 // stdin: host's stream -> server's pipe. Owns both descriptors.
 class InputRelay {
  public:
+  void buffer_in(RelayBuffer::Bytes& bytes) { buffer_.lie_in(bytes); }
   [[nodiscard]] bool connected() const { return stream_ >= 0; }
   // The host may have closed the stream early: it counts as connected for the start all the same.
   void connect(int stream) { stream_ = stream; }
@@ -73,6 +80,7 @@ class InputRelay {
 // stdout, stderr: server's pipe, or its terminal, -> host's stream. Owns both descriptors.
 class OutputRelay {
  public:
+  void buffer_in(RelayBuffer::Bytes& bytes) { buffer_.lie_in(bytes); }
   [[nodiscard]] bool connected() const { return stream_ >= 0; }
   void connect(int stream) { stream_ = stream; }
   void open(int pipe) { pipe_ = pipe; }

@@ -37,6 +37,7 @@ void Session::open(int control_listener, int stream_listener, const Platform& pl
   platform_ = platform;
   control_listener_ = control_listener;
   stream_listener_ = stream_listener;
+  for (uint32_t i = 0; i < kProcesses; ++i) processes_[i].buffer_in(buffers_[i]);
   signal(SIGPIPE, SIG_IGN);
   sigset_t child;
   sigemptyset(&child);
@@ -56,7 +57,9 @@ void Session::wait_and_serve() {
   // Between a snapshot and its thaw nothing is passed on: not even the end of a client's input.
   const bool relays = !is_frozen();
   if (relays) {
-    for (Process& process : processes_) process.add(set);
+    for (Process& process : processes_) {
+      if (!process.is_free()) process.add(set);
+    }
   }
   set.wait(timeout_until(next_deadline()));
   if (relays) run_relays(set);
@@ -75,6 +78,7 @@ void Session::wait_and_serve() {
 
 void Session::run_relays(const PollSet& set) {
   for (Process& process : processes_) {
+    if (process.is_free()) continue;
     if (process.run(set) && &process == &server_) note_activity();
   }
 }

@@ -135,12 +135,14 @@ class Session {
   uint64_t terminated_ms_ = 0;     // when SIGTERM was sent
 
   ControlChannel control_;
-  Process processes_[1 + protocol::kMaxProcesses];  // by their numbers
+  static constexpr uint32_t kProcesses = 1 + protocol::kMaxProcesses;
+  Process processes_[kProcesses];  // by their numbers
   Process& server_ = processes_[protocol::kServerProcess];
   Guest unnamed_[kMaxUnnamed];
   Configure configure_;
   Start start_;
   Freeze freeze_;
+  Process::Buffers buffers_[kProcesses];
 };
 
 }  // namespace thimble::init

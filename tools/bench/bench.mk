@@ -20,7 +20,8 @@ $(BENCH_INITRDS): %.cpio: % guest-init/make-initramfs
 	guest-init/make-initramfs $< $@
 
 .PHONY: bench bench-check bench-accept bench-programs
-bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS) $(BENCH)/clone_engine $(BENCH)/claims
+bench-programs: $(addprefix $(BENCH)/,$(BENCH_HOST) $(BENCH_GUEST)) $(BENCH_INITRDS) $(BENCH)/clone_engine $(BENCH)/claims \
+    $(BUILD)/payload/serial_echo.elf
 
 bench: all bench-programs
 	@tools/bench/bench run
