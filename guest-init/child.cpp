@@ -59,7 +59,8 @@ bool make_terminal(const protocol::Window& window, Pipe& input, Pipe& output, Pi
   output.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
   error.read_end = fcntl(input.write_end, F_DUPFD_CLOEXEC, 3);
   error.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
-  return error.read_end >= 0 && output.read_end >= 0 && output.write_end >= 0 && error.write_end >= 0;
+  return error.read_end >= 0 && output.read_end >= 0 && output.write_end >= 0 &&
+         error.write_end >= 0;
 }
 
 // Until all others who have its write end have closed that.
@@ -262,7 +263,8 @@ bool start_server(Start& start, const ChildSettings& settings, ServerProcess& se
   Pipes all;
   if (!all.make(start) || !set_nonblocking(all.input.write_end) ||
       !set_nonblocking(all.output.read_end) || !set_nonblocking(all.error.read_end)) {
-    fail(failure, protocol::kStepFork, errno, start.has_terminal ? "make a terminal" : "make pipes");
+    fail(failure, protocol::kStepFork, errno,
+         start.has_terminal ? "make a terminal" : "make pipes");
     all.close_all();
     return false;
   }

@@ -1,5 +1,6 @@
-// Starts the server, or a process beside it: a parent that is not process 1, own session and process group, own cgroup, its
-// pipes or a terminal as stdio, limits, user, working directory, and the command found through its own PATH.
+// Starts the server, or a process beside it: a parent that is not process 1, own session and
+// process group, own cgroup, its pipes or a terminal as stdio, limits, user, working directory, and
+// the command found through its own PATH.
 #pragma once
 
 #include <sys/types.h>
@@ -16,8 +17,8 @@ struct ChildSettings {
   const char* oom_score_adj = nullptr;  // the child undoes init's protection; null = not needed
 };
 
-// Init's ends of the server's pipes, non-blocking; the caller owns them. With a terminal they are its
-// master's, which hangs up when the last of them is closed.
+// Init's ends of the server's pipes, non-blocking; the caller owns them. With a terminal they are
+// its master's, which hangs up when the last of them is closed.
 struct ServerPipes {
   int to_stdin = -1;
   int from_stdout = -1;

@@ -28,8 +28,8 @@ class Process {
   }
   [[nodiscard]] pid_t pid() const { return child_.pid; }
 
-  // Takes over a stream of the host's. False, and it stays the caller's: there is no such stream, or
-  // it is connected already.
+  // Takes over a stream of the host's. False, and it stays the caller's: there is no such stream,
+  // or it is connected already.
   bool attach(int fd, uint32_t stream);
   [[nodiscard]] bool streams_connected(uint32_t wanted) const;  // bits: 1 << Stream
 
@@ -42,8 +42,8 @@ class Process {
 
   // A child of init's has ended. True when with it the process has.
   bool on_child_ended(pid_t pid, int status);
-  // kDraining, and its output is out; or the host, which sent it a signal, does not wait for that: it
-  // may be that nobody takes it.
+  // kDraining, and its output is out; or the host, which sent it a signal, does not wait for that:
+  // it may be that nobody takes it.
   [[nodiscard]] bool end_is_due() const;
   // As from waitpid(2); it is kEnded then.
   int tell_end();
@@ -74,7 +74,7 @@ class Process {
   ServerProcess child_;
   int exit_status_ = 0;
   bool signalled_ = false;  // by the host
-  int terminal_ = -1;  // its master; kept open while its process may come back to it
+  int terminal_ = -1;       // its master; kept open while its process may come back to it
   InputRelay input_;
   OutputRelay output_;
   OutputRelay error_;

@@ -44,9 +44,9 @@ constexpr uint32_t kMaxMounts = 16;
 constexpr uint32_t kMaxRlimits = 16;
 
 // Processes. 0 is the server, which the guest is there for. The host may start others beside it, at
-// any time but while the guest is frozen, and numbers them 1 to kMaxProcesses; a number is free again
-// once its kExited or kFailed has come. Each has streams of its own. kTagProcess names one in kStart,
-// kSignal and kResize, and in their answers; without it they are about the server.
+// any time but while the guest is frozen, and numbers them 1 to kMaxProcesses; a number is free
+// again once its kExited or kFailed has come. Each has streams of its own. kTagProcess names one in
+// kStart, kSignal and kResize, and in their answers; without it they are about the server.
 constexpr uint32_t kServerProcess = 0;
 constexpr uint32_t kMaxProcesses = 8;
 
@@ -184,7 +184,7 @@ constexpr uint32_t kStreamMagic = 0x6d727473;  // "strm"
 
 enum Stream : uint32_t { kStdin = 0, kStdout = 1, kStderr = 2 };
 
-// All three streams (with a terminal, two) must be connected before kStart is carried out, unless it
-// says kTagDetached, and before kThaw of a running server: the guest waits for them.
+// All three streams (with a terminal, two) must be connected before kStart is carried out, unless
+// it says kTagDetached, and before kThaw of a running server: the guest waits for them.
 
 }  // namespace thimble::protocol

@@ -69,7 +69,7 @@ class ServerSession {
   std::optional<ClockWatch> clock_;  // while the server runs
   std::optional<StdioBridge> bridge_;
   std::optional<ExecService> exec_;  // while the server runs
-  std::string vm_end_;  // why the VM ended, when it did
+  std::string vm_end_;               // why the VM ended, when it did
 
   Deadline timeout_deadline_;
   int timeout_step_ = 0;

@@ -1,5 +1,5 @@
-// What a guest says that could not start a command, in the user's terms: a line, and the exit status
-// that env(1) and a shell would give.
+// What a guest says that could not start a command, in the user's terms: a line, and the exit
+// status that env(1) and a shell would give.
 #pragma once
 
 #include <cstdint>

@@ -53,9 +53,9 @@ void ExecService::accept() {
   if (free == clients_.end()) {
     // What lies unread when a socket is closed takes the answer away from its reader.
     (void)receive_exec(socket.get());
-    send_exec(socket.get(), failure(0, 0,
-                                    text("%u processes run beside the server already",
-                                         protocol::kMaxProcesses)));
+    send_exec(
+        socket.get(),
+        failure(0, 0, text("%u processes run beside the server already", protocol::kMaxProcesses)));
     return;
   }
   *free = Client{.state = Client::State::kAsking, .socket = std::move(socket)};

@@ -1,5 +1,5 @@
-// Processes beside the server, for whoever asks by a unix socket (exec_wire.h): each client has one,
-// gets its streams, and hears of its end. One that is gone takes its process with it.
+// Processes beside the server, for whoever asks by a unix socket (exec_wire.h): each client has
+// one, gets its streams, and hears of its end. One that is gone takes its process with it.
 //
 //   kAsking ── start ── kStarting ── started ── kRunning ── ended: told, and free
 //                           └────────── the client is gone: kAbandoned ── ended: free

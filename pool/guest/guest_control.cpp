@@ -51,7 +51,8 @@ void GuestControl::take_frame(uint16_t type, std::span<const uint8_t> payload) {
   if (!event) return broken(event.error().message);
   const bool is_servers = event->process == protocol::kServerProcess;
   const auto next = is_servers ? after(*event) : std::optional(state_);
-  if (!next || (!is_servers && !take_beside(*event))) return broken(text("a message of type %u out of turn", type));
+  if (!next || (!is_servers && !take_beside(*event)))
+    return broken(text("a message of type %u out of turn", type));
   state_ = *next;
   events_.push_back(std::move(*event));
 }

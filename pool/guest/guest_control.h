@@ -92,18 +92,18 @@ class GuestControl {
   // From start() or thaw() on, answered or not: the guest takes them in order, and the server's
   // output can be here before the answer is.
   Result<void> signal(uint32_t number);
-  // A process beside the server, while the guest is configured and not frozen: its number. The guest
-  // starts it when the streams of that number are connected (server_streams.h). The number is free
-  // again with its kExited or kFailed; a guest has protocol::kMaxProcesses of them.
+  // A process beside the server, while the guest is configured and not frozen: its number. The
+  // guest starts it when the streams of that number are connected (server_streams.h). The number is
+  // free again with its kExited or kFailed; a guest has protocol::kMaxProcesses of them.
   Result<uint32_t> start_beside(const ServerSpec& process);
   // One that has ended meanwhile is no error.
   Result<void> signal_beside(uint32_t process, uint32_t number);
   Result<void> resize(uint32_t process, protocol::Window window);
   Result<void> ping(uint64_t nonce);  // after kHello
   Result<void> end();                 // after kStarted
-  // After kConfigured or kStarted, with nothing beside the server. With a limit the guest waits until the server has come up and
-  // awaits its client; when that takes longer, kFailed (step kStepIdle) comes and the server runs
-  // on.
+  // After kConfigured or kStarted, with nothing beside the server. With a limit the guest waits
+  // until the server has come up and awaits its client; when that takes longer, kFailed (step
+  // kStepIdle) comes and the server runs on.
   Result<void> freeze(std::optional<uint32_t> idle_limit_ms);
   // After kFrozen; in a clone after configure(). Its streams must be connected, too.
   Result<void> thaw(const ThawOptions& options);

@@ -45,8 +45,7 @@ Result<std::optional<VmProcess>> claim_from_daemon(const TemplateId& id, const S
     auto started = start_daemon(*folder, {"--warm", id.store, id.name});
     return without_daemon(started ? "it is being started" : started.error().message);
   }
-  auto claim =
-      DaemonClient::claim(std::move(**client), id, config.verbose, "", kClaimTimeout);
+  auto claim = DaemonClient::claim(std::move(**client), id, config.verbose, "", kClaimTimeout);
   if (claim.because_of_template && replaceable) return without_daemon(claim.refused);
   if (!claim.refused.empty()) return fail(claim.refused);
   if (!claim.vm) return without_daemon(claim.unreachable);

@@ -154,7 +154,7 @@ class VmProcess {
   HandedOver adopted_;
   Fd channel_;
   std::vector<std::string> tail_;
-  std::map<uint32_t, Opener> ports_;  // of the host's that the guest may connect to
+  std::map<uint32_t, Opener> ports_;     // of the host's that the guest may connect to
   std::unique_ptr<UnixListener> vsock_;  // keeps the socket's name
   std::string vsock_path_;               // the guest's streams to any other port N go to PATH_N
 };

@@ -72,7 +72,10 @@ Result<std::vector<std::string>> environment_of(const ExecOptions& options) {
   const char* term = std::getenv("TERM");
   if (options.terminal) environment.try_emplace("TERM", term != nullptr ? term : "xterm");
   std::vector<std::string> all;
-  for (const auto& [name, value] : environment) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : environment) {
+    all.push_back(name);
+    all.back().append("=").append(value);
+  }
   return all;
 }
 

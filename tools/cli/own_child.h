@@ -22,8 +22,8 @@ struct OwnChild {
 struct OwnChildOrder {
   Arguments arguments;
   std::vector<int> passed = {};  // are its descriptors from 3 on
-  bool in_root = false;         // in "/": names of the host mean nothing to it
-  int signal_at_end = SIGKILL;  // what it gets when this process ends
+  bool in_root = false;          // in "/": names of the host mean nothing to it
+  int signal_at_end = SIGKILL;   // what it gets when this process ends
 };
 
 // To be called while the process has one thread, which must live as long as the child.

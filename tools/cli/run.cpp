@@ -56,10 +56,8 @@ int run_start(const RunOptions& options, launch::Start start,
 }
 
 Result<int> run(const RunOptions& options, const Arguments& arguments) {
-  const launch::StartCaller caller{.check_host = check_host,
-                                   .say = say,
-                                   .client_has_left = client_has_left,
-                                   .words = arguments};
+  const launch::StartCaller caller{
+      .check_host = check_host, .say = say, .client_has_left = client_has_left, .words = arguments};
   if (!options.from_template.empty()) {
     auto start = launch::start_of_template(options, caller);
     if (!start) return std::unexpected(start.error());

@@ -74,8 +74,9 @@ void declare(Options& declared, RunOptions& options, RawOptions& raw) {
                     "Keep the template for later runs in memory, not on the disk");
   declared.add("--ready-fd", raw.ready_fd,
                "Write a newline to this descriptor and close it when CMD has been started");
-  declared.add("--exec-fd", raw.exec_fd,
-               "A listening socket by which `thimble launch` lets others start commands beside CMD");
+  declared.add(
+      "--exec-fd", raw.exec_fd,
+      "A listening socket by which `thimble launch` lets others start commands beside CMD");
   declared.add_flag("-v,--verbose", options.verbose,
                     "Tell what happens, and show the guest's console");
 }

@@ -168,8 +168,7 @@ TEST_F(Beside, ATerminalIsResizedAndItsUserToldSo) {
   const Streams streams(guest, 1, true);
   start(in_terminal("trap 'stty size; exit 4' WINCH; echo up; while :; do sleep 0.05; done", 1), 1);
   EXPECT_EQ(streams.hear("up\r\n"), "up\r\n");
-  guest.send(kResize,
-             Fields().add(kTagTerminal, raw(Window{50, 132})).add_u32(kTagProcess, 1));
+  guest.send(kResize, Fields().add(kTagTerminal, raw(Window{50, 132})).add_u32(kTagProcess, 1));
   expect_end(guest, 1, 4);
   EXPECT_EQ(Guest::read_all(streams.output), "50 132\r\n");
 }
@@ -257,14 +256,14 @@ TEST_P(BesideMistake, EndsTheGuest) {
 
 INSTANTIATE_TEST_SUITE_P(
     Control, BesideMistake,
-    testing::Values(
-        Mistake{"ANumberThatRuns", kStart, shell("true", 1)},
-        Mistake{"ANumberTooHigh", kStart, shell("true", kMaxProcesses + 1)},
-        Mistake{"TheServersNumber", kStart, shell("true", 0)},
-        Mistake{"AWindowOfAWrongSize", kResize, Fields().add(kTagTerminal, "x")},
-        Mistake{"AFreeze", kFreeze, Fields()},
-        Mistake{"ASignalToNobody", kSignal,
-                Fields().add_u32(kTagSignal, 1).add_u32(kTagProcess, kMaxProcesses + 1)}),
+    testing::Values(Mistake{"ANumberThatRuns", kStart, shell("true", 1)},
+                    Mistake{"ANumberTooHigh", kStart, shell("true", kMaxProcesses + 1)},
+                    Mistake{"TheServersNumber", kStart, shell("true", 0)},
+                    Mistake{"AWindowOfAWrongSize", kResize, Fields().add(kTagTerminal, "x")},
+                    Mistake{"AFreeze", kFreeze, Fields()},
+                    Mistake{
+                        "ASignalToNobody", kSignal,
+                        Fields().add_u32(kTagSignal, 1).add_u32(kTagProcess, kMaxProcesses + 1)}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST_F(Beside, AStreamOfNobodyEndsTheGuest) {

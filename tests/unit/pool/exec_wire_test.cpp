@@ -48,19 +48,19 @@ TEST(ExecWire, ARequestIsReadAsItWasWritten) {
 }
 
 TEST(ExecWire, WhatIsNoRequestIsRefused) {
-  for (const ExecWords& words : std::initializer_list<ExecWords>{
-           {},
-           {"stop"},
-           {"start"},
-           {"start", "--"},
-           {"start", "env"},
-           {"start", "env", "A=1"},
-           {"start", "root", "yes", "--", "sh"},
-           {"start", "terminal", "24", "--", "sh"},
-           {"start", "terminal", "24", "65536", "--", "sh"},
-           {"start", "terminal", "-1", "80", "--", "sh"},
-           {"start", "terminal", "24", "80x", "--", "sh"},
-           {"start", "sh"}}) {
+  for (const ExecWords& words :
+       std::initializer_list<ExecWords>{{},
+                                        {"stop"},
+                                        {"start"},
+                                        {"start", "--"},
+                                        {"start", "env"},
+                                        {"start", "env", "A=1"},
+                                        {"start", "root", "yes", "--", "sh"},
+                                        {"start", "terminal", "24", "--", "sh"},
+                                        {"start", "terminal", "24", "65536", "--", "sh"},
+                                        {"start", "terminal", "-1", "80", "--", "sh"},
+                                        {"start", "terminal", "24", "80x", "--", "sh"},
+                                        {"start", "sh"}}) {
     EXPECT_FALSE(parse_exec_request(words)) << (words.empty() ? "nothing" : words.back());
   }
 }

@@ -97,9 +97,8 @@ class ExecServiceTest : public testing::Test {
 
   Client ask(const ExecWords& words) {
     Client client{Fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)), {}, {}};
-    EXPECT_EQ(::connect(client.socket.get(), reinterpret_cast<sockaddr*>(&address_),
-                        sizeof address_),
-              0);
+    EXPECT_EQ(
+        ::connect(client.socket.get(), reinterpret_cast<sockaddr*>(&address_), sizeof address_), 0);
     EXPECT_TRUE(send_exec(client.socket.get(), words));
     return client;
   }
@@ -138,8 +137,7 @@ TEST_F(ExecServiceTest, AProcessRunsAsTheServerDoesAndItsEndIsTold) {
   request.environment = {"CHANGED=yes", "ADDED=1"};
   Client client = run("echo $KEPT $CHANGED $ADDED; pwd; echo err >&2; exit 7", request);
   until_heard(client, "exited");
-  EXPECT_EQ(client.heard,
-            (std::vector<ExecWords>{{"streams"}, {"started"}, {"exited", "7"}}));
+  EXPECT_EQ(client.heard, (std::vector<ExecWords>{{"streams"}, {"started"}, {"exited", "7"}}));
   ASSERT_EQ(client.streams.size(), 3u);
   EXPECT_EQ(read_all(client.streams[1]), "of the server yes 1\n/tmp\n");
   EXPECT_EQ(read_all(client.streams[2]), "err\n");
@@ -156,8 +154,7 @@ TEST_F(ExecServiceTest, ASignalAndItsNumberAsTheEnd) {
 TEST_F(ExecServiceTest, ATerminalHasTwoStreamsAndIsResized) {
   ExecRequest request;
   request.terminal = protocol::Window{24, 80};
-  Client client =
-      run("trap 'stty size; exit 0' WINCH; while :; do sleep 0.05; done", request);
+  Client client = run("trap 'stty size; exit 0' WINCH; while :; do sleep 0.05; done", request);
   until_heard(client, "started");
   EXPECT_EQ(client.streams.size(), 2u);
   ::usleep(200000);  // for the trap
@@ -176,7 +173,8 @@ TEST_F(ExecServiceTest, WhatCannotBeStartedIsToldWhy) {
 TEST_F(ExecServiceTest, OneWhoseClientIsGoneHangsUp) {
   const std::string mark = (directory_ / "hung-up").string();
   {
-    Client client = run("trap 'touch " + mark + "; exit' HUP; echo up; while :; do sleep 0.05; done");
+    Client client =
+        run("trap 'touch " + mark + "; exit' HUP; echo up; while :; do sleep 0.05; done");
     until_heard(client, "started");
     char byte = 0;
     drive([&] { return ::recv(client.streams[1].get(), &byte, 1, MSG_DONTWAIT) == 1; });
