@@ -21,7 +21,8 @@ constexpr size_t kMaxDatabase = size_t{64} * 1024;  // passwd, group
 // Reads a whole small file; an absent one is empty. False with errno EFBIG when it is too large.
 bool read_database(const char* path, char* buffer, Bytes& content) {
   content = {buffer, 0};
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  const int fd =
+      open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // init waits: no FIFO may hold it up
   if (fd < 0) return true;
   ssize_t got = 0;
   while (content.size < kMaxDatabase &&
@@ -110,7 +111,8 @@ bool find_account(const char* spec, const char* passwd_path, const char* group_p
 
 void list_account(const Account& account, const char* passwd_path) {
   if (account.name[0]) return;
-  const int fd = open(passwd_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644);
+  const int fd =
+      open(passwd_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
   if (fd < 0) return;
   char entry[sizeof account.home + 64];
   char last = '\n';

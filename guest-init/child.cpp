@@ -57,7 +57,7 @@ bool make_terminal(const protocol::Window& window, Pipe& input, Pipe& output, Pi
   if (input.read_end < 0) return false;
   output.read_end = fcntl(input.write_end, F_DUPFD_CLOEXEC, 3);
   output.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
-  error.read_end = fcntl(input.write_end, F_DUPFD_CLOEXEC, 3);
+  error.read_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
   error.write_end = fcntl(input.read_end, F_DUPFD_CLOEXEC, 3);
   return error.read_end >= 0 && output.read_end >= 0 && output.write_end >= 0 &&
          error.write_end >= 0;
@@ -261,8 +261,10 @@ bool set_nonblocking(int fd) { return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_
 bool start_server(Start& start, const ChildSettings& settings, ServerProcess& server,
                   ServerPipes& pipes, Failure& failure) {
   Pipes all;
+  // The terminal itself is the server's too, who expects to wait for it.
   if (!all.make(start) || !set_nonblocking(all.input.write_end) ||
-      !set_nonblocking(all.output.read_end) || !set_nonblocking(all.error.read_end)) {
+      !set_nonblocking(all.output.read_end) ||
+      (!start.has_terminal && !set_nonblocking(all.error.read_end))) {
     fail(failure, protocol::kStepFork, errno,
          start.has_terminal ? "make a terminal" : "make pipes");
     all.close_all();

@@ -62,7 +62,8 @@ bool Process::run(const PollSet& set) {
   // A grace begins with the end of the input, however long the server was idle before.
   if (had_input && input_.host_ended()) moved = true;
   moved = output_.run(set) || moved;
-  if (!input_.connected() && !output_.connected()) hang_up();
+  // Who no longer looks at a terminal has left it.
+  if (terminal_ >= 0 && !output_.connected()) input_.close_all();
   return error_.run(set) || moved;
 }
 
@@ -105,11 +106,6 @@ void Process::resize(const protocol::Window& window) const {
   ioctl(terminal_, TIOCSWINSZ, &size);
 }
 
-void Process::hang_up() {
-  if (terminal_ >= 0) close(terminal_);
-  terminal_ = -1;
-}
-
 void Process::detach() {
   input_.detach();
   output_.detach();
@@ -117,7 +113,8 @@ void Process::detach() {
 }
 
 void Process::forget() {
-  hang_up();
+  if (terminal_ >= 0) close(terminal_);
+  terminal_ = -1;
   input_.reset();
   output_.reset();
   error_.reset();

@@ -68,8 +68,6 @@ class Process {
   void forget();
 
  private:
-  void hang_up();
-
   State state_ = State::kNone;
   ServerProcess child_;
   int exit_status_ = 0;

@@ -278,7 +278,8 @@ const char* Session::on_signal(const Frame& frame) {
   Process& process = processes_[signal.process];
   if (&process == &server_ && state_ != State::kStarted) return "signal came before start";
   if (process.state() == Process::State::kNone) return nullptr;
-  process.note_signal_of_host();
+  // What is beside the server is told of with all of its output, or when its streams are gone.
+  if (&process == &server_) process.note_signal_of_host();
   process.signal(signal.number);
   return nullptr;
 }

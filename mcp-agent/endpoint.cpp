@@ -45,8 +45,9 @@ Endpoint Endpoint::stream(Fd socket) {
   return end;
 }
 
-Endpoint Endpoint::user_input(int fd) {
+Endpoint Endpoint::user_input(int fd, bool keep) {
   Endpoint end;
+  end.keep_ = keep;
   end.user_fd_ = fd;
   end.kind_ = file_type(fd) == S_IFSOCK ? Kind::kSocket : Kind::kPlain;
   return end;

@@ -40,7 +40,7 @@ class Endpoint {
 
   // A standard descriptor of the user's, which stays his: close() puts /dev/null in its place, so
   // that the other end sees the close and no later open() gets its number. `keep` prevents that.
-  static Endpoint user_input(int fd);
+  static Endpoint user_input(int fd, bool keep = false);
   static Endpoint user_output(int fd, bool keep);
 
   // The descriptor to poll, or -1 after close().

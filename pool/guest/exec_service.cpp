@@ -19,11 +19,17 @@ ExecWords failure(uint32_t step, uint32_t error, const std::string& why) {
   return {"failed", std::to_string(step), std::to_string(error), why};
 }
 
-// A later variable of a name takes the place of an earlier one.
-void set_variable(std::vector<std::string>& environment, const std::string& variable) {
+// A later variable of a name takes the place of an earlier one; of PATH it goes before that, as in
+// `thimble run --env`: nothing of the image would be found without it.
+void set_variable(std::vector<std::string>& environment, std::string variable) {
   const std::string name = variable.substr(0, variable.find('=') + 1);
-  std::erase_if(environment, [&](const std::string& one) { return one.starts_with(name); });
-  environment.push_back(variable);
+  const auto same = [&](const std::string& one) { return one.starts_with(name); };
+  const auto earlier = std::ranges::find_if(environment, same);
+  if (name == "PATH=" && earlier != environment.end()) {
+    variable += ":" + earlier->substr(name.size());
+  }
+  std::erase_if(environment, same);
+  environment.push_back(std::move(variable));
 }
 
 }  // namespace
@@ -135,7 +141,7 @@ void ExecService::abandon(Client& client, GuestSession& guest) const {
   if (client.state == Client::State::kFree || client.state == Client::State::kAbandoned) return;
   client.state = Client::State::kAbandoned;
   client.kill_at = Clock::now() + grace_;
-  // Fails only where the guest reads nothing any more, which ends the run.
+  // Where the guest reads nothing just now, on_deadline() tries again.
   [[maybe_unused]] auto asked = guest.control().signal_beside(client.process, SIGHUP);
 }
 
@@ -174,7 +180,9 @@ void ExecService::on_deadline(GuestSession& guest) {
   for (Client& client : clients_) {
     if (!client.kill_at || Clock::now() < *client.kill_at) continue;
     client.kill_at.reset();
-    [[maybe_unused]] auto asked = guest.control().signal_beside(client.process, SIGKILL);
+    if (!guest.control().signal_beside(client.process, SIGKILL)) {
+      client.kill_at = Clock::now() + grace_;
+    }
   }
 }
 

@@ -30,6 +30,8 @@ size_t take_option(std::span<const std::string> words, ExecRequest& request) {
   }
   if (words.size() < 2) return 0;
   if (name == "env") {
+    const size_t equals = words[1].find('=');
+    if (equals == 0 || equals == std::string::npos) return 0;
     request.environment.push_back(words[1]);
   } else if (name == "workdir") {
     request.workdir = words[1];

@@ -36,6 +36,10 @@ inside -i box -- cat <<<"some words"
 equal "with -i it reads what comes" "some words" "$OUT"
 inside box -- cat <<<"some words"
 equal "… and without it nothing" "0 " "$STATUS $OUT"
+"$THIMBLE" exec box -- echo lost >/dev/full 2>"$SCRATCH/full"
+equal "what cannot be written is no success" "1 thimble: stdout: No space left on device: what CMD wrote from there on is lost" "$? $(<"$SCRATCH/full")"
+inside --env =x box -- true
+equal "a wrong word is one" 2 "$STATUS"
 head -c 3000000 /dev/urandom >"$SCRATCH/bytes"
 "$THIMBLE" exec -i box -- cat <"$SCRATCH/bytes" >"$SCRATCH/back" 2>/dev/null
 holds "three megabytes pass both ways unchanged" cmp "$SCRATCH/bytes" "$SCRATCH/back"
@@ -90,9 +94,21 @@ print("interrupted" if b"interrupted" in until(fd, b"interrupted") else "sleeps"
 os.write(fd, b"exit 6\n")
 status = os.waitpid(pid, 0)[1]
 print("status", os.waitstatus_to_exitcode(status))
+
+# Ours is as it was, however it ends.
+master, terminal = pty.openpty()
+before = termios.tcgetattr(terminal)
+for command in (["true"], ["no-such-command"], ["sh", "-c", "kill -9 $$"]):
+    pid = os.fork()
+    if pid == 0:
+        for fd in (0, 1, 2):
+            os.dup2(terminal, fd)
+        os.execvp(sys.argv[1], [sys.argv[1], "exec", "-it", "box", *command])
+    os.waitpid(pid, 0)
+    print("restored" if termios.tcgetattr(terminal) == before else "raw")
 PY
 python3 "$SCRATCH/terminal.py" "$THIMBLE" >"$SCRATCH/shown" 2>&1
-equal "a shell has a terminal" "size resized interrupted status 6" "$(tr '\n' ' ' <"$SCRATCH/shown" | sed 's/ $//')"
+equal "a shell has a terminal, and ours is as it was" "size resized interrupted status 6 restored restored restored" "$(tr '\n' ' ' <"$SCRATCH/shown" | sed 's/ $//')"
 inside -it box -- true </dev/null
 equal "-t with -i asks for one" 2 "$STATUS"
 inside -t box -- sh -c 'test -t 0 && echo terminal'

@@ -72,6 +72,7 @@ Result<std::vector<std::string>> environment_of(const ExecOptions& options) {
   const char* term = std::getenv("TERM");
   if (options.terminal) environment.try_emplace("TERM", term != nullptr ? term : "xterm");
   std::vector<std::string> all;
+  all.reserve(environment.size());
   for (const auto& [name, value] : environment) {
     all.push_back(name);
     all.back().append("=").append(value);
@@ -100,13 +101,12 @@ Result<Fd> connect(const std::string& name) {
   return fail(name + " takes no commands: its VM has ended, or an earlier thimble launched it");
 }
 
-Result<int> exec(const ExecOptions& options, const std::string& name, Arguments command) {
-  auto environment = environment_of(options);
-  if (!environment) return std::unexpected(environment.error());
+Result<int> exec(const ExecOptions& options, std::vector<std::string> environment,
+                 const std::string& name, Arguments command) {
   auto socket = connect(name);
   if (!socket) return std::unexpected(socket.error());
   ExecRequest request{.command = std::move(command),
-                      .environment = std::move(*environment),
+                      .environment = std::move(environment),
                       .workdir = options.workdir,
                       .user = options.user,
                       .terminal = std::nullopt};
@@ -130,7 +130,9 @@ int exec_command(const Arguments& arguments) {
   if (auto fits = check(options); !fits) {
     return usage_error(declared.name(), fits.error().message);
   }
-  auto status = exec(options, name, std::move(command));
+  auto environment = environment_of(options);
+  if (!environment) return usage_error(declared.name(), environment.error().message);
+  auto status = exec(options, std::move(*environment), name, std::move(command));
   if (status) return *status;
   say(status.error().message);
   return kExitFailure;

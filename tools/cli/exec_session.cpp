@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,6 +44,8 @@ class ExecSession {
     }
     while (!is_over()) poll_once();
     terminal_.reset();
+    if (leaves_line()) end_line();
+    tell_output_error();
     if (!line_.empty()) say(line_);
     return *status_;
   }
@@ -51,6 +54,17 @@ class ExecSession {
   // Its end is known, and what it wrote is out.
   [[nodiscard]] bool is_over() const {
     return status_ && std::ranges::all_of(outputs_, [](const ByteFlow& one) { return one.done(); });
+  }
+
+  // Whether CMD has left a line unfinished on our stderr, where ours go.
+  bool leaves_line() { return outputs_.size() > 1 && outputs_[1].leave_line(); }
+
+  // CMD may have ended well, not knowing that its words were lost; or with SIGPIPE for that.
+  void tell_output_error() {
+    if (outputs_.empty() || outputs_[0].error() == 0) return;
+    say(std::string("stdout: ") + std::strerror(outputs_[0].error()) +
+        ": what CMD wrote from there on is lost");
+    if (*status_ == 0 || *status_ == kExitSignalBase + SIGPIPE) status_ = kExitOutput;
   }
 
   void poll_once() {
@@ -115,7 +129,10 @@ class ExecSession {
     if (streams.size() != wanted) return finish(kExitFailure, "the VM gave it other streams");
     // Without the user's input its own ends at once; a terminal's is merely silent.
     if (interactive_) {
-      input_.emplace(Endpoint::user_input(STDIN_FILENO), Endpoint::stream(std::move(streams[0])));
+      // A terminal is to be there afterwards, to be as it was.
+      const bool keep = request_.terminal.has_value();
+      input_.emplace(Endpoint::user_input(STDIN_FILENO, keep),
+                     Endpoint::stream(std::move(streams[0])));
       auto raw = request_.terminal ? RawTerminal::enter(STDIN_FILENO) : std::nullopt;
       if (raw) terminal_.emplace(std::move(*raw));
     }
@@ -124,6 +141,7 @@ class ExecSession {
       outputs_.emplace_back(Endpoint::stream(std::move(streams[i])),
                             Endpoint::user_output(kOurs[i], /*keep=*/true));
     }
+    if (outputs_.size() > 1) outputs_[1].mark_lines();
   }
 
   void on_failed(const ExecWords& words) {

@@ -102,6 +102,32 @@ Result<int> parse_fd(const char* option, const std::string& word) {
   return fd;
 }
 
+Result<void> understand_fds(const RawOptions& raw, RunOptions& options) {
+  if (!raw.ready_fd.empty()) {
+    auto fd = parse_fd("--ready-fd ", raw.ready_fd);
+    if (!fd) return std::unexpected(fd.error());
+    options.ready_fd = *fd;
+  }
+  if (!raw.exec_fd.empty()) {
+    auto fd = parse_fd("--exec-fd ", raw.exec_fd);
+    if (!fd) return std::unexpected(fd.error());
+    options.exec_fd = *fd;
+  }
+  return {};
+}
+
+// What a template was made with cannot be changed in its clones.
+Result<void> check_template(const RawOptions& raw, const RunOptions& options) {
+  if (options.command.empty() && options.image.empty() && options.env.empty() &&
+      options.workdir.empty() && options.user.empty() && options.kernel.empty() &&
+      raw.memory.empty() && raw.vcpus == 0) {
+    return {};
+  }
+  return fail("--template " + options.from_template +
+              ": CMD, image, environment, directory, user, kernel, memory and CPUs are the "
+              "template's");
+}
+
 Result<void> understand(const RawOptions& raw, RunOptions& options) {
   // Where nobody awaits the server, it is not one: `thimble run -- python3 job.py </dev/null`.
   options.awaits_client = input_is_a_client(STDIN_FILENO);
@@ -132,30 +158,11 @@ Result<void> understand(const RawOptions& raw, RunOptions& options) {
   if (!options.workdir.empty() && options.workdir.front() != '/') {
     return fail("--workdir " + options.workdir + ": must be an absolute path in the VM");
   }
-  if (!raw.ready_fd.empty()) {
-    auto fd = parse_fd("--ready-fd ", raw.ready_fd);
-    if (!fd) return std::unexpected(fd.error());
-    options.ready_fd = *fd;
-  }
-  if (!raw.exec_fd.empty()) {
-    auto fd = parse_fd("--exec-fd ", raw.exec_fd);
-    if (!fd) return std::unexpected(fd.error());
-    options.exec_fd = *fd;
-  }
+  if (auto fds = understand_fds(raw, options); !fds) return fds;
   if (options.cold && (options.in_memory || !options.from_template.empty())) {
     return fail("--cold: goes with no template");
   }
-  if (!options.from_template.empty()) {
-    // What the template was made with cannot be changed in its clones.
-    if (options.command.empty() && options.image.empty() && options.env.empty() &&
-        options.workdir.empty() && options.user.empty() && options.kernel.empty() &&
-        raw.memory.empty() && raw.vcpus == 0) {
-      return {};
-    }
-    return fail("--template " + options.from_template +
-                ": CMD, image, environment, directory, user, kernel, memory and CPUs are the "
-                "template's");
-  }
+  if (!options.from_template.empty()) return check_template(raw, options);
   if (options.command.empty() && options.image.empty()) {
     return fail("no command: write `thimble run -- CMD ARGS…`");
   }

@@ -31,7 +31,7 @@ namespace thimble::cli {
 namespace {
 
 constexpr int kReady = STDERR_FILENO + 1;
-constexpr int kBacklog = 8;
+constexpr int kBacklog = 64;
 
 // Two sockets in the VM's folder: one for the server's clients, which the supervisor has, and one
 // for `thimble exec`, which `thimble run` has.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tests/unit/guest-init/guest.h"
@@ -199,6 +201,42 @@ TEST_F(Beside, ATerminalWhoseHostIsGoneHangsUp) {
     start(in_terminal("exec sleep 60", 1), 1);
   }
   EXPECT_EQ(guest.receive().u32(kTagExitSignal), static_cast<uint32_t>(SIGHUP));
+  expect_server_answers();
+}
+
+TEST_F(Beside, ATerminalMayBeLeftAndComeBackTo) {
+  const Streams streams(guest, 1, true);
+  start(in_terminal("exec </dev/null >/dev/null 2>&1; sleep 0.3; echo back >/dev/tty; exit 8", 1),
+        1);
+  EXPECT_EQ(streams.hear("back\r\n"), "back\r\n");
+  expect_end(guest, 1, 8);
+}
+
+TEST_F(Beside, ATerminalThatNobodyLooksAtHangsUp) {
+  Streams streams(guest, 1, true);
+  start(in_terminal("exec yes", 1), 1);
+  ::close(std::exchange(streams.output, -1));
+  EXPECT_EQ(guest.receive().u32(kTagExitSignal), static_cast<uint32_t>(SIGHUP));
+}
+
+// A signal is no reason to lose what a slow reader has not taken yet.
+TEST_F(Beside, AfterASignalAllOfItsOutputIsStillPassedOn) {
+  const Streams streams(guest, 1);
+  start(shell("trap : CONT; read word; head -c 900000 /dev/zero", 1), 1);
+  guest.send(kSignal, Fields().add_u32(kTagSignal, SIGCONT).add_u32(kTagProcess, 1));
+  streams.say("go\n");
+  ::usleep(300000);  // it has written what there is room for
+  EXPECT_EQ(Guest::read_all(streams.output).size(), 900000u);
+  expect_end(guest, 1, 0);
+}
+
+TEST_F(Beside, AFifoInPlaceOfTheListOfUsersHoldsNobodyUp) {
+  const std::string passwd = guest.directory() + "/passwd";
+  ASSERT_EQ(::unlink(passwd.c_str()), 0);
+  ASSERT_EQ(::mkfifo(passwd.c_str(), 0600), 0);
+  const Streams streams(guest, 1);
+  guest.send(kStart, shell("true", 1).add(kTagUser, "somebody"));
+  EXPECT_EQ(guest.receive().type, kFailed);
   expect_server_answers();
 }
 

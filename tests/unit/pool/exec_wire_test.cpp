@@ -28,7 +28,7 @@ struct Sockets {
 TEST(ExecWire, ARequestIsReadAsItWasWritten) {
   ExecRequest request;
   request.command = {"sh", "-c", "", "--", "\xff\n"};
-  request.environment = {"A=1", "--=x", "env=2"};
+  request.environment = {"A=1", "-=x", "env=2"};
   request.workdir = "/w";
   request.user = "1000:1000";
   request.terminal = protocol::Window{24, 65535};
@@ -55,6 +55,8 @@ TEST(ExecWire, WhatIsNoRequestIsRefused) {
                                         {"start", "--"},
                                         {"start", "env"},
                                         {"start", "env", "A=1"},
+                                        {"start", "env", "A", "--", "sh"},
+                                        {"start", "env", "=1", "--", "sh"},
                                         {"start", "root", "yes", "--", "sh"},
                                         {"start", "terminal", "24", "--", "sh"},
                                         {"start", "terminal", "24", "65536", "--", "sh"},
